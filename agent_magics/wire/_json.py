@@ -1,0 +1,186 @@
+"""
+The JSON shapes, exactly as they travel: names and nesting of the opencode server's v1 API.
+
+Only `wire` and the engine speak these; users hold the dataclasses of `_objects`.
+Times are integers in milliseconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+__all__ = [
+    "CacheTokensJSON",
+    "ErrorJSON",
+    "EventJSON",
+    "MessageInfoJSON",
+    "MessageJSON",
+    "MetricsJSON",
+    "ModelRefJSON",
+    "PartJSON",
+    "PermissionReply",
+    "PermissionRequestJSON",
+    "SessionJSON",
+    "TodoJSON",
+    "TokensJSON",
+    "ToolStateJSON",
+]
+
+PermissionReply = Literal["once", "always", "reject"]
+
+
+class CacheTokensJSON(TypedDict):
+    read: int
+    write: int
+
+
+class TokensJSON(TypedDict):
+    input: int
+    output: int
+    reasoning: int
+    cache: CacheTokensJSON
+
+
+class ErrorJSON(TypedDict):
+    """`name` is one of opencode's error names; `data["message"]` is a sentence for people."""
+
+    name: str
+    data: dict[str, Any]
+
+
+class ModelRefJSON(TypedDict):
+    providerID: str
+    modelID: str
+
+
+class SessionTimeJSON(TypedDict):
+    created: int
+    updated: int
+    archived: NotRequired[int]
+
+
+class SessionJSON(TypedDict):
+    id: str
+    title: str
+    version: str
+    directory: str
+    parentID: NotRequired[str]
+    agent: NotRequired[str]
+    model: NotRequired[dict[str, str]]
+    cost: float | None
+    tokens: TokensJSON
+    time: SessionTimeJSON
+    metadata: NotRequired[dict[str, Any]]
+    sandbox: NotRequired[dict[str, Any]]
+
+
+class MessageTimeJSON(TypedDict):
+    created: int
+    completed: NotRequired[int]
+
+
+class MessageInfoJSON(TypedDict):
+    id: str
+    sessionID: str
+    role: Literal["user", "assistant"]
+    time: MessageTimeJSON
+    agent: NotRequired[str]
+    parentID: NotRequired[str]
+    model: NotRequired[ModelRefJSON]
+    providerID: NotRequired[str]
+    modelID: NotRequired[str]
+    cost: NotRequired[float | None]
+    tokens: NotRequired[TokensJSON]
+    finish: NotRequired[str]
+    error: NotRequired[ErrorJSON]
+    summary: NotRequired[bool]
+
+
+class PartTimeJSON(TypedDict):
+    start: int
+    end: NotRequired[int]
+
+
+class ToolStateJSON(TypedDict):
+    status: Literal["pending", "running", "completed", "error"]
+    input: dict[str, Any]
+    raw: NotRequired[str]
+    title: NotRequired[str]
+    output: NotRequired[str]
+    error: NotRequired[str]
+    metadata: NotRequired[dict[str, Any]]
+    time: NotRequired[PartTimeJSON]
+
+
+class PartJSON(TypedDict):
+    """Every part type in one shape; `type` says which of the optional keys are there."""
+
+    id: str
+    messageID: str
+    sessionID: str
+    type: str
+    text: NotRequired[str]
+    synthetic: NotRequired[bool]
+    time: NotRequired[PartTimeJSON]
+    tool: NotRequired[str]
+    callID: NotRequired[str]
+    state: NotRequired[ToolStateJSON]
+    mime: NotRequired[str]
+    filename: NotRequired[str]
+    url: NotRequired[str]
+    reason: NotRequired[str]
+    tokens: NotRequired[TokensJSON]
+    cost: NotRequired[float | None]
+
+
+class MessageJSON(TypedDict):
+    info: MessageInfoJSON
+    parts: list[PartJSON]
+
+
+class TodoJSON(TypedDict):
+    content: str
+    status: str
+    priority: str
+
+
+class ToolCallRefJSON(TypedDict):
+    messageID: str
+    callID: str
+
+
+class PermissionRequestJSON(TypedDict):
+    id: str
+    sessionID: str
+    permission: str
+    patterns: list[str]
+    metadata: dict[str, Any]
+    always: list[str]
+    tool: NotRequired[ToolCallRefJSON]
+
+
+class ContextJSON(TypedDict):
+    used: int | None
+    limit: int | None
+
+
+class MetricsJSON(TypedDict):
+    sessionID: str
+    messages: int
+    steps: int
+    toolCalls: int
+    toolUsage: dict[str, int]
+    tokens: TokensJSON
+    cost: float | None
+    context: ContextJSON
+
+
+class EventJSON(TypedDict):
+    """The `data:` of one SSE frame. `seq` repeats the frame's `id:`; unnumbered frames lack it."""
+
+    id: str
+    type: str
+    properties: dict[str, Any]
+    seq: NotRequired[int]
+    sessionID: NotRequired[str]
+    time: NotRequired[int]
