@@ -13,6 +13,7 @@ PROTOCOL = 1
 """Major version of the protocol; a client refuses a server with a higher one."""
 
 __all__ = [
+    "PROTOCOL",
     "AgentEvent",
     "Attachment",
     "CacheTokensJSON",
@@ -27,14 +28,12 @@ __all__ = [
     "MetricsJSON",
     "ModelRefJSON",
     "Part",
-    "part_from_json",
     "PartJSON",
     "PermissionAsked",
     "PermissionReplied",
     "PermissionReply",
     "PermissionRequest",
     "PermissionRequestJSON",
-    "PROTOCOL",
     "ReasoningDelta",
     "ReasoningPart",
     "SendResult",
@@ -43,8 +42,8 @@ __all__ = [
     "SessionMetrics",
     "ShellResult",
     "StatusChanged",
-    "StepFinished",
     "StepFinishPart",
+    "StepFinished",
     "StepStartPart",
     "TextDelta",
     "TextPart",
@@ -66,4 +65,5 @@ __all__ = [
     "UnknownPart",
     "WireError",
     "WireEvent",
+    "part_from_json",
 ]

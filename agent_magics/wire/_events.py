@@ -63,7 +63,9 @@ class WireEvent:
     def from_json(cls, data: Mapping[str, Any]) -> WireEvent:
         properties = data.get("properties") or {}
         info = properties.get("info") or properties.get("part") or {}
-        session = data.get("sessionID") or properties.get("sessionID") or info.get("sessionID") or ""
+        session = (
+            data.get("sessionID") or properties.get("sessionID") or info.get("sessionID") or ""
+        )
         return cls(
             type=str(data["type"]),
             properties=properties,

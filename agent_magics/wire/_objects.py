@@ -243,7 +243,9 @@ def part_from_json(data: PartJSON | Mapping[str, Any]) -> Part:
             return TextPart(*ids, text, bool(raw.get("synthetic")), closed)
         return ReasoningPart(*ids, text, closed)
     if kind == "tool":
-        return ToolPart(*ids, str(raw["tool"]), str(raw["callID"]), ToolState.from_json(raw["state"]))
+        return ToolPart(
+            *ids, str(raw["tool"]), str(raw["callID"]), ToolState.from_json(raw["state"])
+        )
     if kind == "file":
         return FilePart(*ids, str(raw["mime"]), str(raw["url"]), str(raw.get("filename") or ""))
     if kind == "step-start":
@@ -463,7 +465,10 @@ class FileEntry:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FileEntry:
         return cls(
-            str(data["path"]), str(data["kind"]), int(data.get("size", 0)), int(data.get("mtime", 0))
+            str(data["path"]),
+            str(data["kind"]),
+            int(data.get("size", 0)),
+            int(data.get("mtime", 0)),
         )
 
 
