@@ -69,7 +69,7 @@ class AsyncTurn(_RunningTurn):
         self._callback_error: Exception | None = None
         self._ended = False
         self._task = asyncio.create_task(self._run(), name="agent-magics-turn")
-        self._task.add_done_callback(_mark_as_seen)
+        self._task.add_done_callback(self._close)
 
     async def result(self) -> SendResult:
         """
@@ -77,7 +77,9 @@ class AsyncTurn(_RunningTurn):
         exception of `on_event`, once.
         """
         assert self._task is not None
-        result = await asyncio.shield(self._task)
+        await asyncio.wait([self._task])
+        cut_short = self._task.cancelled()
+        result = self._runner.cut_short().result if cut_short else self._task.result()
         error, self._callback_error = self._callback_error, None
         if error is not None:
             raise error
@@ -87,13 +89,15 @@ class AsyncTurn(_RunningTurn):
         runner = self._runner
         try:
             return await runner.run(self._emit)
-        except asyncio.CancelledError:
-            ended = runner.cut_short()
-            self._deliver(ended)
-            return ended.result
         except Exception as error:
             self._deliver(runner.failed(_wire_error(error)))
             raise
+
+    def _close(self, task: asyncio.Task[SendResult]) -> None:
+        """A task that is cancelled before its first step never runs: the end comes from here."""
+        if task.cancelled():
+            self._deliver(self._runner.cut_short())
+        _mark_as_seen(task)
 
     async def _emit(self, event: AgentEvent) -> None:
         self._deliver(event)

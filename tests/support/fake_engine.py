@@ -132,6 +132,7 @@ class FakeEngine:
         self.event_streams = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
+        self._dead = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._main, daemon=True)
 
@@ -190,6 +191,7 @@ class FakeEngine:
         server = await asyncio.start_unix_server(self._connection, str(self.socket))
         self._ready.set()
         await self._stopped.wait()
+        self._dead = True
         server.close()
         for writer in self._writers:
             writer.transport.abort()
@@ -210,6 +212,8 @@ class FakeEngine:
                     break
         except (_Cut, ConnectionError, asyncio.IncompleteReadError):
             writer.transport.abort()
+        except asyncio.CancelledError:
+            pass  # The engine died; a stream server reports cancelled handlers as errors.
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -399,6 +403,8 @@ class FakeEngine:
         try:
             await self.script(turn)
         except asyncio.CancelledError:
+            if self._dead:
+                raise
             for request_id, future in session.permissions.items():
                 if not future.done():
                     turn.events.replied(request_id, "reject")
