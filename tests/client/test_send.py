@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from agent_magics.client import (
-    AsyncSessionHandle,
     BadRequest,
     Busy,
     ConnectionFailed,
@@ -34,9 +34,10 @@ from agent_magics.wire import (
     TurnStarted,
     UnknownEvent,
 )
-from tests.support.fake_engine import FakeEngine, FakeTurn
-from tests.support.fake_launcher import QUICK, async_client
+from tests.support.fake_engine import TOKEN, FakeEngine, FakeTurn
+from tests.support.fake_launcher import async_client
 from tests.support.turn_events import a_rich_turn
+from tests.support.waiting import until
 
 
 async def rich(turn: FakeTurn) -> None:
@@ -53,12 +54,6 @@ async def endless(turn: FakeTurn) -> None:
     turn.events.begin().write("half")
     turn.publish()
     await asyncio.Event().wait()
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def text_of(events: list[AgentEvent]) -> str:
@@ -471,10 +466,6 @@ async def test_an_engine_that_dies_for_good_ends_the_turn(engine: FakeEngine) ->
 async def test_a_url_that_dies_for_good_ends_the_turn(engine: FakeEngine) -> None:
     """Nobody restarts it: the turn ends when reconnecting has failed for long enough."""
     engine.script = endless
-    from tests.support.fake_engine import TOKEN
-
-    import httpx
-
     transport = httpx.AsyncHTTPTransport(uds=str(engine.socket))
     options = {"launcher": None, "url": "http://agent", "token": TOKEN, "transport": transport}
     policy = StreamPolicy(give_up=0.3, first_delay=0.01, longest_delay=0.2)
@@ -538,7 +529,6 @@ async def test_a_prompt_that_did_not_arrive_is_sent_again(engine: FakeEngine) ->
     async with async_client(engine) as client:
         session = await client.create_session()
         missing = (404, {"name": "NotFoundError", "data": {"message": "unknown"}})
-        real = engine._prompt
 
         def not_the_first(fake: Any, body: dict[str, Any]) -> tuple[int, Any]:
             del engine._prompt  # type: ignore[method-assign]
@@ -546,7 +536,6 @@ async def test_a_prompt_that_did_not_arrive_is_sent_again(engine: FakeEngine) ->
 
         engine._prompt = not_the_first  # type: ignore[method-assign]
         engine.lose_answers = {"prompt_async"}
-        assert real
         assert (await session.send("hi")).text == "Hello world"
         assert len(engine.seen("POST", "prompt_async")) == 2
 
@@ -586,7 +575,9 @@ async def test_a_quiet_turn_that_runs_is_left_alone(engine: FakeEngine) -> None:
 async def test_a_malformed_event_does_not_end_the_turn(engine: FakeEngine) -> None:
     async def odd(turn: FakeTurn) -> None:
         turn.events.begin()
-        turn.events.add("message.part.updated", part={"id": "x", "messageID": turn.events.answer_id})
+        turn.events.add(
+            "message.part.updated", part={"id": "x", "messageID": turn.events.answer_id}
+        )
         turn.events.add("todo.updated", todos=[{}])
         turn.events.write("fine").end()
 
@@ -612,10 +603,6 @@ async def test_fifty_turns_at_once(engine: FakeEngine) -> None:
 async def test_keys_go_to_the_own_engine_only(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import httpx
-
-    from tests.support.fake_engine import TOKEN
-
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws")
@@ -636,6 +623,5 @@ async def test_keys_go_to_the_own_engine_only(
     assert await sent(**by_url(), forward_credentials=True) == {"OPENAI_API_KEY": "sk-1"}
 
 
-def test_handles_say_who_they_are() -> None:
-    assert repr(AsyncSessionHandle(None, "ses_1")) == "AsyncSessionHandle('ses_1')"  # type: ignore[arg-type]
-    assert QUICK.give_up == 1.0
+async def test_handles_say_who_they_are(engine: FakeEngine) -> None:
+    assert repr(async_client(engine).session("ses_1")) == "AsyncSessionHandle('ses_1')"

@@ -130,7 +130,7 @@ class FakeEngine:
         self.exec_hangs = False
         self.exec_left = threading.Event()
         self.event_streams = 0
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._ready = threading.Event()
         self._dead = False
         self._writers: set[asyncio.StreamWriter] = set()
@@ -182,10 +182,10 @@ class FakeEngine:
     # -- the server ------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
+        asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._connection, str(self.socket))
@@ -201,9 +201,7 @@ class FakeEngine:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    async def _connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             while request := await _read_request(reader):
