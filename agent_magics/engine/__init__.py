@@ -1,0 +1,1 @@
+"""The embedded agent server: HTTP app, turn loop, models, tools, permissions and store."""
