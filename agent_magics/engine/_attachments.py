@@ -18,9 +18,7 @@ __all__ = ["PromptPart", "parse_parts", "prompt_content", "without_binaries"]
 PromptPart = dict[str, Any]
 """A user's text or file part without its ids."""
 
-_SENT_AS_IS = frozenset(
-    {"application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp"}
-)
+_SENT_AS_IS = frozenset({"application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp"})
 _TEXT_MIMES = frozenset(
     {
         "application/javascript",
