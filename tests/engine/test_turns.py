@@ -13,7 +13,16 @@ from pydantic_ai.messages import BinaryContent, UserPromptPart
 
 from agent_magics.engine._engine import Prompt
 from agent_magics.engine._errors import Conflict, PermissionNotFound, SessionBusy
-from tests.support.engine_harness import Harness, call, engine_in, eventually, fail, hang, say, think
+from tests.support.engine_harness import (
+    Harness,
+    call,
+    engine_in,
+    eventually,
+    fail,
+    hang,
+    say,
+    think,
+)
 
 
 def bash(command: str) -> tuple[str, dict[str, Any]]:
@@ -29,7 +38,7 @@ def check_ends(harness: Harness) -> None:
     """What holds after any turns: every start has one end, nothing is left open."""
     started = [e["properties"]["messageID"] for e in harness.recorder.of("turn.started")]
     ended = [e["properties"]["messageID"] for e in harness.recorder.of("turn.ended")]
-    assert started == ended
+    assert sorted(started) == sorted(ended)
     asked = {e["properties"]["id"] for e in harness.recorder.of("permission.asked")}
     replied = [e["properties"]["requestID"] for e in harness.recorder.of("permission.replied")]
     assert asked == set(replied) and len(replied) == len(asked)
@@ -523,4 +532,5 @@ async def test_turns_of_sessions_run_side_by_side(tmp_path: Path) -> None:
         assert (await harness.turn(second))["outcome"] == "completed"
         assert list(harness.engine.status()) == [first.id]
         await harness.engine.abort(first)
+        await harness.recorder.wait("session.idle", 2)
         check_ends(harness)
