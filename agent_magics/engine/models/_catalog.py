@@ -146,7 +146,7 @@ BUILTIN: tuple[ProviderSpec, ...] = (
 
 
 def from_config(name: str, config: ProviderConfig) -> ProviderSpec:
-    """The provider of a `[providers.NAME]` table; what it leaves out comes from the built-in one."""
+    """The provider of a `[providers.NAME]` table, completed from the built-in one of that name."""
     known = next((spec for spec in BUILTIN if spec.id == name), None)
     default_url = "https://api.anthropic.com" if config.kind == "anthropic" else ""
     family: Family = "anthropic" if config.kind == "anthropic" else "gateway"

@@ -45,9 +45,9 @@ class _GatewayProvider(OpenAIProvider):
 
 def gateway_provider(name: str, client: AsyncOpenAI) -> OpenAIProvider:
     """The provider called `name` that `client` reaches."""
-    vendor = _PROFILES.get(name)
-    if vendor is None:
+    if name not in _PROFILES:
         return _GatewayProvider(name, client)
+    vendor = _PROFILES[name]
 
     class _VendorProvider(_GatewayProvider):
         @staticmethod

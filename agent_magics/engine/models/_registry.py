@@ -15,8 +15,8 @@ from ._catalog import BUILTIN, ProviderSpec, from_config
 from ._clients import Access, ClientCache
 from ._errors import ModelNotFound, ProviderAuth
 from ._listing import provider_json
-from .demo import GuideModel
 from ._local import LocalModels
+from .demo import GuideModel
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -211,7 +211,9 @@ class ModelRegistry:
 
     def _available(self, spec: ProviderSpec) -> bool:
         if spec.key_optional:
-            return any(_first(e, (*spec.key_variables, *spec.url_variables)) for e in self._layers())
+            return any(
+                _first(e, (*spec.key_variables, *spec.url_variables)) for e in self._layers()
+            )
         return not spec.key_variables or bool(self._credentials(spec)[0])
 
 

@@ -57,7 +57,9 @@ def analyse_csv(request: CsvRequest) -> Walk:
     described = yield from _describe(work)
     if described is None:
         return
-    columns = [Column(c["name"], c["kind"], c["values"], c["distinct"]) for c in described["columns"]]
+    columns = [
+        Column(c["name"], c["kind"], c["values"], c["distinct"]) for c in described["columns"]
+    ]
     if not described["rows"] or not columns:
         yield Step("The file has no rows to compute with.", (work.todos(2, stopped=True),))
         yield Step(f"{code(work.file)} has no rows of data, so there is nothing to compute.")
@@ -142,8 +144,9 @@ def _compute(work: _Work, choice: Choice, chart: str) -> _Part:
     new = header(work.file, choice.group, choice.value, choice.statistic, chart or None)
     said = _said(choice)
     edit = {"filePath": work.script, "oldString": old, "newString": new}
+    notes = "".join(f"{note} " for note in choice.notes)
     _, edited = yield Step(
-        f"{' '.join((*choice.notes, ''))}I compute {said}: I fill that in at the top of the script.",
+        f"{notes}I compute {said}: I fill that in at the top of the script.",
         (work.todos(2), Call("edit", edit)),
     )
     if not edited.ok:
@@ -190,13 +193,13 @@ def _json_line(text: str) -> dict[str, Any] | None:
 
 
 def _said(choice: Choice) -> str:
-    what = f"the {choice.statistic} of {code(choice.value)}" if choice.value else "the number of rows"
+    what = (
+        f"the {choice.statistic} of {code(choice.value)}" if choice.value else "the number of rows"
+    )
     return f"{what} per {code(choice.group)}" if choice.group else what
 
 
-def _report(
-    work: _Work, choice: Choice, answer: dict[str, Any], chart: str, note: str
-) -> str:
+def _report(work: _Work, choice: Choice, answer: dict[str, Any], chart: str, note: str) -> str:
     groups = answer["groups"]
     if not groups:
         return f"{code(work.file)} has no usable values for {_said(choice)}."

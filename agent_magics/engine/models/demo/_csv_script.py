@@ -15,11 +15,11 @@ def header(
     name can become code.
     """
     return (
-        f"DATA = {ascii(data)}\n"
-        f"GROUP = {ascii(group)}  # the column to group by\n"
-        f"VALUE = {ascii(value)}  # the column with the numbers; None: count rows\n"
-        f"STATISTIC = {ascii(statistic)}  # mean, median, sum, min, max, count; None: describe\n"
-        f"CHART = {ascii(chart)}  # where the bar chart goes\n"
+        f"DATA = {data!a}\n"
+        f"GROUP = {group!a}  # the column to group by\n"
+        f"VALUE = {value!a}  # the column with the numbers; None: count rows\n"
+        f"STATISTIC = {statistic!a}  # mean, median, sum, min, max, count; None: describe\n"
+        f"CHART = {chart!a}  # where the bar chart goes\n"
     )
 
 

@@ -119,9 +119,7 @@ class _GuideStream(StreamedResponse):
 
     def _events(self) -> Iterator[ModelResponseStreamEvent]:
         for piece in _PIECES.findall(self.step.text):
-            yield from self._parts_manager.handle_text_delta(
-                vendor_part_id="text", content=piece
-            )
+            yield from self._parts_manager.handle_text_delta(vendor_part_id="text", content=piece)
         for index, call in enumerate(self.step.calls):
             arguments = json.dumps(call.arguments, ensure_ascii=False)
             pieces = range(0, len(arguments), _ARGUMENT_CHUNK)

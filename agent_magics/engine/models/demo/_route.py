@@ -24,7 +24,8 @@ _CODE = re.compile(
 )
 _PLAN = re.compile(r"\b(?:plan|plans|planning|to-?dos?)\b", re.IGNORECASE)
 _LOOK = re.compile(
-    r"\blook around\b|\bexplore\b|\b(?:list|show|which|what)\b.{0,30}\b(?:files?|folder|directory)\b"
+    r"\blook around\b|\bexplore\b"
+    r"|\b(?:list|show|which|what)\b.{0,30}\b(?:files?|folder|directory)\b"
     r"|\bwhat(?:'s| is)\b.{0,20}\b(?:here|there|in)\b|\bwhere (?:am i|are you)\b|\bworkspace\b"
     r"|\bpython version\b|\bversion of python\b|\bwhich python\b|\bdisk\b|\benvironment\b",
     re.IGNORECASE | re.DOTALL,

@@ -82,7 +82,9 @@ def _files(found: Result) -> str:
     counted = ", ".join(f"{count} {code(kind)}" for kind, count in kinds.most_common(5))
     newest = "\n".join(f"- {code(path)}" for path in paths[:10])
     more = f"\n- and {len(paths) - 10} more" if len(paths) > 10 else ""
-    return f"In `/workspace` there are {len(paths)} files ({counted}), newest first:\n\n{newest}{more}"
+    return (
+        f"In `/workspace` there are {len(paths)} files ({counted}), newest first:\n\n{newest}{more}"
+    )
 
 
 def _facts(result: Result) -> str:
@@ -173,7 +175,9 @@ def write_and_run() -> Walk:
     done = "It ran." if ran.ok else "It did not run."
     yield Step(done, (todos(labels, 3 if ran.ok else 2, stopped=not ran.ok),))
     if ran.rejected:
-        yield Step(f"You did not allow me to run it. The file is there: {code('/workspace/' + name)}.")
+        yield Step(
+            f"You did not allow me to run it. The file is there: {code('/workspace/' + name)}."
+        )
         return
     verdict = "It works" if "\nOK" in ran.text else "It did not go as planned"
     yield Step(f"{verdict}. The end of what it printed:\n\n{tail(ran.text, 12)}")
