@@ -106,7 +106,7 @@ class FakeTurn:
         )
         self.emit(PermissionAsked(request))
         reply = self.session.wait_for(
-            lambda: self.session.replies.get(request_id) or (self.aborted.is_set() and "aborted")
+            lambda: self.session.replies.pop(request_id, None) or (self.aborted.is_set() and "aborted")
         )
         self.emit(PermissionReplied(request_id, "reject" if reply == "aborted" else reply))
         return None if reply == "aborted" else reply
