@@ -119,7 +119,7 @@ def reopen(
         page = NotebookPage(browser_context, server, live.name, "lab")
         pages.append(page)
         page.open(kernel=False)
-        page.page.get_by_role("button", name="No Kernel", exact=True).click()
+        page.page.locator(".jp-Dialog button", has_text="No Kernel").click()
         return page
 
     yield reopen_notebook
