@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -260,3 +260,7 @@ class NotebookPage:
 
     def close(self) -> None:
         self.page.close(run_before_unload=False)
+
+
+OpenNotebook = Callable[..., NotebookPage]
+Reopen = Callable[[NotebookPage], NotebookPage]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from tests.support.engine_home import EngineHome
-from tests.support.jupyter import CHROMIUM_ARGS, JupyterServer, NotebookPage
+from tests.support.jupyter import CHROMIUM_ARGS, JupyterServer, NotebookPage, OpenNotebook, Reopen
 from tests.support.kernels import ROOT, write_kernelspec
-from tests.support.scripted_llm import ThreadedLLM
+from tests.support.scripted_model import ScriptedModel, StartModel
 
 FAILURES = ROOT / ".ui-failures"
 FAILED = pytest.StashKey[bool]()
@@ -67,56 +66,18 @@ def home() -> Iterator[EngineHome]:
         yield home
 
 
-OpenNotebook = Callable[..., NotebookPage]
-Reopen = Callable[[NotebookPage], NotebookPage]
-
-
-class Model:
-    """The scripted model server that a test's kernels use instead of a real one."""
-
-    def __init__(self, server: ThreadedLLM) -> None:
-        self._server = server
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {
-            "OPENAI_BASE_URL": self._server.base_url,
-            "OPENAI_API_KEY": "sk-test",
-            "AGENT_MAGICS_MODEL": "openai/scripted",
-        }
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """One entry per request: scenario, turn, outcome, body."""
-        return self._server.log
-
-    def wait_outcome(self, scenario: str, *, patience: float = 10.0) -> str:
-        """How the first request of a scenario ended."""
-        end = time.monotonic() + patience
-        while True:
-            for entry in self.log:
-                if entry.get("scenario") == scenario and entry["outcome"] != "running":
-                    return str(entry["outcome"])
-            assert time.monotonic() < end, f"{scenario} is still running"
-            time.sleep(0.02)
-
-
-StartLLM = Callable[[dict[str, Any]], Model]
-
-
 @pytest.fixture
-def llm() -> Iterator[StartLLM]:
+def llm() -> Iterator[StartModel]:
     """`llm({name: {"match": regex of the prompt, "turns": [...]}})` starts a scripted model."""
-    servers: list[ThreadedLLM] = []
+    models: list[ScriptedModel] = []
 
-    def start(scenarios: dict[str, Any]) -> Model:
-        server = ThreadedLLM({"scenarios": scenarios})
-        servers.append(server)
-        return Model(server)
+    def start(scenarios: dict[str, Any]) -> ScriptedModel:
+        models.append(ScriptedModel(scenarios))
+        return models[-1]
 
     yield start
-    for server in servers:
-        server.close()
+    for model in models:
+        model.close()
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.canary import Canary
-from tests.support.jupyter import NotebookPage
-
-from .conftest import OpenNotebook, Reopen, StartLLM
+from tests.support.jupyter import NotebookPage, OpenNotebook, Reopen
+from tests.support.scripted_model import StartModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.kernel, pytest.mark.container]
 
@@ -22,7 +21,8 @@ ATTACKS = """
 <details open ontoggle="window.__xss=1"><summary>x</summary></details>
 <iframe srcdoc="<script>parent.__xss=1</script>"></iframe><iframe src="{url}/frame"></iframe>
 <video src="{url}/video" autoplay></video><object data="{url}/object"></object>
-<link rel="stylesheet" href="{url}/link"><form action="{url}/form"><button>Allow once</button></form>
+<link rel="stylesheet" href="{url}/link">
+<form action="{url}/form"><button>Allow once</button></form>
 <div style="position:fixed;inset:0;background:url({url}/background)">overlay</div>
 ![image]({url}/markdown-image) <{url}/auto>
 [link](javascript:window.__xss=1) [data](data:text/html,<script>window.__xss=1</script>)
@@ -50,7 +50,7 @@ def assert_unharmed(page: NotebookPage, canary: Canary, index: int) -> None:
 
 
 def test_hostile_output_is_inert(
-    notebook: OpenNotebook, reopen: Reopen, llm: StartLLM, canary: Canary
+    notebook: OpenNotebook, reopen: Reopen, llm: StartModel, canary: Canary
 ) -> None:
     attack = ATTACKS.format(url=canary.url)
     short = f'<img src="{canary.url}/t" onerror="window.__xss=1"><script>window.__xss=1</script>'
@@ -62,8 +62,8 @@ def test_hostile_output_is_inert(
             "attack": {
                 "match": "attack",
                 "turns": [
-                    {"do": [{"reasoning": attack}, {"text": attack}]
-                     + [{"tool": {"name": "todowrite", "args": {"todos": todos}}}]},
+                    {"do": [{"reasoning": attack}, {"text": attack},
+                            {"tool": {"name": "todowrite", "args": {"todos": todos}}}]},
                     {"do": [{"tool": {"name": "write",
                                       "args": {"filePath": path, "content": attack}}}]},
                     {"do": [{"tool": {"name": "bash",

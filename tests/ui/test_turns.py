@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import OpenNotebook, Reopen, StartLLM
+from tests.support.jupyter import OpenNotebook, Reopen
+from tests.support.scripted_model import StartModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.kernel, pytest.mark.container]
 
@@ -32,7 +33,7 @@ def scenario(match: str, *turns: dict[str, Any]) -> dict[str, Any]:
     ("app", "kernel"), [("lab", "newest"), ("lab", "ipykernel6"), ("notebook", "newest")]
 )
 def test_permission_is_clicked_while_the_cell_runs(
-    notebook: OpenNotebook, llm: StartLLM, app: str, kernel: str
+    notebook: OpenNotebook, llm: StartModel, app: str, kernel: str
 ) -> None:
     model = llm(
         {
@@ -70,7 +71,7 @@ def test_permission_is_clicked_while_the_cell_runs(
     assert page.dialogs == []
 
 
-def test_stop_in_mid_stream(notebook: OpenNotebook, llm: StartLLM) -> None:
+def test_stop_in_mid_stream(notebook: OpenNotebook, llm: StartModel) -> None:
     endless = {"do": [{"text": {"repeat": "word ", "n": 5000}}], "delay": 0.01}
     model = llm({"endless": scenario("talk", endless), "short": scenario("hello", say("Hi."))})
     page = notebook(LOAD, "%%agent\ntalk on", "%%agent\nhello again", environ=model.environ)
@@ -87,7 +88,7 @@ def test_stop_in_mid_stream(notebook: OpenNotebook, llm: StartLLM) -> None:
     expect(page.output(2)).to_contain_text("Hi.")
 
 
-def test_reload_while_a_permission_waits(notebook: OpenNotebook, llm: StartLLM) -> None:
+def test_reload_while_a_permission_waits(notebook: OpenNotebook, llm: StartModel) -> None:
     model = llm({"ask": scenario("please", bash("echo after-$((1+1))-reloads"), say("Done."))})
     page = notebook(LOAD, "%%agent\nplease", "print(_agent.text)", environ=model.environ)
     page.run(0)
@@ -104,7 +105,7 @@ def test_reload_while_a_permission_waits(notebook: OpenNotebook, llm: StartLLM) 
     expect(page.output(2)).to_contain_text("Done.")
 
 
-def test_two_notebooks_at_once(notebook: OpenNotebook, llm: StartLLM) -> None:
+def test_two_notebooks_at_once(notebook: OpenNotebook, llm: StartModel) -> None:
     model = llm(
         {
             name: scenario(name, bash(f"echo {name} > name; cat name"), say(f"I am {name}."))
@@ -133,7 +134,7 @@ def test_two_notebooks_at_once(notebook: OpenNotebook, llm: StartLLM) -> None:
         expect(page.output(2)).to_have_text(re.compile(rf"^\s*{name}\s*$"))
 
 
-def test_run_all_runs_agent_cells_in_order(notebook: OpenNotebook, llm: StartLLM) -> None:
+def test_run_all_runs_agent_cells_in_order(notebook: OpenNotebook, llm: StartModel) -> None:
     model = llm({str(n): scenario(f"number {n}", say(f"Reply {n}.")) for n in (1, 2, 3)})
     page = notebook(
         LOAD,
@@ -161,7 +162,7 @@ END"""
 
 
 def test_saved_notebook_shows_everything_without_a_kernel(
-    notebook: OpenNotebook, reopen: Reopen, llm: StartLLM
+    notebook: OpenNotebook, reopen: Reopen, llm: StartModel
 ) -> None:
     todos = [
         {"id": "1", "content": "Draw the chart", "status": "completed", "priority": "high"},
