@@ -5,6 +5,7 @@ Names and nesting are those of the opencode server's v1 API where it has them; w
 beyond it (numbered events, turns, tool output, metrics) is marked in the docstrings.
 """
 
+from ._environ import *
 from ._events import *
 from ._json import *
 from ._objects import *
@@ -13,6 +14,7 @@ PROTOCOL = 1
 """Major version of the protocol; a client refuses a server with a higher one."""
 
 __all__ = [
+    "MODEL_ENVIRON",
     "PROTOCOL",
     "AgentEvent",
     "Attachment",
