@@ -24,6 +24,8 @@ class EngineHome:
         self.state = self.root / "state"
         self.data = self.root / "data"
         self.state.mkdir(mode=0o700)
+        self._config = self.root / "config.toml"
+        self._config.touch()
 
     @property
     def environ(self) -> dict[str, str]:
@@ -31,7 +33,7 @@ class EngineHome:
         return {
             "AGENT_MAGICS_STATE_DIR": str(self.state),
             "AGENT_MAGICS_DATA_DIR": str(self.data),
-            "AGENT_MAGICS_CONFIG": str(self.root / "config.toml"),
+            "AGENT_MAGICS_CONFIG": str(self._config),
         }
 
     def engine_pid(self) -> int | None:
