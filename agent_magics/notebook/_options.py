@@ -31,7 +31,7 @@ class MagicParser(argparse.ArgumentParser):
     def __init__(self, prog: str, usage: str, description: str) -> None:
         super().__init__(
             prog=prog,
-            usage=usage,
+            usage=usage.replace("%", "%%"),
             description=description,
             add_help=False,
             allow_abbrev=False,

@@ -76,5 +76,5 @@ def cap_text(text: str, limit: int = MAX_OUTPUT) -> str:
 
 
 def valid_text(text: str) -> str:
-    """`text` with a replacement for lone surrogates (names that are no UTF-8): they can't be sent."""
+    """`text` with lone surrogates (names that are no UTF-8) replaced: they can't be sent."""
     return _SURROGATE.sub("\ufffd", text)
