@@ -5,10 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-from pydantic_ai.messages import BinaryContent, ModelMessage, ModelRequest, UserPromptPart
+from pydantic_ai.messages import (
+    BinaryContent,
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    UserPromptPart,
+)
 
 from ._body import Body
 from ._errors import BadRequest, NotFound
@@ -18,9 +25,7 @@ __all__ = ["PromptPart", "parse_parts", "prompt_content", "without_binaries"]
 PromptPart = dict[str, Any]
 """A user's text or file part without its ids."""
 
-_SENT_AS_IS = frozenset(
-    {"application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp"}
-)
+_SENT_AS_IS = frozenset({"application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp"})
 _TEXT_MIMES = frozenset(
     {
         "application/javascript",
@@ -134,15 +139,21 @@ def without_binaries(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
     For turns that the provider refused: an attachment it can't take would otherwise make every
     later turn of the session fail, too.
     """
-    for message in messages:
-        if not isinstance(message, ModelRequest):
-            continue
-        for part in message.parts:
-            if isinstance(part, UserPromptPart) and not isinstance(part.content, str):
-                part.content = [
-                    f"[an attachment of type {item.media_type} that the model did not accept]"
-                    if isinstance(item, BinaryContent)
-                    else item
-                    for item in part.content
-                ]
-    return list(messages)
+    return [
+        replace(message, parts=[_without_binary(part) for part in message.parts])
+        if isinstance(message, ModelRequest)
+        else message
+        for message in messages
+    ]
+
+
+def _without_binary(part: ModelRequestPart) -> ModelRequestPart:
+    if not isinstance(part, UserPromptPart) or isinstance(part.content, str):
+        return part
+    content = [
+        f"[an attachment of type {item.media_type} that the model did not accept]"
+        if isinstance(item, BinaryContent)
+        else item
+        for item in part.content
+    ]
+    return replace(part, content=content)

@@ -255,9 +255,7 @@ class Engine:
     async def _known(self, session: Session, message_id: str) -> bool:
         owner = self._accepted.get(message_id) or await self.messages.session_of(message_id)
         if owner is not None and owner != session.id:
-            raise Conflict(
-                f"Another session has a message {message_id}.", messageID=message_id
-            )
+            raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
         return owner is not None
 
     def _model(self, session: Session, prompt: Prompt) -> ResolvedModel:

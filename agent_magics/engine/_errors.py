@@ -105,9 +105,13 @@ def log_unforeseen(error: BaseException, doing: str) -> str:
     chain: list[str] = []
     seen: BaseException | None = error
     while seen is not None:
-        places = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(seen.__traceback__)]
-        chain.append(f"{type(seen).__module__}.{type(seen).__qualname__} at {' < '.join(places[::-1])}")
-        seen = seen.__cause__ or seen.__context__
+        places = [
+            f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(seen.__traceback__)
+        ]
+        chain.append(
+            f"{type(seen).__module__}.{type(seen).__qualname__} at {' < '.join(places[::-1])}"
+        )
+        seen = seen.__context__ if seen.__cause__ is None else seen.__cause__
     log.error("%s while %s: %s", ref, doing, " | caused by ".join(chain))
     return ref
 
@@ -128,8 +132,8 @@ def _from_models(error: Exception) -> ApiError | None:
 
     if not isinstance(error, ModelError):
         return None
-    statuses = {ModelNotFound: 404, ProviderAuth: 401}
-    status = next((s for kind, s in statuses.items() if isinstance(error, kind)), 400)
+    auth = isinstance(error, ProviderAuth)
+    status = 404 if isinstance(error, ModelNotFound) else 401 if auth else 400
     return ApiError(error.message, status=status, name=error.wire_name, **error.data)
 
 

@@ -153,7 +153,9 @@ class EventLog:
     def _trim(self) -> None:
         """Drop the older half at once, so that the cost per event stays constant."""
         drop = kept = 0
-        while self._ring_bytes - kept > _RING_BYTES // 2 or len(self._ring) - drop > _RING_EVENTS // 2:
+        while (
+            self._ring_bytes - kept > _RING_BYTES // 2 or len(self._ring) - drop > _RING_EVENTS // 2
+        ):
             kept += len(self._ring[drop].body)
             drop += 1
         del self._ring[:drop]

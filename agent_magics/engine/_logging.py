@@ -14,9 +14,7 @@ from types import TracebackType
 
 __all__ = ["configure_logging"]
 
-_ExcInfo = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _LONGEST_FOREIGN = 200
 
 

@@ -95,7 +95,7 @@ class MessageBook:
             delta_of=part["id"],
         )
 
-    async def list(self, session_id: str, limit: int | None = None) -> list[MessageJSON]:
+    async def history(self, session_id: str, limit: int | None = None) -> list[MessageJSON]:
         """The conversation, oldest first; with `limit` only its last messages."""
         infos = await self._store.read(
             "SELECT id, data FROM message WHERE session_id = ? ORDER BY rowid DESC LIMIT ?",
@@ -128,14 +128,15 @@ class MessageBook:
     async def session_of(self, message_id: str) -> str | None:
         """The session that has this message."""
         rows = await self._store.read("SELECT session_id FROM message WHERE id = ?", message_id)
-        return rows[0][0] if rows else None
+        return str(rows[0][0]) if rows else None
 
     async def answer_to(self, session_id: str, message_id: str) -> MessageJSON | None:
         """The assistant's message that answers a prompt."""
-        for message in reversed(await self.list(session_id)):
+        found: MessageJSON | None = None
+        for message in await self.history(session_id):
             if message["info"].get("parentID") == message_id:
-                return message
-        return None
+                found = message
+        return found
 
     def _parts(self, where: str, *arguments: Any) -> list[tuple[Any, ...]]:
         return self._store.query(

@@ -6,14 +6,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from agent_magics.wire import PermissionReply, PermissionRequestJSON, ToolCallRefJSON
+from agent_magics.wire import PartJSON, PermissionReply, PermissionRequestJSON
 
 from ._errors import PermissionNotFound
 from ._ids import new_id
 from ._log import EventLog
-from ._policy import Decision, Rule, decide
+from ._policy import Action, Decision, Rule, decide
 from ._sessions import Session, SessionBook
 from ._store import Store
 from ._text import dumps
@@ -72,22 +72,22 @@ class Permissions:
     async def ask(
         self,
         session: Session,
-        tool: str,
+        call: PartJSON,
         arguments: Mapping[str, Any],
-        call: ToolCallRefJSON,
     ) -> Answer:
         """
-        May this call run? Waits for a person where the rules say so.
+        May this tool call run? Waits for a person where the rules say so.
 
         Cancelling the wait withdraws the request: it is replied "reject" on the stream.
         """
+        tool = call["tool"]
         decision = self._decide(session, tool, arguments)
         if decision.action == "allow":
             return Answer(True)
         if decision.action == "deny":
             wanted = ", ".join(decision.patterns)
             return Answer(False, f"The permission rules deny {tool}: {wanted}")
-        pending = self._open(session, tool, arguments, call, decision)
+        pending = self._open(session, call, arguments, decision)
         try:
             return await pending.answer
         except asyncio.CancelledError:
@@ -96,7 +96,12 @@ class Permissions:
             raise
 
     def reply(
-        self, request_id: str, reply: PermissionReply, message: str | None, *, session_id: str | None
+        self,
+        request_id: str,
+        reply: PermissionReply,
+        message: str | None,
+        *,
+        session_id: str | None,
     ) -> None:
         """
         Answer a request. "always" also adds standing rules, which may answer others.
@@ -143,22 +148,21 @@ class Permissions:
     def _open(
         self,
         session: Session,
-        tool: str,
+        call: PartJSON,
         arguments: Mapping[str, Any],
-        call: ToolCallRefJSON,
         decision: Decision,
     ) -> _Pending:
         request: PermissionRequestJSON = {
             "id": new_id("per"),
             "sessionID": session.id,
-            "permission": tool,
+            "permission": call["tool"],
             "patterns": list(decision.patterns),
             "metadata": dict(arguments),
             "always": list(decision.always),
-            "tool": call,
+            "tool": {"messageID": call["messageID"], "callID": call["callID"]},
         }
         answer = asyncio.get_running_loop().create_future()
-        pending = _Pending(session, tool, arguments, decision.always, request, answer)
+        pending = _Pending(session, call["tool"], arguments, decision.always, request, answer)
         self._pending[request["id"]] = pending
         with self._store.group():
             self._store.put(
@@ -192,9 +196,7 @@ class Permissions:
 
 
 def _rule(data: Mapping[str, str]) -> Rule:
-    action = data["action"]
-    assert action in ("allow", "ask", "deny")
-    return Rule(data["permission"], data["pattern"], action)
+    return Rule(data["permission"], data["pattern"], cast(Action, data["action"]))
 
 
 def publish_reply(

@@ -48,7 +48,7 @@ async def recover(services: Services) -> int:
         if session_id not in known:
             services.history.end(message_id)
             continue
-        messages = await services.messages.list(session_id)
+        messages = await services.messages.history(session_id)
         prompt = next((m for m in messages if m["info"]["id"] == message_id), None)
         answer = next((m for m in messages if m["info"].get("parentID") == message_id), None)
         with services.store.group():

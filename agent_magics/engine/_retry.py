@@ -44,17 +44,17 @@ class RetryPolicy:
     first_wait: float = 1.0
     longest_wait: float = 60.0
 
-    def wait(self, error: Exception, attempt: int) -> float | None:
-        """Seconds to wait after the failure of `attempt` (from 1); None to give up."""
+    def wait(self, error: Exception, failures: int) -> float | None:
+        """Seconds to wait after so many failures of the error's kind; None to give up."""
         if not isinstance(error, ModelAPIError) or getattr(error, "in_stream", False):
             return None
         if isinstance(error, ModelHTTPError):
-            if not _is_retryable(error.status_code) or attempt >= self.tries:
+            if not _is_retryable(error.status_code) or failures >= self.tries:
                 return None
-        elif attempt >= self.connection_tries:
+        elif failures >= self.connection_tries:
             return None
         asked: float | None = getattr(error, "retry_after", None)
-        wait = self.first_wait * 2 ** (attempt - 1) if asked is None else asked
+        wait = self.first_wait * 2 ** (failures - 1) if asked is None else asked
         return wait if wait <= self.longest_wait else None
 
 
@@ -79,9 +79,7 @@ def turn_error(error: Exception, provider_id: str, scrub: Callable[[str], str]) 
     return {"name": "UnknownError", "data": {"message": message, "ref": ref}}
 
 
-def _model_error(
-    error: ModelAPIError, provider_id: str, scrub: Callable[[str], str]
-) -> ErrorJSON:
+def _model_error(error: ModelAPIError, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
     message = scrub(provider_message(error))
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     if status in (401, 403):

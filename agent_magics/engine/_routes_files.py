@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
 import json
+import mimetypes
 import re
 from collections.abc import AsyncGenerator
 from typing import Any

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_magics.wire import MODEL_ENVIRON, PermissionReply
+from agent_magics.wire import PermissionReply
 
 from ._attachments import parse_parts
 from ._body import Body, query_int, read_json
@@ -24,12 +24,11 @@ _REPLIES = ("once", "always", "reject")
 
 def _prompt(body: Body) -> Prompt:
     model = body.object("model")
-    environ = {k: v for k, v in body.text_map("environ").items() if k in MODEL_ENVIRON}
     return Prompt(
         parts=parse_parts(body.items("parts")),
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
-        model=model and f"{model.text('providerID')}/{model.text('modelID')}",
-        environ=environ,
+        model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
+        environ=body.text_map("environ"),
     )
 
 
@@ -53,7 +52,7 @@ async def prompt_and_wait(request: Request) -> Json:
 async def list_messages(request: Request) -> Json:
     session = session_of(request)
     limit = query_int(request.query_params, "limit")
-    return Json(await engine_of(request).messages.list(session.id, limit))
+    return Json(await engine_of(request).messages.history(session.id, limit))
 
 
 async def get_message(request: Request) -> Json:

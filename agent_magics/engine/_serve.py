@@ -94,9 +94,10 @@ class _Process:
             store = Store(self._options.data_dir / "engine.db", on_failure=self._store_failed)
         except StoreError as error:
             raise StartError(str(error)) from error
+        registry = ModelRegistry(self._config, os.environ)
         engine = await Engine.open(
             store,
-            ModelRegistry(self._config, os.environ),
+            registry,
             tools=build_tools(),
             instructions=INSTRUCTIONS,
             tool_title=tool_title,
@@ -113,7 +114,7 @@ class _Process:
         serving = asyncio.create_task(server.serve(sockets=[self._options.listener]))
         serving.add_done_callback(lambda _: self._leave("the server ended"))
         watching = asyncio.create_task(self._watch(engine, presence))
-        while not server.started and not serving.done():
+        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.002)
         log.info(
             "engine %s, process %d, ready after %.2f s",
@@ -127,6 +128,8 @@ class _Process:
         watching.cancel()
         self._options.on_leaving()
         await self._end(engine, presence, server, serving)
+        await registry.aclose()
+        log.info("left")
         return 1 if self._failed else 0
 
     def _server(self, engine: Engine, presence: Presence) -> _Server:
@@ -168,14 +171,13 @@ class _Process:
             await engine.close()
         except StoreError as error:
             log.error("the store could not be closed: %s", error)
-        log.info("left")
 
     async def _watch(self, engine: Engine, presence: Presence) -> None:
         """Leave when nobody has been there for a while."""
         grace = self._options.grace
         if grace is None:
             return
-        while presence.alone_for <= grace or engine.busy:
+        while presence.alone_for <= grace or engine.busy:  # noqa: ASYNC110 - time has no event
             await asyncio.sleep(min(0.25, max(0.02, grace / 4)))
         self._leave(f"nobody was here for {grace:g} s")
 

@@ -52,7 +52,9 @@ async def event_frames(
     try:
         yield _connected(wrapped)
         async for batch in subscription:
-            yield "".join(_event_frame(event, subscription.number(event), wrapped) for event in batch)
+            yield "".join(
+                _event_frame(event, subscription.number(event), wrapped) for event in batch
+            )
     finally:
         subscription.close()
 

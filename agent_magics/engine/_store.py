@@ -134,7 +134,8 @@ class Store:
         if self._open_group is not None:
             yield
             return
-        self._open_group = items = []
+        items: _Group = []
+        self._open_group = items
         try:
             yield
         finally:
@@ -201,7 +202,9 @@ class Store:
             except sqlite3.Error as error:
                 log.critical("the database stopped working: %s", error)
                 self._error = StoreError(f"The database {self.path} can't be written: {error}")
-            last = max((i.position for g in groups for i in g if isinstance(i, EventRow)), default=0)
+            last = max(
+                (i.position for g in groups for i in g if isinstance(i, EventRow)), default=0
+            )
             try:
                 self._loop.call_soon_threadsafe(self._settle, last, waiters, self._error)
             except RuntimeError:  # the loop was closed before the store
@@ -225,7 +228,8 @@ class Store:
             if last and self.on_commit is not None:
                 self.on_commit(last)
         elif self._on_failure is not None:
-            self._on_failure, on_failure = None, self._on_failure
+            on_failure = self._on_failure
+            self._on_failure = None
             on_failure(error)
         for waiter in waiters:
             if waiter.done():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ class Turn:
         self._scrub = scrub
         self._run: AgentRun[Turn, str] | None = None
         self._abort_reason: str | None = None
-        self._attempt = 0
+        self._failures: Counter[bool] = Counter()
         self._info = self._new_info()
         self._calls = ToolCalls(services.messages, session.id, self._info["id"])
         self._contexts: dict[str, CallContext] = {}
@@ -124,6 +125,9 @@ class Turn:
             self._abort_reason = reason
             if self._run is not None:
                 self._run.cancel()
+
+    def _aborting(self) -> bool:
+        return self._abort_reason is not None
 
     async def kill(self) -> None:
         """End the turn although its run doesn't react to an abort."""
@@ -160,7 +164,7 @@ class Turn:
         services, model = self._services, self._model
         history = await services.history.load(self.session.id)
         content = await self._content()
-        if self._abort_reason is not None:
+        if self._aborting():
             raise asyncio.CancelledError
         async with services.agent.iter(
             content,
@@ -171,7 +175,7 @@ class Turn:
             usage_limits=UsageLimits(request_limit=_STEP_LIMIT),
         ) as run:
             self._run = run
-            if self._abort_reason is not None:  # while the run was being set up
+            if self._aborting():  # while the run was being set up
                 run.cancel()
             async for node in run:
                 if Agent.is_model_request_node(node):
@@ -199,7 +203,7 @@ class Turn:
 
     async def _model_step(self, node: Any, run: AgentRun[Turn, str]) -> None:
         messages, ids = self._services.messages, (self.session.id, self._info["id"])
-        self._attempt = 0
+        self._failures.clear()
         messages.save_part(new_part(*ids, "step-start"))
         self._response = ResponseParts(messages, self._calls, *ids)
         async with node.stream(run.ctx) as stream:
@@ -218,7 +222,8 @@ class Turn:
         info["cost"] = _sum(info["cost"], cost)
         usage.cost = _sum(usage.cost, cost)
         usage.steps += 1
-        used = tokens["input"] + tokens["output"] + sum(tokens["cache"].values())
+        cache = tokens["cache"]
+        used = tokens["input"] + tokens["output"] + cache["read"] + cache["write"]
         usage.context_used = used or usage.context_used
         usage.context_limit = self._model.context_limit
         reason = str(response.finish_reason or "unknown").replace("_", "-")
@@ -238,14 +243,15 @@ class Turn:
 
     async def before_retry(self, error: Exception) -> bool:
         """Wait visibly if the failed request is worth another try; False if not."""
-        self._attempt += 1
-        wait = self._services.retry.wait(error, self._attempt)
+        answered = isinstance(error, ModelHTTPError)
+        self._failures[answered] += 1
+        wait = self._services.retry.wait(error, self._failures[answered])
         if wait is None:
             return False
         message = turn_error(error, self._model.provider_id, self._scrub)["data"]["message"]
         self.status(
             "retry",
-            attempt=self._attempt,
+            attempt=self._failures.total(),
             message=message,
             next=now_ms() + int(wait * 1000),
         )
@@ -263,13 +269,7 @@ class Turn:
         return self._contexts[call_id]
 
     async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
-        where = {"messageID": part["messageID"], "callID": part["callID"]}
-        return await self._services.permissions.ask(
-            self.session,
-            part["tool"],
-            arguments,
-            where,  # type: ignore[arg-type]
-        )
+        return await self._services.permissions.ask(self.session, part, arguments)
 
     async def begin_call(self, part: PartJSON, arguments: dict[str, Any]) -> None:
         """The call runs from now on. Raises SandboxUnavailable."""
@@ -368,9 +368,7 @@ def _sum(total: float | None, more: float | None) -> float | None:
     return None if total is None or more is None else total + more
 
 
-def end_turn(
-    services: Services, session_id: str, message_id: str, error: ErrorJSON | None
-) -> None:
+def end_turn(services: Services, session_id: str, message_id: str, error: ErrorJSON | None) -> None:
     """Mark a turn as ended and say so: the last events of every turn, however it ended."""
     outcome = "completed"
     if error is not None:

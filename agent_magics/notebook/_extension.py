@@ -31,7 +31,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take the magics away again; what they had replaced comes back. Sessions live on."""
+    """Take the magics away again; what they had replaced comes back. The session stays."""
     tables = shell.magics_manager.magics
     for kind in ("line", "cell"):
         for name in MAGIC_NAMES:
@@ -43,7 +43,6 @@ def unload_ipython_extension(shell: Any) -> None:
         shell.configurables.remove(magics)
     transformers = shell.input_transformer_manager.token_transformers
     transformers[:] = [t for t in transformers if t is not QuestionLine]
-    keeper_of(shell).close()
 
 
 def _foreign_magics(shell: Any) -> dict[tuple[str, str], Any]:

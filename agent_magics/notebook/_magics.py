@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -23,6 +24,9 @@ from ._prompt import expand
 __all__ = ["MAGIC_NAMES", "AgentMagics"]
 
 MAGIC_NAMES = ("agent", "agent_shell")
+
+
+_IPYTHONS_OWN = re.compile(r"__.*|_+\d*|_i+\d*|_[iod]h")  # dunders, history of inputs and outputs
 
 
 class _Secret(str):
@@ -150,7 +154,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         user_ns = {
             name: value
             for name, value in self.shell.user_ns.items()
-            if not name.startswith("__") and not (name in hidden and hidden[name] is value)
+            if not _IPYTHONS_OWN.fullmatch(name) and not (name in hidden and hidden[name] is value)
         }
         if local_ns is None or local_ns is self.shell.user_ns:
             return user_ns

@@ -113,7 +113,7 @@ class _ForegroundTurn:
         self._session: SessionHandle | None = None
         self._turn: Turn | None = None
         self._start_lock = threading.Lock()
-        self._cancelled = False
+        self._cancelled = threading.Event()
         self._failure: Exception | None = None
         self._ended: TurnEnded | None = None
         self._something_shown = False
@@ -226,7 +226,7 @@ class _ForegroundTurn:
         """Abort and show what still comes, but not for long. A second Stop ends the wait."""
         self._desk.close()
         with self._start_lock:
-            self._cancelled = True
+            self._cancelled.set()
             turn = self._turn
         if turn is None or self._is_over():
             return
@@ -252,12 +252,12 @@ class _ForegroundTurn:
     def _start(self) -> None:
         try:
             session = self._session = self._acquire()
-            if self._cancelled:
+            if self._cancelled.is_set():
                 return
             turn = session.start(self._prompt, on_event=self._pump.post, model=self._settings.model)
             with self._start_lock:
                 self._turn = turn
-                cancelled = self._cancelled
+                cancelled = self._cancelled.is_set()
             if cancelled:
                 turn.abort()
         except Exception as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,6 @@ def shell() -> Iterator[Any]:
     InteractiveShell.clear_instance()
     instance = InteractiveShell.instance(config=config)
     yield instance
-    instance.reset(new_session=False)
     instance.atexit_operations()
+    atexit.unregister(instance.atexit_operations)
     InteractiveShell.clear_instance()

@@ -1,0 +1,90 @@
+"""
+The client: sessions with an agent, over a Unix socket or a URL.
+
+    from agent_magics.client import Client
+
+    client = Client()                       # finds or starts this user's embedded engine
+    session = client.create_session("My session")
+    result = session.send("Look around", on_text=lambda delta: print(delta, end=""))
+
+`AsyncClient` is the same for asyncio. Everything that can go wrong is an `AgentError`.
+"""
+
+from __future__ import annotations
+
+from ._async_client import AsyncClient
+from ._async_session import AsyncSessionHandle
+from ._async_turn import AsyncTurn, AsyncTurnStream
+from ._callbacks import StreamCallbacks
+from ._endpoint import Endpoint, Health
+from ._errors import (
+    AgentError,
+    ApiError,
+    AuthError,
+    BadRequest,
+    Busy,
+    ConnectionFailed,
+    EngineStartError,
+    FileMissing,
+    ModelNotFound,
+    NotFound,
+    PermissionNotFound,
+    ProtocolError,
+    ProtocolMismatch,
+    ProviderAuth,
+    RateLimited,
+    SandboxUnavailable,
+    ServerError,
+    SessionNotFound,
+    TooLarge,
+)
+from ._inputs import FileInput, PromptInput, TextInput
+from ._launch import EngineLauncher, ensure_engine
+from ._shell import AsyncShellStream, ShellOutput
+from ._state_dir import StateDir
+from ._stream import StreamPolicy
+from ._sync import Client
+from ._sync_session import SessionHandle, ShellStream, Turn, TurnStream
+
+__all__ = [
+    "AgentError",
+    "ApiError",
+    "AsyncClient",
+    "AsyncSessionHandle",
+    "AsyncShellStream",
+    "AsyncTurn",
+    "AsyncTurnStream",
+    "AuthError",
+    "BadRequest",
+    "Busy",
+    "Client",
+    "ConnectionFailed",
+    "Endpoint",
+    "EngineLauncher",
+    "EngineStartError",
+    "FileInput",
+    "FileMissing",
+    "Health",
+    "ModelNotFound",
+    "NotFound",
+    "PermissionNotFound",
+    "PromptInput",
+    "ProtocolError",
+    "ProtocolMismatch",
+    "ProviderAuth",
+    "RateLimited",
+    "SandboxUnavailable",
+    "ServerError",
+    "SessionHandle",
+    "SessionNotFound",
+    "ShellOutput",
+    "ShellStream",
+    "StateDir",
+    "StreamCallbacks",
+    "StreamPolicy",
+    "TextInput",
+    "TooLarge",
+    "Turn",
+    "TurnStream",
+    "ensure_engine",
+]

@@ -1,0 +1,364 @@
+"""A conversation with an agent, and the container that belongs to it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent_magics.wire import (
+    AgentEvent,
+    FileEntry,
+    Message,
+    PermissionAsked,
+    PermissionReply,
+    PermissionRequest,
+    SendResult,
+    SessionInfo,
+    SessionMetrics,
+    ShellResult,
+    Todo,
+    TurnEnded,
+)
+
+from ._async_turn import AsyncTurn, AsyncTurnStream
+from ._callbacks import CallbackRun, StreamCallbacks
+from ._errors import (
+    ConnectionFailed,
+    FileMissing,
+    NotFound,
+    PermissionNotFound,
+    ProtocolError,
+    SessionNotFound,
+)
+from ._inputs import PromptInput
+from ._protocol import api_path, as_mapping, parse, session_path, status_name
+from ._runner import TurnRunner
+from ._shell import AsyncShellStream, shell_request
+
+if TYPE_CHECKING:
+    from ._async_client import AsyncClient
+
+__all__ = ["AsyncSessionHandle", "file_bytes"]
+
+_ABORT_TIMEOUT = 60.0
+"""An abort is answered when the turn is over: its commands are ended first."""
+
+
+class AsyncSessionHandle:
+    """
+    One session. `id` is what `client.session(id)` takes to come back to it.
+
+    Every method raises `SessionNotFound` for a session that does not exist (any more) and
+    `ConnectionFailed` when the server is out of reach.
+    """
+
+    def __init__(self, client: AsyncClient, id: str) -> None:
+        self.id = id
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    # -- messages --------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        prompt: PromptInput,
+        callbacks: StreamCallbacks | None = None,
+        *,
+        model: str | None = None,
+        **single: Callable[..., Any],
+    ) -> SendResult:
+        """
+        Send a prompt and wait until the agent is through with it.
+
+        `callbacks`, or single ones by name (`on_text=print`), are called while it works. Cancelling
+        aborts the turn. Raises when the server does not take the prompt (`Busy`, `ProviderAuth`,
+        `ModelNotFound`, `BadRequest`), and the first exception of a callback; a turn that fails
+        later has `error` set in its result.
+        """
+        run = CallbackRun(StreamCallbacks.of(callbacks, **single))
+        answers: set[asyncio.Task[None]] = set()
+        stream = self.stream(prompt, model=model)
+        result: SendResult | None = None
+        try:
+            async for event in stream:
+                await self._call(run, event, answers)
+                if isinstance(event, TurnEnded):
+                    result = event.result
+        except asyncio.CancelledError:
+            await stream.abort_patiently()
+            raise
+        finally:
+            for answer in answers:
+                answer.cancel()
+            await stream.aclose()
+        return finished(run, result)
+
+    def stream(self, prompt: PromptInput, *, model: str | None = None) -> AsyncTurnStream:
+        """
+        Send a prompt and iterate over what happens; the last event is `TurnEnded`.
+
+        Leaving the loop early ends the reading; the turn goes on in the server until it ends or
+        is aborted. Permissions that are asked meanwhile have to be answered by somebody.
+        """
+        return AsyncTurnStream(TurnRunner(self._client, self.id, prompt, model))
+
+    def start(
+        self,
+        prompt: PromptInput,
+        *,
+        on_event: Callable[[AgentEvent], None],
+        model: str | None = None,
+    ) -> AsyncTurn:
+        """
+        Begin a turn and return at once.
+
+        `on_event` is called on the event loop, in order; its last event is a `TurnEnded`, always.
+        """
+        return AsyncTurn(TurnRunner(self._client, self.id, prompt, model), on_event)
+
+    async def abort(self) -> bool:
+        """Stop the running turn. False when there is none. Returns when it is over."""
+        path = session_path(self.id, "abort")
+        answer = await self._client.post_json(
+            path, {}, missing=SessionNotFound, timeout=_ABORT_TIMEOUT
+        )
+        return bool(answer)
+
+    async def reply_to_permission(
+        self, request_id: str, reply: PermissionReply, message: str | None = None
+    ) -> None:
+        """
+        Answer a permission request: "once", "always" (for the rest of this session) or "reject".
+
+        `message` tells the agent why. Raises `PermissionNotFound` for one that is settled.
+        """
+        body = {"reply": reply} if message is None else {"reply": reply, "message": message}
+        path = api_path("permission", request_id, "reply")
+        await self._client.post_json(path, body, missing=PermissionNotFound)
+
+    # -- the container ---------------------------------------------------------------------------
+
+    async def shell(
+        self,
+        command: str,
+        *,
+        timeout: float | timedelta | None = None,
+        timeout_ms: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        on_output: Callable[[str, str], Any] | None = None,
+    ) -> ShellResult:
+        """
+        Run a command in the container, without the model.
+
+        `timeout` is a number of milliseconds or a `timedelta`; `cwd` defaults to /workspace.
+        `on_output` gets the stream's name and the text as it comes; an exception in it ends the
+        command and is raised here.
+        """
+        stream = self.shell_stream(
+            command, timeout=timeout, timeout_ms=timeout_ms, cwd=cwd, env=env, stdin=stdin
+        )
+        async with stream:
+            async for output in stream:
+                if on_output is not None:
+                    answer = on_output(output.stream, output.text)
+                    if inspect.isawaitable(answer):
+                        await answer
+        return shell_result(stream.result)
+
+    def shell_stream(
+        self,
+        command: str,
+        *,
+        timeout: float | timedelta | None = None,
+        timeout_ms: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+    ) -> AsyncShellStream:
+        """Like `shell()`, as an iterator of `ShellOutput`; its `result` is there at the end."""
+        body = shell_request(
+            command, timeout=timeout, timeout_ms=timeout_ms, cwd=cwd, env=env, stdin=stdin
+        )
+        return AsyncShellStream(self._client, self.id, body)
+
+    async def get_file(self, path: str) -> str:
+        """A text file of the container. Raises `FileMissing`, `UnicodeDecodeError`."""
+        return (await self.get_file_buffer(path)).decode("utf-8")
+
+    async def get_file_buffer(self, path: str) -> bytes:
+        """The exact bytes of a file of the container. Raises `FileMissing`."""
+        await self._client.require_engine("files")
+        response = await self._client.request(
+            "GET", session_path(self.id, "fs"), params={"path": path}, missing=FileMissing
+        )
+        return response.content
+
+    async def put_file(self, path: str, data: bytes | str | Path) -> None:
+        """
+        Write a file into the container, parents included.
+
+        `data` are the bytes, a text, or a `Path` on this machine. Raises `TooLarge`.
+        """
+        await self._client.require_engine("files")
+        content = await asyncio.to_thread(file_bytes, data)
+        await self._client.request(
+            "PUT", session_path(self.id, "fs"), params={"path": path}, content=content
+        )
+
+    async def list_files(
+        self, path: str = "/workspace", recursive: bool = False
+    ) -> list[FileEntry]:
+        """The entries of a directory of the container, by path. Raises `FileMissing`."""
+        entries = await self._client.get_json(
+            session_path(self.id, "fs", "list"),
+            {"path": path, "recursive": "true" if recursive else "false"},
+            missing=FileMissing,
+        )
+        return parse(lambda: [FileEntry.from_json(entry) for entry in entries])
+
+    # -- what there is to know -------------------------------------------------------------------
+
+    async def get_info(self) -> SessionInfo:
+        data, statuses = await asyncio.gather(self._get(), self._client.get_json("/session/status"))
+        return parse(lambda: SessionInfo.from_json(data, status_name(statuses, self.id)))
+
+    async def get_messages(self) -> list[Message]:
+        """The whole history, oldest first."""
+        messages = await self._get("message")
+        return parse(lambda: [Message.from_json(message) for message in messages])
+
+    async def get_metrics(self) -> SessionMetrics:
+        return parse(SessionMetrics.from_json, as_mapping(await self._get("metrics")))
+
+    async def get_todos(self) -> list[Todo]:
+        todos = await self._get("todo")
+        return parse(lambda: [Todo.from_json(todo) for todo in todos])
+
+    async def get_permissions(self) -> list[PermissionRequest]:
+        """The permission requests of this session that wait for an answer."""
+        requests = await self._client.get_json("/permission", {"sessionID": self.id})
+        return parse(
+            lambda: [
+                PermissionRequest.from_json(request)
+                for request in requests
+                if request["sessionID"] == self.id
+            ]
+        )
+
+    async def update(self, *, title: str | None = None, archived: bool | None = None) -> None:
+        body: dict[str, Any] = {}
+        if title is not None:
+            body["title"] = title
+        if archived is not None:
+            body["time"] = {"archived": _now_ms() if archived else 0}
+        if body:
+            path = session_path(self.id)
+            await self._client.post_json(path, body, method="PATCH", missing=SessionNotFound)
+
+    async def events(self, last_event_id: str | int | None = None) -> AsyncGenerator[bytes, None]:
+        """
+        The session's event stream as raw bytes, after `last_event_id` or from now on.
+
+        It ends with the connection: `ConnectionFailed` when that breaks. Reconnecting is yours.
+        """
+        import httpx
+
+        position = None if last_event_id is None else str(last_event_id)
+        response = await self._client.open_events(self.id, position)
+        try:
+            async with aclosing(response):
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+        except (httpx.TransportError, httpx.StreamError) as error:
+            raise ConnectionFailed(f"The event stream broke: {error!r}") from error
+
+    async def end(self) -> None:
+        """Delete the session, its container and its files. Harmless when repeated."""
+        with suppress(NotFound):
+            await self._client.request("DELETE", session_path(self.id), timeout=_ABORT_TIMEOUT)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _get(self, *rest: str) -> Any:
+        return await self._client.get_json(session_path(self.id, *rest), missing=SessionNotFound)
+
+    async def _call(
+        self, run: CallbackRun, event: AgentEvent, answers: set[asyncio.Task[None]]
+    ) -> None:
+        for name, call in run.calls(event):
+            try:
+                answer = call()
+                if isinstance(event, PermissionAsked) and inspect.isawaitable(answer):
+                    # The turn goes on meanwhile: somebody else may be faster.
+                    task = asyncio.create_task(self._answer_later(run, event, answer))
+                    answers.add(task)
+                    task.add_done_callback(answers.discard)
+                    continue
+                if inspect.isawaitable(answer):
+                    answer = await answer
+            except Exception as error:
+                run.failed(name, error)
+            else:
+                if isinstance(event, PermissionAsked) and answer is not None:
+                    await self._answer(run, event, answer)
+        await self._answer_by_default(run, event)
+
+    async def _answer_later(self, run: CallbackRun, event: PermissionAsked, answer: Any) -> None:
+        try:
+            reply = await answer
+        except Exception as error:
+            run.failed("on_permission", error)
+            await self._answer_by_default(run, event)
+        else:
+            if reply is not None:
+                await self._answer(run, event, reply)
+
+    async def _answer_by_default(self, run: CallbackRun, event: AgentEvent) -> None:
+        if isinstance(event, PermissionAsked) and (default := run.default_reply(event)):
+            await self._answer(run, event, *default)
+
+    async def _answer(
+        self, run: CallbackRun, event: PermissionAsked, reply: Any, message: str | None = None
+    ) -> None:
+        try:
+            await self.reply_to_permission(event.request.id, reply, message)
+        except PermissionNotFound:
+            return  # Somebody else was faster.
+        except Exception as error:
+            run.failed("on_permission", error)
+
+
+def finished(run: CallbackRun, result: SendResult | None) -> SendResult:
+    """What `send()` returns, or the exception of a callback."""
+    if run.error is not None:
+        raise run.error
+    if result is None:
+        raise ProtocolError("The turn has no end.")
+    return result
+
+
+def shell_result(result: ShellResult | None) -> ShellResult:
+    if result is None:
+        raise ProtocolError("The command has no end.")
+    return result
+
+
+def file_bytes(data: bytes | str | Path) -> bytes:
+    """What `put_file()` takes, as bytes."""
+    if isinstance(data, Path):
+        return data.read_bytes()
+    return data.encode("utf-8") if isinstance(data, str) else bytes(data)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

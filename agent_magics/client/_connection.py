@@ -1,0 +1,218 @@
+"""The connection to a server: made at first use, renewed when an embedded engine was replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ._daemon import run_in_daemon_thread
+from ._endpoint import Endpoint, Health
+from ._errors import AuthError, ConnectionFailed, EngineStartError, ProtocolError
+from ._launch import EngineLauncher, check_protocol
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Connection", "Connector", "EmbeddedConnector", "UrlConnector"]
+
+_LEASE_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Connection:
+    endpoint: Endpoint
+    http: httpx.AsyncClient
+    health: Health
+
+    @property
+    def is_numbered(self) -> bool:
+        """Ours: events have numbers and turns have ends. False for a plain opencode server."""
+        return bool(self.health.engine)
+
+
+class Connector:
+    """Keeps one `Connection`. Used from one event loop."""
+
+    embedded = False
+
+    def __init__(self, *, timeout: float) -> None:
+        self.timeout = timeout
+        self._current: Connection | None = None
+        self._lock = asyncio.Lock()
+        self._closed = False
+
+    async def get(self) -> Connection:
+        """The connection. Raises `ConnectionFailed`, `ProtocolError` or `AuthError`."""
+        if self._current is not None:
+            return self._current
+        async with self._lock:
+            if self._closed:
+                raise ConnectionFailed("The client is closed.")
+            if self._current is None:
+                self._current = await self._connect()
+            return self._current
+
+    async def renew(self, stale: Connection) -> Connection:
+        """The connection to use after `stale` failed; the same one when nothing changed."""
+        return stale
+
+    async def aclose(self) -> None:
+        self._closed = True
+        current, self._current = self._current, None
+        if current is not None:
+            await current.http.aclose()
+
+    async def _connect(self) -> Connection:
+        raise NotImplementedError
+
+
+class UrlConnector(Connector):
+    """A server at a known address, which somebody else keeps alive."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(timeout=timeout)
+        self._endpoint = endpoint
+        self._transport = transport
+
+    async def _connect(self) -> Connection:
+        endpoint = self._endpoint
+        http = self._client(endpoint)
+        try:
+            response = await self._ask(http, endpoint)
+            challenge = response.headers.get("www-authenticate", "").lower()
+            if response.status_code == 401 and endpoint.token and challenge.startswith("basic"):
+                await http.aclose()
+                endpoint = endpoint.with_basic()
+                http = self._client(endpoint)
+                response = await self._ask(http, endpoint)
+            health = self._read(response, endpoint)
+            check_protocol(health)
+        except BaseException:
+            await http.aclose()
+            raise
+        return Connection(endpoint, http, health)
+
+    def _client(self, endpoint: Endpoint) -> httpx.AsyncClient:
+        return endpoint.async_client(timeout=self.timeout, transport=self._transport)
+
+    async def _ask(self, http: httpx.AsyncClient, endpoint: Endpoint) -> httpx.Response:
+        import httpx
+
+        try:
+            return await http.get("/global/health")
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise ConnectionFailed(f"No agent server at {endpoint.url}: {reason}") from error
+
+    def _read(self, response: httpx.Response, endpoint: Endpoint) -> Health:
+        if response.status_code in (401, 403):
+            raise AuthError(
+                f"{endpoint.url} does not accept the token.", status=response.status_code
+            )
+        try:
+            if response.is_success:
+                return Health.from_json(response.json())
+        except ValueError:
+            pass
+        raise ProtocolError(
+            f"{endpoint.url} is no agent server: its health page answered {response.status_code}."
+        )
+
+
+class EmbeddedConnector(Connector):
+    """
+    The user's own engine, found or started, and kept alive by a lease while we are here.
+
+    The lease is an open request: when this process dies, however it dies, the engine knows.
+    """
+
+    embedded = True
+
+    def __init__(self, launcher: EngineLauncher, *, timeout: float) -> None:
+        super().__init__(timeout=timeout)
+        self._launcher = launcher
+        self._lease: asyncio.Task[None] | None = None
+
+    async def renew(self, stale: Connection) -> Connection:
+        async with self._lock:
+            if self._closed:
+                raise ConnectionFailed("The client is closed.")
+            if self._current is not None and self._current is not stale:
+                return self._current
+            endpoint = await run_in_daemon_thread(self._launcher.ensure)
+            if endpoint == stale.endpoint and self._lease and not self._lease.done():
+                return stale
+            await self._let_go()
+            await stale.http.aclose()
+            self._current = None
+            self._current = await self._connect()
+            return self._current
+
+    async def aclose(self) -> None:
+        await self._let_go()
+        await super().aclose()
+
+    async def _connect(self) -> Connection:
+        for _ in range(3):
+            endpoint = await run_in_daemon_thread(self._launcher.ensure)
+            http = endpoint.async_client(timeout=self.timeout)
+            try:
+                response = await http.get("/global/health")
+                health = Health.from_json(response.raise_for_status().json())
+                if await self._take_lease(http):
+                    return Connection(endpoint, http, health)
+            except Exception as error:
+                await http.aclose()
+                if not _is_http_error(error):
+                    raise
+            else:
+                await http.aclose()
+        # It was found healthy each time and left each time before we could hold on to it.
+        raise EngineStartError(f"The engine does not stay. Its log is {self._launcher.state.log}.")
+
+    async def _take_lease(self, http: httpx.AsyncClient) -> bool:
+        held = asyncio.get_running_loop().create_future()
+        self._lease = asyncio.create_task(_hold_lease(http, held), name="agent-magics-lease")
+        await asyncio.wait([self._lease, held], return_when=asyncio.FIRST_COMPLETED)
+        return held.done()
+
+    async def _let_go(self) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
+            await asyncio.wait([self._lease])
+            self._lease = None
+
+
+async def _hold_lease(http: httpx.AsyncClient, held: asyncio.Future[None]) -> None:
+    import httpx
+
+    failures = 0
+    while failures < _LEASE_TRIES:
+        with contextlib.suppress(httpx.TransportError):
+            timeout = httpx.Timeout(10.0, read=None)
+            async with http.stream("GET", "/lease", timeout=timeout) as response:
+                if not response.is_success:
+                    return
+                failures = 0
+                if not held.done():
+                    held.set_result(None)
+                async for _ in response.aiter_raw():
+                    pass
+        if not held.done():
+            return
+        failures += 1
+        await asyncio.sleep(0.1 * 2**failures)
+
+
+def _is_http_error(error: Exception) -> bool:
+    import httpx
+
+    return isinstance(error, httpx.HTTPError | ValueError)

@@ -1,0 +1,225 @@
+"""
+What can go wrong, as types.
+
+    AgentError
+     ├─ ConnectionFailed           no answer: refused, cut, silent
+     │   └─ EngineStartError       the embedded engine could not be started
+     ├─ ProtocolError              an answer that makes no sense
+     │   └─ ProtocolMismatch       client and engine are of different generations
+     └─ ApiError                   the server said no: `status`, `name`, `data`
+         ├─ BadRequest             400, 422; also raised before anything is sent
+         ├─ AuthError              401, 403
+         ├─ ProviderAuth           the model provider's key is missing or wrong
+         ├─ NotFound               404
+         │   ├─ SessionNotFound
+         │   ├─ PermissionNotFound
+         │   ├─ FileMissing
+         │   └─ ModelNotFound
+         ├─ Busy                   409, a turn is running in this session
+         ├─ TooLarge               413
+         ├─ RateLimited            429, `retry_after` in seconds
+         ├─ SandboxUnavailable     no container can run here, `next_step` says what to do
+         └─ ServerError            5xx
+
+The error of a turn that was accepted and then failed is not raised: it is `SendResult.error`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = [
+    "AgentError",
+    "ApiError",
+    "AuthError",
+    "BadRequest",
+    "Busy",
+    "ConnectionFailed",
+    "EngineStartError",
+    "FileMissing",
+    "ModelNotFound",
+    "NotFound",
+    "PermissionNotFound",
+    "ProtocolError",
+    "ProtocolMismatch",
+    "ProviderAuth",
+    "RateLimited",
+    "SandboxUnavailable",
+    "ServerError",
+    "SessionNotFound",
+    "TooLarge",
+]
+
+
+class AgentError(Exception):
+    """Root of everything this package raises. `str(error)` is one sentence for people."""
+
+
+class ConnectionFailed(AgentError):
+    """The server could not be reached, or the connection broke and could not be restored."""
+
+
+class EngineStartError(ConnectionFailed):
+    """The embedded engine could not be started; the message says why and names its log."""
+
+
+class ProtocolError(AgentError):
+    """The server's answer is not what the protocol says."""
+
+
+class ProtocolMismatch(ProtocolError):
+    """Client and engine speak different major versions; the message says what to upgrade."""
+
+
+class ApiError(AgentError):
+    """
+    The server refused a request.
+
+    `status` is the HTTP status (0 when the request was refused before it was sent), `name` the
+    server's error name, `data` its details.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        name: str = "",
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.name = name or type(self).__name__
+        self.data: Mapping[str, Any] = data or {}
+
+
+class BadRequest(ApiError):
+    """The request itself is wrong: an empty prompt, an unknown field, a bad value."""
+
+
+class AuthError(ApiError):
+    """The token is missing or wrong, or this host may not ask."""
+
+
+class ProviderAuth(ApiError):
+    """The model's provider has no key or refused it; the message names the variable to set."""
+
+
+class NotFound(ApiError):
+    """There is no such thing on the server."""
+
+
+class SessionNotFound(NotFound):
+    pass
+
+
+class PermissionNotFound(NotFound):
+    """The permission request is unknown or already settled."""
+
+
+class FileMissing(NotFound):
+    """No such file in the container."""
+
+
+class ModelNotFound(NotFound):
+    """Unknown `provider/model-id`; the message lists what there is."""
+
+
+class Busy(ApiError):
+    """The session is in the middle of a turn."""
+
+
+class TooLarge(ApiError):
+    pass
+
+
+class RateLimited(ApiError):
+    """Too many requests; `retry_after` is the server's wish in seconds, `None` if it has none."""
+
+    @property
+    def retry_after(self) -> float | None:
+        value = self.data.get("retryAfter")
+        return float(value) if isinstance(value, int | float) else None
+
+
+class SandboxUnavailable(ApiError):
+    """The session's container cannot run here."""
+
+    @property
+    def next_step(self) -> str:
+        """What the user can do about it."""
+        return str(self.data.get("nextStep") or "")
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} {self.next_step}" if self.next_step else message
+
+
+class ServerError(ApiError):
+    """The server failed; `data["ref"]`, when there, is also in the engine's log."""
+
+
+_BY_NAME: dict[str, type[ApiError]] = {
+    "BadRequest": BadRequest,
+    "BadRequestError": BadRequest,
+    "FileNotFoundError": FileMissing,
+    "FilePermissionError": ApiError,
+    "ModelNotFoundError": ModelNotFound,
+    "PermissionNotFoundError": PermissionNotFound,
+    "ProviderAuthError": ProviderAuth,
+    "SandboxUnavailableError": SandboxUnavailable,
+    "SessionBusyError": Busy,
+    "SessionNotFoundError": SessionNotFound,
+}
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: BadRequest,
+    401: AuthError,
+    403: AuthError,
+    404: NotFound,
+    409: Busy,
+    413: TooLarge,
+    422: BadRequest,
+    429: RateLimited,
+}
+
+
+def error_from_response(
+    response: httpx.Response, *, missing: type[NotFound] = NotFound
+) -> ApiError:
+    """
+    The typed error of a response with an error status, whose body has been read.
+
+    The server's error name decides, then the status. `missing` is what a plain 404 means for the
+    request that was made.
+    """
+    status = response.status_code
+    body = _error_body(response)
+    detail = body.get("data")
+    data: dict[str, Any] = dict(detail) if isinstance(detail, Mapping) else {}
+    name = str(body.get("name") or body.get("_tag") or "")
+    message = data.get("message") or body.get("message")
+    if not message:
+        message = f"the server answered {status} {response.reason_phrase}".rstrip()
+    retry_after = response.headers.get("retry-after", "")
+    if status == 429 and retry_after.isdecimal():
+        data.setdefault("retryAfter", int(retry_after))
+    kind = _BY_NAME.get(name) or _BY_STATUS.get(status)
+    if kind is None:
+        kind = ServerError if status >= 500 else ApiError
+    if kind is NotFound:
+        kind = missing
+    return kind(str(message), status=status, name=name, data=data)
+
+
+def _error_body(response: httpx.Response) -> Mapping[str, Any]:
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, Mapping) else {}

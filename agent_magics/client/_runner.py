@@ -1,0 +1,197 @@
+"""One turn from prompt to end: connect, send, follow, and find out what became of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from agent_magics.wire import (
+    AgentEvent,
+    SendResult,
+    StatusChanged,
+    TurnEnded,
+    UnknownEvent,
+    WireError,
+    WireEvent,
+)
+
+from ._errors import AgentError, ConnectionFailed, NotFound, SessionNotFound
+from ._ids import new_message_id, new_opencode_message_id
+from ._inputs import PromptInput, model_reference, prompt_parts
+from ._protocol import session_path
+from ._stream import EventStream
+from ._turn import TurnReader
+
+if TYPE_CHECKING:
+    from ._async_client import AsyncClient
+
+__all__ = ["TurnRunner"]
+
+Emit = Callable[[AgentEvent], Awaitable[None]]
+
+
+class TurnRunner:
+    """
+    Runs one turn of a session.
+
+    Making one checks the input: `BadRequest` for an empty prompt or a malformed model name.
+    """
+
+    def __init__(
+        self, client: AsyncClient, session_id: str, prompt: PromptInput, model: str | None
+    ) -> None:
+        self.session_id = session_id
+        self.message_id = new_message_id()
+        self.accepted = False
+        """The server has taken the prompt."""
+        self._client = client
+        self._body: dict[str, Any] = {"parts": prompt_parts(prompt)}
+        if model is not None:
+            self._body["model"] = model_reference(model, key="modelID")
+        self._sending = False
+        self._abort_wanted = False
+        self._idle_seen = 0
+        self._emit: Emit
+        self._reader = TurnReader(session_id, self.message_id)
+        self._numbered = True
+
+    async def run(self, emit: Emit) -> SendResult:
+        """
+        The whole turn; `emit` gets its events, the last one is `TurnEnded`.
+
+        Raises the typed error when the server does not take the prompt.
+        """
+        self._emit = emit
+        await emit(StatusChanged("connecting"))
+        connection = await self._client.connection()
+        self._numbered = connection.is_numbered
+        if not self._numbered:
+            self.message_id = new_opencode_message_id()
+            self._reader = TurnReader(self.session_id, self.message_id)
+        opener = functools.partial(self._client.open_events, self.session_id)
+        stream = EventStream(opener, self._client.policy)
+        try:
+            await stream.open()
+            await self._send()
+            return (await self._follow(stream)).result
+        finally:
+            await stream.aclose()
+
+    async def abort(self) -> bool:
+        """
+        Stop the turn. False when it was not sent yet: the caller cancels `run()` then.
+
+        Raises `AgentError` when the server cannot be told.
+        """
+        self._abort_wanted = True
+        if self.accepted:
+            await self._client.session(self.session_id).abort()
+        return self._sending
+
+    def cut_short(self) -> TurnEnded:
+        """The terminal event after `run()` was cancelled."""
+        if self._sending:
+            message = "The client was closed; the turn goes on in the server."
+            return self._reader.end("error", WireError("ClientClosedError", message))
+        message = "The turn was aborted before it was sent."
+        return self._reader.end("aborted", WireError("MessageAbortedError", message))
+
+    def failed(self, error: WireError) -> TurnEnded:
+        """The terminal event after `run()` raised: the server did not take the prompt."""
+        return self._reader.end("error", error)
+
+    async def _send(self) -> None:
+        body = {**self._body, "messageID": self.message_id}
+        if environ := self._client.credentials():
+            body["environ"] = environ
+        self._sending = True
+        path = self._path("prompt_async")
+        try:
+            await self._client.post_json(path, body, missing=SessionNotFound)
+        except ConnectionFailed:
+            if not await self._was_taken():
+                await self._client.post_json(path, body, missing=SessionNotFound)
+        self.accepted = True
+        if self._abort_wanted:
+            await self._client.session(self.session_id).abort()
+
+    async def _was_taken(self) -> bool:
+        """Whether a prompt whose answer was lost had arrived."""
+        try:
+            await self._client.request("GET", self._path("message", self.message_id))
+        except NotFound:
+            return False
+        return True
+
+    async def _follow(self, stream: EventStream) -> TurnEnded:
+        policy = self._client.policy
+        connections = 0
+        while True:
+            try:
+                items = await stream.take(policy.quiet)
+            except AgentError as error:
+                failure = WireError(type(error).__name__, str(error))
+                return await self._finish(self._reader.end("error", failure))
+            if not items and (ended := await self._ask_how_it_stands()):
+                return await self._finish(ended)
+            for item in items:
+                if isinstance(item, StatusChanged):
+                    await self._emit(item)
+                    connections += item.status == "connected"
+                    if connections > 1 and item.status == "connected" and not self._numbered:
+                        self._reader.mark_gap()
+                        if ended := await self._ask_how_it_stands():
+                            return await self._finish(ended)
+                    continue
+                for event in self._read(item):
+                    await self._emit(event)
+                self._idle_seen = 0
+                if self._reader.ended is not None:
+                    return self._reader.ended
+
+    async def _finish(self, ended: TurnEnded) -> TurnEnded:
+        await self._emit(ended)
+        return ended
+
+    def _read(self, event: WireEvent) -> list[AgentEvent]:
+        try:
+            return self._reader.feed(event)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # Not what we know under this type; nothing that should end a turn.
+            return [UnknownEvent(event)]
+
+    async def _ask_how_it_stands(self) -> TurnEnded | None:
+        """
+        Ask the server whether the turn still runs, for a stream that is quiet or had a gap.
+
+        A turn that is not running is over; its last events may still be on their way, so this
+        must be seen twice unless the history is complete.
+        """
+        try:
+            statuses = await self._client.get_json("/session/status")
+            if _is_running(statuses, self.session_id):
+                self._idle_seen = 0
+                if self._numbered:
+                    return None
+            else:
+                self._idle_seen += 1
+            messages = await self._client.get_json(self._path("message"))
+            events = self._reader.feed_history(messages)
+        except (AgentError, AttributeError, KeyError, TypeError, ValueError):
+            # The stream itself notices when the server is gone for good.
+            return None
+        for event in events:
+            await self._emit(event)
+        settled = self._reader.is_answered and not self._numbered
+        if self._idle_seen >= (1 if settled else 2):
+            return self._reader.end_quietly()
+        return None
+
+    def _path(self, *rest: str) -> str:
+        return session_path(self.session_id, *rest)
+
+
+def _is_running(statuses: Mapping[str, Any], session_id: str) -> bool:
+    status: Mapping[str, Any] = statuses.get(session_id) or {}
+    return bool(status.get("type", "idle") != "idle")

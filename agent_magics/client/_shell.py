@@ -1,0 +1,158 @@
+"""Commands in the session's container, their output as it comes."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from agent_magics.wire import ShellResult, WireError
+
+from ._errors import ApiError, BadRequest, ConnectionFailed, ProtocolError, SessionNotFound
+from ._protocol import parse, session_path
+from ._sse import iter_events
+
+if TYPE_CHECKING:
+    from ._async_client import AsyncClient
+
+__all__ = ["AsyncShellStream", "ShellOutput", "shell_request"]
+
+_STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class ShellOutput:
+    """
+    Some output of a running command; `stream` is "stdout" or "stderr".
+
+    `data` are the bytes as they came, `text` what they mean as UTF-8: a character that is cut
+    stands whole in the next chunk.
+    """
+
+    stream: str
+    data: bytes
+    text: str
+
+
+def shell_request(
+    command: str,
+    *,
+    timeout: float | timedelta | None = None,
+    timeout_ms: float | None = None,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+) -> dict[str, Any]:
+    """
+    The JSON of a command. A number as `timeout` is in milliseconds, like `timeout_ms`.
+
+    Raises `BadRequest` for an empty command and a timeout that is not positive.
+    """
+    if not command.strip():
+        raise BadRequest("The command is empty.")
+    limit = timeout_ms if timeout is None else timeout
+    if isinstance(limit, timedelta):
+        limit = limit.total_seconds() * 1000
+    if limit is not None and limit <= 0:
+        raise BadRequest("The timeout must be positive.")
+    body: dict[str, Any] = {
+        "command": command,
+        "timeout": None if limit is None else max(1, round(limit)),
+        "cwd": cwd,
+        "env": None if env is None else dict(env),
+        "stdin": None if stdin is None else base64.b64encode(stdin).decode("ascii"),
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+class AsyncShellStream:
+    """
+    The output of one command as `ShellOutput`s; `result` is there after the last one.
+
+    Leaving the loop early ends the command, once the stream is closed: use `async with` or
+    `aclose()`. Raises `ConnectionFailed` when the engine is lost: a command is not repeated.
+    """
+
+    def __init__(self, client: AsyncClient, session_id: str, body: Mapping[str, Any]) -> None:
+        self.result: ShellResult | None = None
+        self._client = client
+        self._path = session_path(session_id, "exec")
+        self._body = body
+        self._decoders = {
+            name: codecs.getincrementaldecoder("utf-8")("replace") for name in _STREAMS
+        }
+        self._texts: dict[str, list[str]] = {name: [] for name in _STREAMS}
+        self._chunks = self._read()
+
+    def __aiter__(self) -> AsyncShellStream:
+        return self
+
+    async def __anext__(self) -> ShellOutput:
+        return await anext(self._chunks)
+
+    async def __aenter__(self) -> AsyncShellStream:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+
+    async def _read(self) -> AsyncGenerator[ShellOutput, None]:
+        import httpx
+
+        await self._client.require_engine("shell")
+        response = await self._client.stream(
+            "POST", self._path, json=self._body, missing=SessionNotFound
+        )
+        try:
+            async with aclosing(response), aclosing(iter_events(response)) as frames:
+                async for frame in frames:
+                    data = json.loads(frame.data)
+                    if frame.event in _STREAMS:
+                        yield parse(self._output, frame.event, data)
+                    elif frame.event == "error":
+                        raise _error(data)
+                    elif frame.event == "exit":
+                        for name in _STREAMS:
+                            if tail := self._decode(name, b"", final=True):
+                                yield ShellOutput(name, b"", tail)
+                        self.result = parse(self._finish, data)
+                        return
+        except (httpx.TransportError, httpx.StreamError) as error:
+            raise ConnectionFailed(
+                f"The connection broke while the command ran: {error!r}"
+            ) from error
+        except ValueError as error:
+            raise ProtocolError(f"output that cannot be read: {error!r}") from error
+        raise ConnectionFailed("The connection ended before the command did.")
+
+    def _output(self, stream: str, data: Mapping[str, Any]) -> ShellOutput:
+        chunk = base64.b64decode(data["data"], validate=True)
+        return ShellOutput(stream, chunk, self._decode(stream, chunk))
+
+    def _decode(self, stream: str, chunk: bytes, *, final: bool = False) -> str:
+        text = self._decoders[stream].decode(chunk, final)
+        self._texts[stream].append(text)
+        return text
+
+    def _finish(self, data: Mapping[str, Any]) -> ShellResult:
+        output = {name: "".join(texts) for name, texts in self._texts.items()}
+        return ShellResult.from_json({**data, **output})
+
+
+def _error(data: Mapping[str, Any]) -> ApiError:
+    error = parse(WireError.from_json, data)
+    return ApiError(error.message, name=error.name, data=error.data)

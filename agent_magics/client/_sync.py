@@ -1,0 +1,113 @@
+"""The sync face: the same client, for code that does not await."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agent_magics.wire import SessionInfo
+
+from ._async_client import AsyncClient
+from ._endpoint import Health
+from ._launch import EngineLauncher
+from ._loop_thread import LoopThread
+from ._stream import StreamPolicy
+from ._sync_session import SessionHandle
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ._python import PythonChoice
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """
+    A client of an agent server, for any thread; takes the same as `AsyncClient`.
+
+    The network lives on a background thread, so calls work inside a running event loop too. The
+    embedded engine stays while the client lives: until `close()`, until the last reference to the
+    client and its sessions is gone, or until the process ends.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        state_dir: Path | str | None = None,
+        timeout: float = 30.0,
+        forward_credentials: bool | None = None,
+        launcher: EngineLauncher | None = None,
+        policy: StreamPolicy | None = None,
+    ) -> None:
+        self._core = AsyncClient(
+            url,
+            token=token,
+            transport=transport,
+            state_dir=state_dir,
+            timeout=timeout,
+            forward_credentials=forward_credentials,
+            launcher=launcher,
+            policy=policy,
+        )
+        self._thread = LoopThread(self._core.aclose)
+        self._finalizer = weakref.finalize(self, self._thread.close)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections. Turns go on in the server. Harmless when repeated."""
+        self._finalizer()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the client's loop and wait for it."""
+        return self._thread.run(coroutine)
+
+    def health(self) -> Health:
+        """Raises `ConnectionFailed` when there is no server and none can be started."""
+        return self.run(self._core.health())
+
+    def providers(self) -> Mapping[str, Any]:
+        """Providers and models as the server lists them, and its default."""
+        return self.run(self._core.providers())
+
+    def create_session(
+        self,
+        title: str | None = None,
+        *,
+        model: str | None = None,
+        sandbox: str | None = None,
+        permission: Sequence[Mapping[str, str]] | None = None,
+        python: PythonChoice = "current",
+    ) -> SessionHandle:
+        """A new session with its own container; see `AsyncClient.create_session`."""
+        created = self.run(
+            self._core.create_session(
+                title, model=model, sandbox=sandbox, permission=permission, python=python
+            )
+        )
+        return SessionHandle(self, created)
+
+    def session(self, id: str) -> SessionHandle:
+        """A handle on an existing session. Asks nobody: an unknown id shows at the first call."""
+        return SessionHandle(self, self._core.session(id))
+
+    def list_sessions(self) -> list[SessionInfo]:
+        return self.run(self._core.list_sessions())

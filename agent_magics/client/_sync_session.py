@@ -1,0 +1,385 @@
+"""Sync sessions and turns: thin drivers of the async ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from agent_magics.wire import (
+    AgentEvent,
+    FileEntry,
+    Message,
+    PermissionAsked,
+    PermissionReply,
+    PermissionRequest,
+    SendResult,
+    SessionInfo,
+    SessionMetrics,
+    ShellResult,
+    Todo,
+    TurnEnded,
+)
+
+from ._async_session import AsyncSessionHandle, finished, shell_result
+from ._async_turn import AsyncTurn, AsyncTurnStream
+from ._callbacks import CallbackRun, StreamCallbacks
+from ._errors import ConnectionFailed, PermissionNotFound
+from ._inputs import PromptInput
+from ._shell import AsyncShellStream, ShellOutput
+
+if TYPE_CHECKING:
+    from ._sync import Client
+
+__all__ = ["SessionHandle", "ShellStream", "Turn", "TurnStream"]
+
+
+class SessionHandle:
+    """
+    One session. `id` is what `client.session(id)` takes to come back to it.
+
+    Every method raises `SessionNotFound` for a session that does not exist (any more) and
+    `ConnectionFailed` when the server is out of reach. What is not said here is said at the
+    method of the same name of `AsyncSessionHandle`.
+    """
+
+    def __init__(self, client: Client, core: AsyncSessionHandle) -> None:
+        self._client = client
+        self._core = core
+        self._run = client.run
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    @property
+    def id(self) -> str:
+        return self._core.id
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def send(
+        self,
+        prompt: PromptInput,
+        callbacks: StreamCallbacks | None = None,
+        *,
+        model: str | None = None,
+        **single: Callable[..., Any],
+    ) -> SendResult:
+        """
+        Send a prompt and wait until the agent is through with it.
+
+        `callbacks`, or single ones by name (`on_text=print`), are called on this thread while it
+        works. An interrupt (Ctrl-C, Stop) aborts the turn and is raised again.
+        """
+        run = CallbackRun(StreamCallbacks.of(callbacks, **single))
+        result: SendResult | None = None
+        with self.stream(prompt, model=model) as stream:
+            try:
+                for event in stream:
+                    self._call(run, event)
+                    if isinstance(event, TurnEnded):
+                        result = event.result
+            except (KeyboardInterrupt, SystemExit):
+                stream.abort_patiently()
+                raise
+        return finished(run, result)
+
+    def stream(self, prompt: PromptInput, *, model: str | None = None) -> TurnStream:
+        """
+        Send a prompt and iterate over what happens; the last event is `TurnEnded`.
+
+        Leaving the loop early ends the reading; the turn goes on in the server until it ends or
+        is aborted.
+        """
+        return TurnStream(self._client, self._core.stream(prompt, model=model))
+
+    def start(
+        self,
+        prompt: PromptInput,
+        *,
+        on_event: Callable[[AgentEvent], None],
+        model: str | None = None,
+    ) -> Turn:
+        """
+        Begin a turn and return at once.
+
+        `on_event` is called on the client's thread, in order; its last event is a `TurnEnded`,
+        always, also when the server refuses the prompt or is lost. It must not block and must not
+        call this client's sync methods.
+        """
+
+        async def begin() -> AsyncTurn:
+            return self._core.start(prompt, on_event=on_event, model=model)
+
+        return Turn(self._client, self._run(begin()))
+
+    def abort(self) -> bool:
+        """Stop the running turn. False when there is none. Returns when it is over."""
+        return self._run(self._core.abort())
+
+    def reply_to_permission(
+        self, request_id: str, reply: PermissionReply, message: str | None = None
+    ) -> None:
+        """Answer a permission request. Raises `PermissionNotFound` for one that is settled."""
+        self._run(self._core.reply_to_permission(request_id, reply, message))
+
+    # -- the container ---------------------------------------------------------------------------
+
+    def shell(
+        self,
+        command: str,
+        *,
+        timeout: float | timedelta | None = None,
+        timeout_ms: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        on_output: Callable[[str, str], Any] | None = None,
+    ) -> ShellResult:
+        """
+        Run a command in the container, without the model.
+
+        `timeout` is a number of milliseconds or a `timedelta`. `on_output` gets the stream's name
+        and the text as it comes, on this thread. An interrupt, or an exception in `on_output`,
+        ends the command and is raised again.
+        """
+        with self.shell_stream(
+            command, timeout=timeout, timeout_ms=timeout_ms, cwd=cwd, env=env, stdin=stdin
+        ) as stream:
+            for output in stream:
+                if on_output is not None:
+                    on_output(output.stream, output.text)
+        return shell_result(stream.result)
+
+    def shell_stream(
+        self,
+        command: str,
+        *,
+        timeout: float | timedelta | None = None,
+        timeout_ms: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+    ) -> ShellStream:
+        """Like `shell()`, as an iterator of `ShellOutput`; its `result` is there at the end."""
+        core = self._core.shell_stream(
+            command, timeout=timeout, timeout_ms=timeout_ms, cwd=cwd, env=env, stdin=stdin
+        )
+        return ShellStream(self._client, core)
+
+    def get_file(self, path: str) -> str:
+        """A text file of the container. Raises `FileMissing`, `UnicodeDecodeError`."""
+        return self._run(self._core.get_file(path))
+
+    def get_file_buffer(self, path: str) -> bytes:
+        """The exact bytes of a file of the container. Raises `FileMissing`."""
+        return self._run(self._core.get_file_buffer(path))
+
+    def put_file(self, path: str, data: bytes | str | Path) -> None:
+        """Write bytes, a text or a local file (`Path`) into the container, parents included."""
+        self._run(self._core.put_file(path, data))
+
+    def list_files(self, path: str = "/workspace", recursive: bool = False) -> list[FileEntry]:
+        """The entries of a directory of the container, by path. Raises `FileMissing`."""
+        return self._run(self._core.list_files(path, recursive))
+
+    # -- what there is to know -------------------------------------------------------------------
+
+    def get_info(self) -> SessionInfo:
+        return self._run(self._core.get_info())
+
+    def get_messages(self) -> list[Message]:
+        """The whole history, oldest first."""
+        return self._run(self._core.get_messages())
+
+    def get_metrics(self) -> SessionMetrics:
+        return self._run(self._core.get_metrics())
+
+    def get_todos(self) -> list[Todo]:
+        return self._run(self._core.get_todos())
+
+    def get_permissions(self) -> list[PermissionRequest]:
+        """The permission requests of this session that wait for an answer."""
+        return self._run(self._core.get_permissions())
+
+    def update(self, *, title: str | None = None, archived: bool | None = None) -> None:
+        self._run(self._core.update(title=title, archived=archived))
+
+    def events(self, last_event_id: str | int | None = None) -> Iterator[bytes]:
+        """
+        The session's event stream as raw bytes, after `last_event_id` or from now on.
+
+        It ends with the connection: `ConnectionFailed` when that breaks.
+        """
+        chunks = self._core.events(last_event_id)
+
+        async def next_chunk() -> bytes | None:
+            return await anext(chunks, None)
+
+        try:
+            while (chunk := self._run(next_chunk())) is not None:
+                yield chunk
+        finally:
+            with suppress(ConnectionFailed):
+                self._run(chunks.aclose())
+
+    def end(self) -> None:
+        """Delete the session, its container and its files. Harmless when repeated."""
+        self._run(self._core.end())
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _call(self, run: CallbackRun, event: AgentEvent) -> None:
+        for name, call in run.calls(event):
+            try:
+                answer = call()
+                if isinstance(event, PermissionAsked) and answer is not None:
+                    self._answer(event, answer)
+            except Exception as error:
+                run.failed(name, error)
+        if isinstance(event, PermissionAsked) and (default := run.default_reply(event)):
+            self._answer(event, *default)
+
+    def _answer(self, event: PermissionAsked, reply: Any, message: str | None = None) -> None:
+        # Settled already: somebody else was faster.
+        with suppress(PermissionNotFound):
+            self.reply_to_permission(event.request.id, reply, message)
+
+
+class Turn:
+    """A turn that `start()` began. `message_id` is the id of the user's message."""
+
+    def __init__(self, client: Client, core: AsyncTurn) -> None:
+        self._client = client
+        self._core = core
+
+    @property
+    def message_id(self) -> str:
+        return self._core.message_id
+
+    @property
+    def done(self) -> bool:
+        return self._core.done
+
+    def abort(self) -> None:
+        """Stop the turn; what has arrived is kept. Harmless when it is over."""
+        self._client.run(self._core.abort())
+
+    def result(self, timeout: float | None = None) -> SendResult:
+        """
+        Wait for the end, at most `timeout` seconds: `TimeoutError` after that.
+
+        Raises the typed error when the server did not take the prompt, and an exception of
+        `on_event`, once.
+        """
+        return self._client.run(asyncio.wait_for(self._core.result(), timeout))
+
+
+class TurnStream:
+    """The events of one turn, to iterate; closed by `with`, by `close()`, or when it is dropped."""
+
+    def __init__(self, client: Client, core: AsyncTurnStream) -> None:
+        self._client = client
+        self._core = core
+        self._ready: list[AgentEvent] = []
+
+    @property
+    def message_id(self) -> str:
+        """The id of the user's message."""
+        return self._core.message_id
+
+    def __iter__(self) -> Iterator[AgentEvent]:
+        return self
+
+    def __next__(self) -> AgentEvent:
+        if not self._ready:
+            self._ready = self._client.run(self._core.take())[::-1]
+        if not self._ready:
+            raise StopIteration
+        return self._ready.pop()
+
+    def __enter__(self) -> TurnStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def abort(self) -> None:
+        """Stop the turn; its last events still come."""
+        self._client.run(self._core.abort())
+
+    def abort_patiently(self) -> None:
+        """Abort on the way out: at most a few seconds, and without an error of its own."""
+        self._client.run(self._core.abort_patiently())
+
+    def close(self) -> None:
+        """Stop reading. The turn goes on in the server."""
+        # A closed client has closed this too.
+        with suppress(ConnectionFailed):
+            self._client.run(self._core.aclose())
+
+
+class ShellStream:
+    """
+    The output of one command; `result` is there after the last one.
+
+    Closing it early (`with`, or `close()`) ends the command. `close()` may come from another
+    thread than the one that reads: that one gets `concurrent.futures.CancelledError`.
+    """
+
+    def __init__(self, client: Client, core: AsyncShellStream) -> None:
+        self._client = client
+        self._core = core
+        self._step: asyncio.Task[ShellOutput | None] | None = None
+
+    @property
+    def result(self) -> ShellResult | None:
+        return self._core.result
+
+    def __iter__(self) -> Iterator[ShellOutput]:
+        return self
+
+    def __next__(self) -> ShellOutput:
+        async def step() -> ShellOutput | None:
+            self._step = asyncio.current_task()
+            try:
+                return await anext(self._core, None)
+            finally:
+                self._step = None
+
+        output = self._client.run(step())
+        if output is None:
+            raise StopIteration
+        return output
+
+    def __enter__(self) -> ShellStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the command if it still runs. Harmless when repeated."""
+
+        async def close() -> None:
+            if self._step is not None:
+                self._step.cancel()
+                await asyncio.wait([self._step])
+            with suppress(ConnectionFailed):
+                await self._core.aclose()
+
+        self._client.run(close())
