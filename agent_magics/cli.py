@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import runpy
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -118,9 +117,9 @@ def _outputs(notebook: Any, mime: str) -> Iterator[tuple[int, Any]]:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    sys.argv = ["agent-magics serve", "--host", options.host, "--port", str(options.port)]
-    runpy.run_module("agent_magics.engine", run_name="__main__")
-    return 0
+    from .engine.__main__ import main as run_engine
+
+    return run_engine(["--host", options.host, "--port", str(options.port)])
 
 
 # ---- doctor
@@ -170,13 +169,12 @@ def _check_engine() -> bool:
     except AgentError as error:
         _finding("engine", False, str(error), "agent-magics serve shows why it does not start")
         return False
-    version = f"version {health['version']}, protocol {health['protocol']}"
-    _finding("engine", bool(health["healthy"]), version, "")
-    return bool(health["healthy"])
+    _finding("engine", True, f"version {health.version}, protocol {health.protocol}", "")
+    return True
 
 
 def _finding(name: str, good: bool, text: str, next_step: str) -> None:
-    print(f"[{'ok' if good else '!!'}] {name}: {text}")
+    print(f"[{'ok' if good else '!!'}] {name}: {text or 'works'}")
     if next_step:
         print(f"     next: {next_step}")
 

@@ -108,7 +108,9 @@ def bench(scenarios: dict[str, Any]) -> Iterator[Bench]:
         ScriptedModel({"warm": warm, **scenarios}) as model,
         tempfile.TemporaryDirectory() as directory,
     ):
-        front = MeasuringFrontEnd(sys.executable, Path(directory), {**home.environ, **model.environ})
+        front = MeasuringFrontEnd(
+            sys.executable, Path(directory), {**home.environ, **model.environ}
+        )
         try:
             front.run("%load_ext agent_magics\nimport agent_magics")
             front.run("%%agent\nwarm up")

@@ -57,9 +57,7 @@ def bytes_to_the_browser() -> Iterator[Figure]:
         against="print()",
     )
     yield Figure("widget updates a second", len(updates) / seconds, "/s", limit=35)
-    yield Figure(
-        "busiest second on iopub", _busiest(messages), "messages", limit=SERVER_LIMIT / 2
-    )
+    yield Figure("busiest second on iopub", _busiest(messages), "messages", limit=SERVER_LIMIT / 2)
 
 
 def _busiest(messages: list[dict[str, Any]]) -> float:

@@ -42,7 +42,9 @@ def delta_to_widget() -> Iterator[Figure]:
         _, messages = place.front.timed("%%agent\nslow")
         delays = _delays(words, wire.frames, messages)
     assert len(delays) > DELTAS * 0.9, f"{len(delays)} of {DELTAS} deltas were found"
-    yield Figure("delta on the stream to widget message, p95", percentile(delays, 0.95) * 1000, "ms", limit=5)
+    yield Figure(
+        "delta on the stream to widget message, p95", percentile(delays, 0.95) * 1000, "ms", limit=5
+    )
     yield Figure("delta on the stream to widget message, median", median(delays) * 1000, "ms")
 
 
