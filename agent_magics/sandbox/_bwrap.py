@@ -11,9 +11,9 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,6 @@ class Bubblewrap:
         self._python = python
         self._limits = limits
         self._program = ""
-        self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self._running_before = 0
         self.environ: Mapping[str, str] = command_environ(
             python, workspace=self.workspace, tmp="/tmp", extra_path="/run/bin"
@@ -83,26 +82,25 @@ class Bubblewrap:
             config["rlimits"]["nproc"] += self._running_before
         return config
 
-    def complaint(self) -> SandboxUnavailable:
-        message = os.pread(self._stderr.fileno(), 4000, 0).decode("utf-8", "replace")
+    def complaint(self, message: str) -> SandboxUnavailable:
         return explain(message, self._program)
 
-    async def spawn(self) -> asyncio.subprocess.Process:
+    async def spawn(self, stderr: int) -> asyncio.subprocess.Process:
         """
         Start the container with the bootstrap as its PID 1.
 
         The container ends with the *thread* that spawns it: this is the event loop's, which must
         live as long as the session.
         """
+        plan = await asyncio.to_thread(self._prepare)
         with ExitStack() as stack:
             descriptors = _Descriptors(stack)
-            command = await asyncio.to_thread(self._prepare, descriptors)
-            self._stderr.truncate(0)
+            command = self._command(plan, descriptors)
             return await asyncio.create_subprocess_exec(
                 *command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._stderr,
+                stderr=stderr,
                 pass_fds=descriptors.numbers,
                 env={},  # PID 1 of the container shows what bwrap was started with
                 cwd="/",
@@ -110,7 +108,8 @@ class Bubblewrap:
                 limit=1 << 21,
             )
 
-    def _prepare(self, descriptors: _Descriptors) -> list[str]:
+    def _prepare(self) -> _Plan:
+        """What may take a while: look at bwrap, make and hand over the session's directories."""
         if not sys.platform.startswith("linux"):
             raise not_linux(platform.system())
         program = find_bwrap()
@@ -124,50 +123,54 @@ class Bubblewrap:
                 "Run the engine on x86-64 or ARM64.",
             )
         try:
-            return self._command(program, bpf, descriptors)
-        except PathRefused:
-            raise SandboxUnavailable(
-                f"The notebook's Python ({self._python.executable}) can't be shown to the "
-                "container: it does not exist, or only together with a whole home directory.",
-                "Use a Python of its own directory, such as a virtual environment.",
-            ) from None
+            features = _features(program, Path(program).stat().st_mtime_ns)
+            workspace, tmp = prepare_directories(self._root)
+            uid = self._take_over(workspace, tmp)
         except OSError as error:
             raise SandboxUnavailable(
-                f"The session's directory can't be prepared: {error}.",
-                "Check its owner, and that the disk is not full.",
+                f"The session can't be prepared: {error}.",
+                f"Check {program}, the owner of {self._root}, and that the disk is not full.",
             ) from error
+        if uid is None:
+            self._running_before = _tasks_counted_against_us()
+        return _Plan(program, features, bpf, workspace, tmp, uid)
 
-    def _command(self, program: str, bpf: bytes, descriptors: _Descriptors) -> list[str]:
-        workspace, tmp = prepare_directories(self._root)
-        uid = self._take_over(workspace, tmp)
+    def _command(self, plan: _Plan, descriptors: _Descriptors) -> list[str]:
         sources: list[str] = []
 
         def source(path: str) -> str:
-            if uid is None:
+            if plan.uid is None:
                 return path
             sources.append(path)
             return _stage.staged(len(sources) - 1)
 
-        features = _features(program, Path(program).stat().st_mtime_ns)
+        shared_memory = self._limits.shared_memory if "--size" in plan.features else None
         arguments = [
-            *_isolation(program, features),
-            *("--seccomp", str(descriptors.of(bpf))),
-            *system_mounts(
-                descriptors.of, self._limits.shared_memory if "--size" in features else None
-            ),
-            *("--bind", source(str(tmp)), "/tmp"),
-            *("--bind", source(str(workspace)), self.workspace),
-            *python_mounts(self._python, self._root, source),
+            *_isolation(plan),
+            *("--seccomp", str(descriptors.of(plan.bpf))),
+            *system_mounts(descriptors.of, shared_memory),
+            *("--bind", source(str(plan.tmp)), "/tmp"),
+            *("--bind", source(str(plan.workspace)), self.workspace),
+            *self._python_mounts(source),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", self.workspace),
         ]
         packed = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
         agent = [self._python.executable, "-I", "-S", "-c", BOOTSTRAP]
-        command = [program, "--args", str(descriptors.of(packed)), "--", *agent]
-        if uid is None:
-            self._running_before = _tasks_counted_against_us()
+        command = [plan.program, "--args", str(descriptors.of(packed)), "--", *agent]
+        if plan.uid is None:
             return command
-        stage = [sys.executable, "-I", "-S", _stage.__file__, str(uid), str(len(sources))]
+        stage = [sys.executable, "-I", "-S", _stage.__file__, str(plan.uid), str(len(sources))]
         return [*stage, *sources, *command]
+
+    def _python_mounts(self, source: Callable[[str], str]) -> list[str]:
+        try:
+            return python_mounts(self._python, self._root, source)
+        except PathRefused:
+            raise SandboxUnavailable(
+                f"The notebook's Python ({self._python.executable}) can't be shown to the "
+                "container: it does not exist, or only together with a whole home directory.",
+                "Use a Python that has a directory of its own, such as a virtual environment.",
+            ) from None
 
     def _take_over(self, workspace: Path, tmp: Path) -> int | None:
         """As root: the session's own user, who gets its files."""
@@ -179,6 +182,16 @@ class Bubblewrap:
             adopt_tree(tmp, uid)
             adopt_tree(workspace, uid)
         return uid
+
+
+@dataclass(frozen=True)
+class _Plan:
+    program: str
+    features: str
+    bpf: bytes
+    workspace: Path
+    tmp: Path
+    uid: int | None
 
 
 class _Descriptors:
@@ -197,7 +210,7 @@ class _Descriptors:
         return fd
 
 
-def _isolation(program: str, features: str) -> list[str]:
+def _isolation(plan: _Plan) -> list[str]:
     arguments = [
         *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"),
         "--unshare-cgroup-try",
@@ -205,7 +218,7 @@ def _isolation(program: str, features: str) -> list[str]:
         *("--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"),
     ]
     # the filter refuses new namespaces as well; an installed-as-root bwrap knows no such option
-    if "--disable-userns" in features and not Path(program).stat().st_mode & stat.S_ISUID:
+    if "--disable-userns" in plan.features and not Path(plan.program).stat().st_mode & stat.S_ISUID:
         arguments.append("--disable-userns")
     return arguments
 

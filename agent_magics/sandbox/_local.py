@@ -6,7 +6,6 @@ import asyncio
 import os
 import posixpath
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ class Local:
         self._root = root.absolute()
         self._python = python
         self._limits = limits
-        self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self.workspace = str(self._root / "workspace")
         self._tmp = str(self._root / "tmp")
         self.environ: Mapping[str, str] = command_environ(
@@ -64,22 +62,20 @@ class Local:
     def config(self) -> dict[str, Any]:
         return agent_config(self._limits, workspace=self.workspace, tmp=self._tmp, isolated=False)
 
-    def complaint(self) -> SandboxUnavailable:
-        message = os.pread(self._stderr.fileno(), 4000, 0).decode("utf-8", "replace").strip()
+    def complaint(self, message: str) -> SandboxUnavailable:
         return SandboxUnavailable(
-            f"The session's helper process did not start: {message or 'no message'}.",
+            f"The session's agent program did not start: {message.strip() or 'no message'}.",
             f"Check that {self._python.executable} runs.",
         )
 
-    async def spawn(self) -> asyncio.subprocess.Process:
-        self._stderr.truncate(0)
+    async def spawn(self, stderr: int) -> asyncio.subprocess.Process:
         try:
             prepare_directories(self._root)
             return await asyncio.create_subprocess_exec(
                 *(self._python.executable, "-I", "-S", "-c", BOOTSTRAP),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._stderr,
+                stderr=stderr,
                 env={},
                 cwd=self.workspace,
                 start_new_session=True,

@@ -28,14 +28,14 @@ class Provider(Protocol):
     workspace: str
     environ: Mapping[str, str]
 
-    async def spawn(self) -> asyncio.subprocess.Process:
+    async def spawn(self, stderr: int) -> asyncio.subprocess.Process:
         """Start the bootstrap of the agent program; raises SandboxUnavailable."""
 
     def config(self) -> dict[str, Any]:
         """For the agent program."""
 
-    def complaint(self) -> SandboxUnavailable:
-        """Why the process that was spawned last did not get as far as the agent program."""
+    def complaint(self, message: str) -> SandboxUnavailable:
+        """Why the agent program did not start, from what was written to stderr."""
 
     def inner(self, path: str) -> str:
         """A path as users write it, as processes in the container see it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import posixpath
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +31,7 @@ __all__ = ["Sandbox", "open_sandbox"]
 
 TIMEOUT_CODE = 124
 START_TIMEOUT = 20.0
+MESSAGE_SIZE = 4000
 GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
 CANCEL_GRACE = 0.1
@@ -122,12 +125,18 @@ class Sandbox:
             await asyncio.to_thread(self._remove_files)
 
     async def _open(self) -> Channel:
-        channel = Channel(await self._provider.spawn())
+        with tempfile.TemporaryFile(buffering=0) as stderr:
+            channel = Channel(await self._provider.spawn(stderr.fileno()))
+            await self._greet(channel, stderr.fileno())
+        return channel
+
+    async def _greet(self, channel: Channel, stderr: int) -> None:
         try:
             await channel.greet(self._provider.config(), START_TIMEOUT)
         except SandboxGone:
             await channel.close()
-            raise self._provider.complaint() from None
+            message = os.pread(stderr, MESSAGE_SIZE, 0).decode("utf-8", "replace")
+            raise self._provider.complaint(message) from None
         except TimeoutError:
             await channel.close()
             raise SandboxUnavailable(
@@ -137,7 +146,6 @@ class Sandbox:
         except BaseException:
             channel.kill()
             raise
-        return channel
 
     async def _close(self) -> None:
         self._disk.pause()

@@ -25,6 +25,10 @@ def _memory_share() -> int:
     return min(6 * GIGABYTE, machine_memory() * 6 // 10)
 
 
+def _processes_share() -> int:
+    return max(512, 16 * (os.cpu_count() or 1))
+
+
 @dataclass(frozen=True)
 class Limits:
     """
@@ -39,8 +43,9 @@ class Limits:
     at most 6 GB."""
     process_memory: int | None = field(default_factory=_memory_share)
     """Data of one process; allocating more fails (in Python: MemoryError)."""
-    processes: int | None = 512
-    """Processes and threads at a time."""
+    processes: int | None = field(default_factory=_processes_share)
+    """Processes and threads at a time. Default: 512, more on machines with many processors, for
+    numerical libraries start a thread on each."""
     background: int = 64
     """Processes a finished command may leave behind; if there are more, all of them are killed."""
     file_size: int | None = 2 * GIGABYTE
