@@ -12,7 +12,7 @@ from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
 from .._paths import WORKSPACE, container_path, short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context
+from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
 from ._output import cap_text, valid_text
 
 __all__ = ["glob", "glob_pattern", "grep"]
@@ -45,7 +45,7 @@ async def grep(
     except re.error as error:
         raise ModelRetry(f"`pattern` is not a valid regular expression: {error}") from None
     call = tool_context(ctx)
-    root = container_path(path)
+    root = tool_path(path)
     request = {"pattern": pattern, "path": root, "include": names, "limit": MAX_MATCHES}
     # A pattern may take for ever, so it runs in the container, where the timeout can kill it.
     result = await call.sandbox.run(
@@ -89,7 +89,7 @@ async def glob(ctx: RunContext[TurnDeps], pattern: str, path: str = WORKSPACE) -
     if not pattern:
         raise ModelRetry("`pattern` is empty.")
     call = tool_context(ctx)
-    root, relative = _split_absolute(pattern, container_path(path))
+    root, relative = _split_absolute(pattern, tool_path(path))
     try:
         expression = re.compile(glob_pattern(relative))
     except re.error:

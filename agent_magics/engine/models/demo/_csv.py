@@ -206,8 +206,8 @@ def _report(work: _Work, choice: Choice, answer: dict[str, Any], chart: str, not
     title = _said(choice)
     lines = [f"**{title[:1].upper()}{title[1:]}** in {code(work.file)}:", _table(choice, groups)]
     facts = [*choice.notes]
-    if len(groups) > 1:
-        first, last = groups[0], groups[-1]
+    first, last = groups[0], groups[-1]
+    if first["value"] > last["value"]:
         facts.append(
             f"Highest: {code(first['group'])} with {number(first['value'])}; lowest: "
             f"{code(last['group'])} with {number(last['value'])}."
@@ -215,7 +215,8 @@ def _report(work: _Work, choice: Choice, answer: dict[str, Any], chart: str, not
     if answer["all"] > len(groups):
         facts.append(f"These are the first {len(groups)} of {answer['all']} groups.")
     if answer["skipped"]:
-        facts.append(f"{answer['skipped']} rows without a usable value were left out.")
+        rows = "1 row" if answer["skipped"] == 1 else f"{answer['skipped']} rows"
+        facts.append(f"Left out: {rows} without a usable value.")
     if facts:
         lines.append(" ".join(facts))
     if answer["chart"]:
