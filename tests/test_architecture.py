@@ -42,6 +42,7 @@ ENGINE_ONLY = frozenset(
 PACKAGES = sorted(
     ".".join(("agent_magics", *path.parent.relative_to(PACKAGE).parts))
     for path in PACKAGE.rglob("__init__.py")
+    if not path.parent.name.startswith("_")
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 450
@@ -121,6 +122,8 @@ def test_exports_are_sorted_and_there(name: str) -> None:
     assert len(set(exported)) == len(exported)
     for item in exported:
         assert hasattr(package, item), f"{name} does not export {item}"
+    if name.count(".") > 1:  # a part of a room, not what others import
+        return
     for item, value in vars(package).items():
         public = not item.startswith("_") and item not in exported
         home = getattr(value, "__module__", None)
