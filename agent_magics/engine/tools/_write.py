@@ -7,8 +7,8 @@ import difflib
 from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
-from .._paths import container_path, short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context
+from .._paths import short_path
+from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
 from ._output import cap_text
 
 __all__ = ["edit", "write"]
@@ -29,7 +29,7 @@ async def write(ctx: RunContext[TurnDeps], filePath: str, content: str) -> str:
         content: The complete new text of the file.
     """
     call = tool_context(ctx)
-    path = container_path(filePath)
+    path = tool_path(filePath)
     data = _encode(content, "content")
     before = await _existing(call, path)
     with file_errors(path):
@@ -64,7 +64,7 @@ async def edit(
     if oldString == newString:
         raise ModelRetry("`oldString` and `newString` are identical.")
     call = tool_context(ctx)
-    path = container_path(filePath)
+    path = tool_path(filePath)
     before = await _text(call, path)
     old, new = _match_line_ends(before, oldString, newString)
     found = before.count(old)
