@@ -152,7 +152,9 @@ def test_a_childs_permissions_are_asked_here() -> None:
     feed(reader, turn.events)
 
     def of_child(type: str, **properties: Any) -> list[AgentEvent]:
-        return reader.feed(WireEvent(type, {**properties, "sessionID": "ses_child"}, 99, "ses_child"))
+        return reader.feed(
+            WireEvent(type, {**properties, "sessionID": "ses_child"}, 99, "ses_child")
+        )
 
     asked = {"id": "per_1", "sessionID": "ses_child"}
     assert of_child("permission.asked", **asked) == []
@@ -352,7 +354,9 @@ def test_an_error_before_the_answer_on_a_plain_server() -> None:
     turn.add("message.updated", info=turn._info(PROMPT, "user"))
     turn.add("session.error", error={"name": "UnknownError", "data": {"message": "no model"}})
     events = feed(TurnReader(SESSION, PROMPT), turn.idle().events, plain=True)
-    assert end_of(events).result.error == WireError("UnknownError", "no model", {"message": "no model"})
+    assert end_of(events).result.error == WireError(
+        "UnknownError", "no model", {"message": "no model"}
+    )
 
 
 def test_a_turn_that_the_server_lost() -> None:

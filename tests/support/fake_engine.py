@@ -199,9 +199,7 @@ class FakeEngine:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    async def _connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             while request := await _read_request(reader):
