@@ -49,6 +49,9 @@ def front(request: pytest.FixtureRequest, tmp_path: Path, llm: ThreadedLLM) -> I
         "AGENT_MAGICS_CONFIG": str(config),
         "AGENT_MAGICS_MODEL": "demo/guide",
         "SCRIPTED_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": llm.base_url,
+        "OPENAI_API_KEY": "sk-test",
+        "ANTHROPIC_API_KEY": "",
     }
     with started(request.param, tmp_path, environment) as front_end:
         assert front_end.run("%load_ext agent_magics") == ""
@@ -149,10 +152,8 @@ def test_a_killed_engine_ends_the_cell_and_the_next_one_works(front: FrontEnd) -
         ("%agent --model scripted/nope hi", "scripted/slow"),
         ("%agent --model nonsense hi", "provider/model-id"),
         ("%agent --session ses_0123456789ab00000000abcd hi", "ession"),
-        (
-            "import os; os.environ['SCRIPTED_API_KEY'] = 'wrong'\n%agent --model scripted/hello hi",
-            "",
-        ),
+        ("%env OPENAI_API_KEY=wrong\n%agent --model openai/hello hi", "Incorrect API key"),
+        ("%agent --model anthropic/claude-sonnet-4-5 hi", "ANTHROPIC_API_KEY"),
     ],
 )
 def test_mistakes_are_one_line_and_the_session_stays_usable(
@@ -164,6 +165,6 @@ def test_mistakes_are_one_line_and_the_session_stays_usable(
     (line,) = error["content"]["traceback"]
     assert line.startswith("agent: ")
     assert words in line
-    front.run("import os; os.environ['SCRIPTED_API_KEY'] = 'sk-test'")
-    assert front.run("%agent --model scripted/hello --out r hi") == ""
+    front.run("%env OPENAI_API_KEY=sk-test")
+    assert front.run("%agent --model openai/hello --out r hi") == ""
     assert front.run("print(r.text)") == "Hello from the model.\n"

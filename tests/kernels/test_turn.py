@@ -135,3 +135,19 @@ def test_headless_in_a_kernel_never_asks(kernel: FrontEnd) -> None:
     (static,) = kernel.outputs(cell)
     assert "The answer was reject." in static["text/plain"]
     assert kernel.of(cell, "input_request", "comm_open") == []
+
+
+def test_a_turn_in_a_thread_of_the_users(kernel: FrontEnd) -> None:
+    """The cell ends at once; the buttons work because no cell is running."""
+    load(kernel, "full")
+    kernel.run(
+        "import agent_magics, threading\n"
+        "results = []\n"
+        "thread = threading.Thread(target=lambda: results.append(agent_magics.ask('hi')))\n"
+        "thread.start()"
+    )
+    card = TurnCard(kernel)
+    card.shows()
+    card.reply(card.asked(), "once")
+    kernel.run("thread.join(20)")
+    assert "The answer was once." in kernel.run("print(results[0].text)")
