@@ -332,12 +332,14 @@ class ShellStream:
     """
     The output of one command; `result` is there after the last one.
 
-    Closing it early (`with`, or `close()`) ends the command.
+    Closing it early (`with`, or `close()`) ends the command. `close()` may come from another
+    thread than the one that reads: that one gets `concurrent.futures.CancelledError`.
     """
 
     def __init__(self, client: Client, core: AsyncShellStream) -> None:
         self._client = client
         self._core = core
+        self._step: asyncio.Task[ShellOutput | None] | None = None
 
     @property
     def result(self) -> ShellResult | None:
@@ -348,7 +350,11 @@ class ShellStream:
 
     def __next__(self) -> ShellOutput:
         async def step() -> ShellOutput | None:
-            return await anext(self._core, None)
+            self._step = asyncio.current_task()
+            try:
+                return await anext(self._core, None)
+            finally:
+                self._step = None
 
         output = self._client.run(step())
         if output is None:
@@ -367,5 +373,13 @@ class ShellStream:
         self.close()
 
     def close(self) -> None:
-        with suppress(ConnectionFailed):
-            self._client.run(self._core.aclose())
+        """End the command if it still runs. Harmless when repeated."""
+
+        async def close() -> None:
+            if self._step is not None:
+                self._step.cancel()
+                await asyncio.wait([self._step])
+            with suppress(ConnectionFailed):
+                await self._core.aclose()
+
+        self._client.run(close())

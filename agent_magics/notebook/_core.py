@@ -103,7 +103,8 @@ def current_session() -> SessionHandle:
 
 
 def _forget_lost_session(keeper: SessionKeeper, failed: TurnFailed) -> None:
-    if failed.name == "SessionNotFoundError" and keeper.current is not None:
+    lost = failed.name in ("SessionNotFound", "SessionNotFoundError")
+    if lost and keeper.current is not None:
         keeper.forget(keeper.current)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 from ._errors import TurnInterrupted, describe
@@ -15,7 +16,7 @@ from ._pump import CommPump
 from ._text import printable
 
 if TYPE_CHECKING:
-    from ..client import SessionHandle
+    from ..client import SessionHandle, ShellStream
     from ..wire import ShellResult
 
 __all__ = ["ShellSettings", "run_shell"]
@@ -54,7 +55,7 @@ def run_shell(
     }
     try:
         with CommPump(kernel) as pump:
-            result = _follow(pump, acquire, command, settings, writers)
+            result = _Command(pump, acquire, command, settings).follow(writers)
     except KeyboardInterrupt:
         raise TurnInterrupted("the command was stopped") from None
     for writer in writers.values():
@@ -63,58 +64,68 @@ def run_shell(
     return result
 
 
-def _follow(
-    pump: CommPump,
-    acquire: Callable[[], SessionHandle],
-    command: str,
-    settings: ShellSettings,
-    writers: dict[str, _Writer],
-) -> ShellResult:
-    stopped = threading.Event()
-    threading.Thread(
-        target=_run, args=(pump, stopped, acquire, command, settings), daemon=True
-    ).start()
-    try:
-        while True:
-            try:
-                item = pump.get(_FRAME)
-            except queue.Empty:
-                continue
-            if isinstance(item, _Chunk):
-                writers[item.stream].write(item.text)
-            elif isinstance(item, Exception):
-                raise describe(item)
-            else:
-                result: ShellResult = item
-                return result
-    except KeyboardInterrupt:
-        stopped.set()
-        raise
+class _Command:
+    """One command, read on a thread of its own while the cell's thread waits at the pump."""
 
+    def __init__(
+        self,
+        pump: CommPump,
+        acquire: Callable[[], SessionHandle],
+        command: str,
+        settings: ShellSettings,
+    ) -> None:
+        self._pump = pump
+        self._acquire = acquire
+        self._command = command
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._stream: ShellStream | None = None
 
-class _Stopped(Exception):
-    """Raised in the output callback: leaving the request ends the command."""
+    def follow(self, writers: Mapping[str, _Writer]) -> ShellResult:
+        threading.Thread(target=self._run, name="agent-magics shell", daemon=True).start()
+        try:
+            while True:
+                try:
+                    item = self._pump.get(_FRAME)
+                except queue.Empty:
+                    continue
+                if isinstance(item, _Chunk):
+                    writers[item.stream].write(item.text)
+                elif isinstance(item, Exception):
+                    raise describe(item)
+                else:
+                    result: ShellResult = item
+                    return result
+        except KeyboardInterrupt:
+            self._stop()
+            raise
 
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            stream = self._stream
+        if stream is not None:  # closing it ends the command; it takes a moment
+            threading.Thread(target=stream.close, name="agent-magics stop", daemon=True).start()
 
-def _run(
-    pump: CommPump,
-    stopped: threading.Event,
-    acquire: Callable[[], SessionHandle],
-    command: str,
-    settings: ShellSettings,
-) -> None:
-    def on_output(stream: str, text: str) -> None:
-        if stopped.is_set():
-            raise _Stopped
-        pump.post(_Chunk(stream, text))
-
-    try:
-        session = acquire()
-        pump.post(
-            session.shell(command, timeout=settings.timeout, cwd=settings.cwd, on_output=on_output)
-        )
-    except Exception as error:
-        pump.post(error)
+    def _run(self) -> None:
+        limit = self._settings.timeout
+        try:
+            session = self._acquire()
+            with session.shell_stream(
+                self._command,
+                timeout=None if limit is None else timedelta(seconds=limit),
+                cwd=self._settings.cwd,
+            ) as stream:
+                with self._lock:
+                    self._stream = stream
+                    if self._stopped:
+                        return
+                for output in stream:
+                    self._pump.post(_Chunk(output.stream, output.text))
+            self._pump.post(stream.result)
+        except Exception as error:
+            self._pump.post(error)
 
 
 class _Writer:

@@ -26,23 +26,12 @@ from tests.support.fake_session import (
     full,
     hello,
 )
+from tests.support.signals import stop_when
 
 
 def run(script: Script, prompt: str = "Hi", **settings: Any) -> tuple[SendResult, FakeSession]:
     session = FakeSession(script)
     return run_turn(lambda: session, prompt, TurnSettings(**settings)), session  # type: ignore[arg-type,return-value]
-
-
-def stop_when(condition: Any) -> None:
-    """Press Stop as soon as the condition holds."""
-
-    def press() -> None:
-        end = time.monotonic() + 20
-        while not condition() and time.monotonic() < end:
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press, daemon=True).start()
 
 
 def test_text_streams_and_the_result_comes_back(capsys: pytest.CaptureFixture[str]) -> None:

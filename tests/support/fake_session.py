@@ -7,11 +7,14 @@ A script is a function of a `FakeTurn`; it emits `AgentEvent`s, asks, and return
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
+from agent_magics.client import ShellOutput
 from agent_magics.notebook._session import SessionKeeper
 from agent_magics.wire import (
     AgentEvent,
@@ -106,7 +109,9 @@ class FakeTurn:
         )
         self.emit(PermissionAsked(request))
         reply = self.session.wait_for(
-            lambda: self.session.replies.pop(request_id, None) or (self.aborted.is_set() and "aborted")
+            lambda: (
+                self.session.replies.pop(request_id, None) or (self.aborted.is_set() and "aborted")
+            )
         )
         self.emit(PermissionReplied(request_id, "reject" if reply == "aborted" else reply))
         return None if reply == "aborted" else reply
@@ -140,6 +145,31 @@ class FakeTurn:
         )
 
 
+class FakeShellStream:
+    """Prints what the session's `shell_result` says; with `shell_hangs` it waits to be closed."""
+
+    def __init__(self, session: FakeSession) -> None:
+        self._session = session
+        self.result: ShellResult | None = None
+
+    def __enter__(self) -> FakeShellStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
+
+    def __iter__(self) -> Iterator[ShellOutput]:
+        result = self._session.shell_result
+        for stream, text in (("stdout", result.stdout), ("stderr", result.stderr)):
+            yield ShellOutput(stream, text.encode(), text)
+        if self._session.shell_hangs and self._session.shell_closed.wait(60):
+            raise concurrent.futures.CancelledError
+        self.result = result
+
+    def close(self) -> None:
+        self._session.shell_closed.set()
+
+
 class FakeSession:
     """`calls` lists what was asked of it, `replies` the permission replies by request id."""
 
@@ -154,6 +184,8 @@ class FakeSession:
         self.reply_error: Exception | None = None
         self.start_error: Exception | None = None
         self.shell_result = ShellResult("out\n", "err\n", 0)
+        self.shell_hangs = False
+        self.shell_closed = threading.Event()
         self._condition = threading.Condition()
 
     def start(
@@ -176,19 +208,11 @@ class FakeSession:
     def get_file_buffer(self, path: str) -> bytes:
         return self.files[path]
 
-    def shell(
-        self,
-        command: str,
-        *,
-        timeout: float | None = None,
-        cwd: str | None = None,
-        on_output: Callable[[str, str], None] | None = None,
-    ) -> ShellResult:
+    def shell_stream(
+        self, command: str, *, timeout: timedelta | None = None, cwd: str | None = None
+    ) -> FakeShellStream:
         self.calls.append(("shell", command, timeout, cwd))
-        if on_output is not None:
-            on_output("stdout", self.shell_result.stdout)
-            on_output("stderr", self.shell_result.stderr)
-        return self.shell_result
+        return FakeShellStream(self)
 
     def update(self, **values: Any) -> None:
         self.calls.append(("update", values))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic_ai import ModelRetry, RunContext
 
-from .._paths import WORKSPACE, container_path
-from ._context import TurnDeps, checked, tool_context
+from .._paths import WORKSPACE
+from ._context import TurnDeps, checked, tool_context, tool_path
 from ._output import OutputTail, clean_terminal
 
 __all__ = ["bash"]
@@ -28,10 +28,10 @@ async def bash(
 
     Stdout and stderr come back together, in order; a line at the end says when the exit code is
     not 0. Each call is a new shell: `cd` and variables don't last, use `workdir`. There is no
-    terminal and no stdin: pass flags like -y, never start an editor or a pager. The whole process
-    tree is killed at the timeout and when the user stops the turn, so background processes don't
-    outlive the call. Prefer the tools read, write, edit, grep and glob for files. The user may
-    have to approve the command, so keep each command small and its purpose plain.
+    terminal and no stdin: pass flags like -y, never start an editor or a pager. At the timeout and
+    when the user stops the turn all processes of the call are killed. To leave a server running,
+    start it with & and its output in a file. Prefer the tools read, write, edit, grep and glob for
+    files. The user may have to approve the command: keep it small and its purpose plain.
 
     Args:
         command: The command line, for bash.
@@ -39,8 +39,8 @@ async def bash(
         workdir: Directory to run in; default /workspace.
         description: What the command does, in 3 to 8 words, for the user.
     """
-    if not command.strip():
-        raise ModelRetry("`command` is empty.")
+    if not command.strip() or "\0" in command:
+        raise ModelRetry("`command` is empty or holds a NUL character.")
     if timeout is not None and timeout < 1:
         raise ModelRetry("`timeout` is in milliseconds and must be at least 1.")
     call = tool_context(ctx)
@@ -53,7 +53,7 @@ async def bash(
 
     result = await call.sandbox.run(
         command,
-        cwd=container_path(workdir or WORKSPACE),
+        cwd=tool_path(workdir or WORKSPACE),
         timeout=limit / 1000,
         max_output=_CAPTURE,
         on_output=on_output,

@@ -6,10 +6,10 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from pydantic_ai import RunContext
+from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
-from agent_magics.sandbox import SandboxError
+from agent_magics.sandbox import SandboxError, SandboxGone
 
 from .._paths import container_path, short_path
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent_magics.sandbox import Sandbox
     from agent_magics.wire import TodoJSON
 
-__all__ = ["ToolContext", "TurnDeps", "checked", "file_errors", "tool_context"]
+__all__ = ["ToolContext", "TurnDeps", "checked", "file_errors", "tool_context", "tool_path"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,15 +58,28 @@ def tool_context(ctx: RunContext[TurnDeps]) -> ToolContext:
     return ctx.deps.call(ctx.tool_call_id or "")
 
 
+def tool_path(path: str) -> str:
+    """The absolute form of a path that the model gave. Raises `ModelRetry` for NUL and ""."""
+    if not path or "\0" in path:
+        raise ModelRetry("The path is empty or holds a NUL character.")
+    return container_path(path)
+
+
 def checked(
     tool: Callable[Concatenate[RunContext[TurnDeps], P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[RunContext[TurnDeps], P], Coroutine[Any, Any, R]]:
-    """Tell the model when the container fails, instead of ending the turn."""
+    """Start the container if need be; tell the model when it fails, instead of ending the turn."""
 
     @wraps(tool)
     async def run(ctx: RunContext[TurnDeps], /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            await tool_context(ctx).sandbox.start()
             return await tool(ctx, *args, **kwargs)
+        except SandboxGone as error:
+            raise ToolFailed(
+                f"The container ended: {error}. The next call starts it again, with the files but "
+                "without the processes."
+            ) from error
         except SandboxError as error:
             raise ToolFailed(f"The container failed: {error}") from error
 
@@ -91,7 +104,7 @@ class file_errors:  # noqa: N801 - used like a function, in a `with`
                 message = f"{name} does not exist."
             case IsADirectoryError():
                 message = f"{name} is a directory."
-            case NotADirectoryError():
+            case NotADirectoryError() | FileExistsError():
                 message = f"{name}: a part of this path is not a directory."
             case PermissionError():
                 message = f"{name}: permission denied. Only /workspace and /tmp can be written."

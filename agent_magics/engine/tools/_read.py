@@ -11,8 +11,8 @@ from pydantic_ai.models import Model
 
 from agent_magics.sandbox import Sandbox
 
-from .._paths import container_path, short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context
+from .._paths import short_path
+from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
 from ._output import MAX_OUTPUT, valid_text
 
 __all__ = ["read"]
@@ -51,7 +51,7 @@ async def read(
     if offset < 0 or limit < 1:
         raise ModelRetry("`offset` counts from 1 and `limit` must be at least 1.")
     call = tool_context(ctx)
-    path = container_path(filePath)
+    path = tool_path(filePath)
     try:
         with file_errors(path):
             data = await call.sandbox.read_file(path, max_bytes=MAX_FILE)

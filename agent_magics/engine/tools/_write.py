@@ -7,8 +7,8 @@ import difflib
 from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
-from .._paths import container_path, short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context
+from .._paths import short_path
+from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
 from ._output import cap_text
 
 __all__ = ["edit", "write"]
@@ -29,8 +29,8 @@ async def write(ctx: RunContext[TurnDeps], filePath: str, content: str) -> str:
         content: The complete new text of the file.
     """
     call = tool_context(ctx)
-    path = container_path(filePath)
-    data = _encode(content, "content")
+    path = tool_path(filePath)
+    data = _encode(content)
     before = await _existing(call, path)
     with file_errors(path):
         await call.sandbox.write_file(path, data)
@@ -64,7 +64,7 @@ async def edit(
     if oldString == newString:
         raise ModelRetry("`oldString` and `newString` are identical.")
     call = tool_context(ctx)
-    path = container_path(filePath)
+    path = tool_path(filePath)
     before = await _text(call, path)
     old, new = _match_line_ends(before, oldString, newString)
     found = before.count(old)
@@ -74,17 +74,14 @@ async def edit(
         raise ToolFailed(_ambiguous(before, old, found))
     after = before.replace(old, new)
     with file_errors(path):
-        await call.sandbox.write_file(path, _encode(after, "newString"))
+        await call.sandbox.write_file(path, _encode(after))
     call.edited(path)
     call.metadata(diff=_diff(before, after, path), replacements=found)
     return f"Edited {path}: {found} replacement{'s' if found > 1 else ''}."
 
 
-def _encode(text: str, argument: str) -> bytes:
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ModelRetry(f"`{argument}` holds characters that are not valid Unicode.") from None
+def _encode(text: str) -> bytes:
+    data = text.encode("utf-8")
     if len(data) > MAX_FILE:
         raise ToolFailed(f"The file would have {len(data)} bytes; the limit is {MAX_FILE}.")
     return data

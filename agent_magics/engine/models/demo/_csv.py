@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..._paths import container_path, short_path
 from ._csv_request import Choice, Column, CsvRequest, chart_path, choose
 from ._csv_script import header, script
 from ._small import LABEL
@@ -141,7 +142,8 @@ def _describe(work: _Work) -> _Part:
 def _compute(work: _Work, choice: Choice, chart: str) -> _Part:
     """Fill in the columns and run the script again."""
     old = header(work.file, None, None, None, None)
-    new = header(work.file, choice.group, choice.value, choice.statistic, chart or None)
+    target = short_path(chart) if chart else None
+    new = header(work.file, choice.group, choice.value, choice.statistic, target)
     said = _said(choice)
     edit = {"filePath": work.script, "oldString": old, "newString": new}
     notes = "".join(f"{note} " for note in choice.notes)
@@ -206,8 +208,8 @@ def _report(work: _Work, choice: Choice, answer: dict[str, Any], chart: str, not
     title = _said(choice)
     lines = [f"**{title[:1].upper()}{title[1:]}** in {code(work.file)}:", _table(choice, groups)]
     facts = [*choice.notes]
-    if len(groups) > 1:
-        first, last = groups[0], groups[-1]
+    first, last = groups[0], groups[-1]
+    if first["value"] > last["value"]:
         facts.append(
             f"Highest: {code(first['group'])} with {number(first['value'])}; lowest: "
             f"{code(last['group'])} with {number(last['value'])}."
@@ -215,11 +217,12 @@ def _report(work: _Work, choice: Choice, answer: dict[str, Any], chart: str, not
     if answer["all"] > len(groups):
         facts.append(f"These are the first {len(groups)} of {answer['all']} groups.")
     if answer["skipped"]:
-        facts.append(f"{answer['skipped']} rows without a usable value were left out.")
+        rows = "1 row" if answer["skipped"] == 1 else f"{answer['skipped']} rows"
+        facts.append(f"Left out: {rows} without a usable value.")
     if facts:
         lines.append(" ".join(facts))
     if answer["chart"]:
-        lines.append(_chart_line(answer["chart"], chart, note))
+        lines.append(_chart_line(container_path(answer["chart"]), chart, note))
     lines.append(f"The script is {code('/workspace/' + work.script)}.")
     return "\n\n".join(lines)
 

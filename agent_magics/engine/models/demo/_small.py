@@ -8,7 +8,7 @@ from collections import Counter
 
 from .._catalog import BUILTIN
 from ._steps import Call, Result, Step, Walk, todos
-from ._text import code, tail
+from ._text import cell, code, tail
 
 __all__ = ["LABEL", "look_around", "make_plan", "other", "write_and_run"]
 
@@ -17,7 +17,7 @@ LABEL = "*I am the built-in demo model: a script, not an AI. The tools and resul
 _INSPECT = """\
 import json, platform, shutil, importlib.util as u
 names = ["numpy", "pandas", "matplotlib", "scipy", "sklearn"]
-disk = shutil.disk_usage("/workspace")
+disk = shutil.disk_usage(".")
 print(json.dumps({
     "python": platform.python_version(),
     "system": platform.system(),
@@ -122,7 +122,7 @@ def make_plan(prompt: str) -> Walk:
     if not written.ok:
         yield Step(f"The list could not be written:\n\n{tail(written.text)}")
         return
-    listed = "\n".join(f"{i}. {code(label)}" for i, label in enumerate(labels, 1))
+    listed = "\n".join(f"{i}. {cell(label)}" for i, label in enumerate(labels, 1))
     yield Step(
         f"The plan has {len(labels)} steps:\n\n{listed}\n\n"
         "A real model would now start with the first one; I only carry out my own walk-throughs."

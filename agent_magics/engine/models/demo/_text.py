@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["code", "number", "table", "tail"]
+__all__ = ["cell", "code", "number", "table", "tail"]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$-])")
 _BLANKS = re.compile(r"\s+")
-MAX_CELL = 60
+MAX_CELL = 120
 
 
 def code(text: str, limit: int = 200) -> str:
@@ -20,7 +20,7 @@ def code(text: str, limit: int = 200) -> str:
 
 
 def cell(text: str) -> str:
-    """`text` for a cell of a table, shown as it is."""
+    """`text` for a cell of a table or an entry of a list, shown as it is."""
     line = _shorten(_BLANKS.sub(" ", text).strip(), MAX_CELL)
     return _SPECIAL.sub(r"\\\1", line) or " "
 
