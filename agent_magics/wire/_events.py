@@ -13,14 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._objects import (
-    FilePart,
-    PermissionRequest,
-    SendResult,
-    StepFinishPart,
-    Todo,
-    ToolPart,
-)
+from ._objects import PermissionRequest, SendResult, Todo
+from ._parts import FilePart, StepFinishPart, ToolPart
 
 __all__ = [
     "AgentEvent",

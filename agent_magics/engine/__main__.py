@@ -1,0 +1,148 @@
+"""
+`python -m agent_magics.engine`: the engine as a process.
+
+The socket is bound before anything slow is imported, so that a client can connect at once and
+just waits a little longer for its first answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_magics import __version__
+from agent_magics.wire import PROTOCOL
+
+from ._state import (
+    DataLock,
+    StartError,
+    StateFiles,
+    default_data_dir,
+    default_state_dir,
+    private_directory,
+)
+
+__all__ = ["main"]
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line. `grace` None: stay for ever."""
+
+    state_dir: Path
+    data_dir: Path
+    ready_fd: int | None
+    grace: float | None
+    host: str | None
+    port: int
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str] | None) -> Options:
+        parser = argparse.ArgumentParser(prog="python -m agent_magics.engine", description=__doc__)
+        parser.add_argument("--state-dir", type=Path, default=default_state_dir(os.environ))
+        parser.add_argument("--data-dir", type=Path, default=default_data_dir(os.environ))
+        parser.add_argument("--ready-fd", type=int, help="gets a line when the engine answers")
+        parser.add_argument(
+            "--grace",
+            type=float,
+            help="seconds to stay after the last client left (default: 10; with --port for ever)",
+        )
+        parser.add_argument("--host", help="listen on TCP instead of a Unix socket")
+        parser.add_argument("--port", type=int, help="port for --host; 0 takes a free one")
+        found = parser.parse_args(arguments)
+        tcp = found.host is not None or found.port is not None
+        grace = found.grace if found.grace is not None or tcp else 10.0
+        return cls(
+            state_dir=found.state_dir,
+            data_dir=found.data_dir,
+            ready_fd=found.ready_fd,
+            grace=grace,
+            host=(found.host or "127.0.0.1") if tcp else None,
+            port=found.port or 0,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run an engine until it is stopped or nobody needs it. Returns the exit status."""
+    options = Options.parse(arguments)
+    os.umask(0o077)
+    try:
+        state = StateFiles(options.state_dir)
+        token = os.environ.pop("AGENT_MAGICS_TOKEN", "") or secrets.token_urlsafe(32)
+        listener = state.bind() if options.host is None else _bind_tcp(options.host, options.port)
+        try:
+            _announce(options, state, listener, token)
+            return _serve(options, state, listener, token)
+        finally:
+            state.withdraw()
+            listener.close()
+    except StartError as error:
+        sys.stderr.write(f"agent-magics engine: {error}\n")
+        return 1
+
+
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        raise StartError(f"{host}:{port} can't be listened on: {error}") from error
+    return listener
+
+
+def _announce(options: Options, state: StateFiles, listener: socket.socket, token: str) -> None:
+    info = {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL, "token": token}
+    if options.host is None:
+        state.announce(info)
+        return
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    sys.stdout.write(json.dumps({**info, "url": url}) + "\n")
+    sys.stdout.flush()
+
+
+def _serve(options: Options, state: StateFiles, listener: socket.socket, token: str) -> int:
+    data_dir = private_directory(options.data_dir)
+    lock = DataLock(data_dir)
+    lock.acquire()
+    os.environ["PYDANTIC_AI_NO_BANNER"] = "1"
+    from ._serve import ServeOptions, run
+
+    def on_ready() -> None:
+        if options.ready_fd is not None:
+            with suppress(OSError):  # the starter has stopped waiting
+                os.write(options.ready_fd, b"ready\n")
+            os.close(options.ready_fd)
+
+    return run(
+        ServeOptions(
+            listener=listener,
+            token=token,
+            data_dir=data_dir,
+            log_path=state.open_log(),
+            private=options.host is None or options.host in _LOOPBACK,
+            hosts=(options.host,) if options.host else (),
+            grace=options.grace,
+            on_ready=on_ready,
+            on_leaving=state.withdraw,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""
+The engine's configuration: a TOML file and a few environment variables.
+
+    model = "anthropic/claude-sonnet-5-5"     # or AGENT_MAGICS_MODEL, which wins
+    sandbox = "auto"                          # or AGENT_MAGICS_SANDBOX, which wins
+
+    [providers.lab]                           # used as "lab/<model id>"
+    kind = "openai"                           # the protocol: "openai" or "anthropic"
+    base_url = "http://gpu.example.org:8000/v1"
+    api_key_env = "LAB_API_KEY"               # left out: the server needs no key
+    models = ["qwen3-coder"]                  # left out: any model id is passed on
+
+    [permission]
+    webfetch = "deny"                         # one action for the tool ...
+    bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from ._policy import Action, Rule
+
+__all__ = [
+    "ConfigError",
+    "EngineConfig",
+    "ProviderConfig",
+    "ProviderKind",
+    "config_path",
+    "is_http_url",
+]
+
+ProviderKind = Literal["openai", "anthropic"]
+
+_SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
+_ACTIONS = ("allow", "ask", "deny")
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED_PROVIDERS = ("demo", "local")
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message names the file and the key."""
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """A model provider of the configuration file."""
+
+    kind: ProviderKind = "openai"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What the engine runs with. `rules` stand after the default rules and win over them."""
+
+    model: str | None = None
+    sandbox: str = "auto"
+    providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
+    rules: tuple[Rule, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
+        """
+        Read the configuration file and let the environment win over it.
+
+        With `path` None the file is the one `AGENT_MAGICS_CONFIG` names, else
+        `agent-magics/config.toml` in the user's configuration directory, which may be missing.
+        Raises `ConfigError` for a named file that is missing, for bad TOML, unknown keys and
+        values of the wrong kind.
+        """
+        source, required = config_path(path, environ)
+        data = _read(source, required)
+        reader = _Reader(source)
+        reader.only(data, "", ("model", "sandbox", "providers", "permission"))
+        model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
+        named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
+        sandbox = named or reader.text(data, "sandbox") or "auto"
+        if sandbox not in _SANDBOXES:
+            where = "AGENT_MAGICS_SANDBOX" if named else reader.where("sandbox")
+            raise ConfigError(f"{where}: {sandbox!r} is not one of {', '.join(_SANDBOXES)}.")
+        return cls(
+            model=model,
+            sandbox=sandbox,
+            providers=MappingProxyType(reader.providers(data)),
+            rules=tuple(reader.rules(data)),
+        )
+
+
+def config_path(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """The configuration file and whether it must exist (because somebody named it)."""
+    if path is not None:
+        return path, True
+    if named := environ.get("AGENT_MAGICS_CONFIG", "").strip():
+        return Path(named).expanduser(), True
+    base = environ.get("XDG_CONFIG_HOME", "").strip()
+    directory = Path(base) if base else Path(environ.get("HOME") or Path.home()) / ".config"
+    return directory / "agent-magics" / "config.toml", False
+
+
+def _read(path: Path, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise ConfigError(f"{path}: this configuration file does not exist.") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror or error}") from error
+
+
+def is_http_url(url: str) -> bool:
+    """Whether `url` is an http:// or https:// URL with a host and, if any, a possible port."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Takes values out of the parsed file and complains with the full name of the key."""
+
+    source: Path
+
+    def where(self, key: str) -> str:
+        return f"{self.source}: {key}"
+
+    def only(self, table: Mapping[str, Any], prefix: str, known: tuple[str, ...]) -> None:
+        for key in table:
+            if key not in known:
+                raise ConfigError(
+                    f"{self.where(prefix + key)}: unknown key; known are {', '.join(known)}."
+                )
+
+    def table(self, value: Any, key: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{self.where(key)}: must be a table.")
+        return value
+
+    def text(self, table: Mapping[str, Any], key: str, prefix: str = "") -> str | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigError(f"{self.where(prefix + key)}: must be a text that is not empty.")
+        return value.strip()
+
+    def providers(self, data: Mapping[str, Any]) -> dict[str, ProviderConfig]:
+        tables = self.table(data.get("providers", {}), "providers")
+        found = {}
+        for name, value in tables.items():
+            key = f"providers.{name}"
+            if not _PROVIDER_NAME.fullmatch(name):
+                raise ConfigError(f"{self.where(key)}: use letters, digits, '-', '_' and '.'.")
+            if name in _RESERVED_PROVIDERS:
+                raise ConfigError(f"{self.where(key)}: this name is built in; take another.")
+            found[name] = self.provider(name, self.table(value, key), key + ".")
+        return found
+
+    def provider(self, name: str, table: Mapping[str, Any], prefix: str) -> ProviderConfig:
+        if "api_key" in table:
+            raise ConfigError(
+                f"{self.where(prefix + 'api_key')}: keys don't belong in this file; put the name "
+                'of an environment variable here: api_key_env = "NAME".'
+            )
+        self.only(table, prefix, ("kind", "base_url", "api_key_env", "models"))
+        default = "anthropic" if name == "anthropic" else "openai"
+        kind = self.text(table, "kind", prefix) or default
+        if kind not in ("openai", "anthropic"):
+            raise ConfigError(f'{self.where(prefix + "kind")}: must be "openai" or "anthropic".')
+        return ProviderConfig(
+            kind=cast(ProviderKind, kind),
+            base_url=self.url(table, "base_url", prefix),
+            api_key_env=self.variable(table, "api_key_env", prefix),
+            models=self.texts(table, "models", prefix),
+        )
+
+    def url(self, table: Mapping[str, Any], key: str, prefix: str) -> str | None:
+        value = self.text(table, key, prefix)
+        if value is None:
+            return None
+        if not is_http_url(value):
+            raise ConfigError(f"{self.where(prefix + key)}: must be an http:// or https:// URL.")
+        return value.rstrip("/")
+
+    def variable(self, table: Mapping[str, Any], key: str, prefix: str) -> str | None:
+        value = self.text(table, key, prefix)
+        if value is not None and not _VARIABLE_NAME.fullmatch(value):
+            raise ConfigError(
+                f"{self.where(prefix + key)}: must be the name of an environment variable, "
+                "never a key itself."
+            )
+        return value
+
+    def texts(self, table: Mapping[str, Any], key: str, prefix: str) -> tuple[str, ...]:
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
+            raise ConfigError(f"{self.where(prefix + key)}: must be a list of texts.")
+        return tuple(value)
+
+    def rules(self, data: Mapping[str, Any]) -> list[Rule]:
+        rules = []
+        for tool, value in self.table(data.get("permission", {}), "permission").items():
+            key = f"permission.{tool}"
+            patterns = {"*": value} if isinstance(value, str) else self.table(value, key)
+            for pattern, action in patterns.items():
+                if action not in _ACTIONS:
+                    raise ConfigError(
+                        f'{self.where(key)}: {action!r} is not "allow", "ask" or "deny".'
+                    )
+                rules.append(Rule(tool, pattern, cast(Action, action)))
+        return rules

@@ -1,0 +1,296 @@
+"""The engine: everything that a request can do, independent of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_ai import Agent
+
+from agent_magics.sandbox import Sandbox
+from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
+
+from ._attachments import PromptPart
+from ._capability import TurnHooks
+from ._containers import Containers
+from ._errors import Conflict, SessionBusy
+from ._history import History
+from ._ids import new_id, now_ms
+from ._log import EventLog
+from ._messages import MessageBook
+from ._permissions import Permissions
+from ._recovery import recover
+from ._retry import RetryPolicy
+from ._sessions import Session, SessionBook, new_session
+from ._store import Store
+from ._text import Scrubber
+from ._turn import Services, Turn
+
+if TYPE_CHECKING:
+    from ._policy import Rule
+    from .models import ModelRegistry, ResolvedModel
+
+__all__ = ["Engine", "NewSession", "Prompt"]
+
+log = logging.getLogger(__name__)
+
+_ABORTED = "The turn was aborted."
+_STOPPED = "The engine was stopped."
+_DELETED = "The session was deleted."
+_ABORT_PATIENCE = 10.0
+_TITLE_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """What a client may say about a new session."""
+
+    title: str | None = None
+    parent_id: str | None = None
+    model: dict[str, str] | None = None
+    sandbox: str = "auto"
+    python: dict[str, Any] | None = None
+    rules: list[dict[str, str]] = field(default_factory=list)
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """
+    A checked prompt. `model` is `provider/model-id` or None for the session's.
+
+    `environ` has the caller's model credentials. They are used for this turn only.
+    """
+
+    parts: Sequence[PromptPart]
+    message_id: str | None = None
+    model: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Engine:
+    """
+    Made by `await Engine.open(...)`, which also recovers from a crash.
+
+    `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: ModelRegistry,
+        *,
+        tools: Sequence[Any],
+        instructions: str,
+        tool_title: Callable[[str, dict[str, Any]], str],
+        rules: Sequence[Rule],
+        open_sandbox: Callable[..., Sandbox],
+        sessions_dir: Path,
+        sandbox: str = "auto",
+        retry: RetryPolicy | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.sessions = SessionBook(store)
+        self.log = EventLog(store, self.sessions.root_of)
+        self.sessions.log = self.log
+        self.messages = MessageBook(store, self.log)
+        self.permissions = Permissions(store, self.log, self.sessions, rules)
+        self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
+        self.started = now_ms()
+        self._environ = os.environ if environ is None else environ
+        self._closing = False
+        self._accepted: dict[str, str] = {}
+        agent = Agent(
+            deps_type=Turn,
+            tools=tools,
+            capabilities=[TurnHooks()],
+            instructions=instructions,
+            retries=3,
+        )
+        self._services = Services(
+            store=store,
+            log=self.log,
+            sessions=self.sessions,
+            messages=self.messages,
+            permissions=self.permissions,
+            containers=self.containers,
+            history=History(store),
+            agent=agent,
+            tool_title=tool_title,
+            retry=retry or RetryPolicy(),
+        )
+
+    @classmethod
+    async def open(cls, *args: Any, **kwargs: Any) -> Engine:
+        """An engine that has closed what a crash left open."""
+        engine = cls(*args, **kwargs)
+        await recover(engine._services)
+        await engine.containers.sweep(engine.sessions.ids())
+        return engine
+
+    async def finish(self) -> None:
+        """Abort all turns and end the streams of all readers. No new turn starts after this."""
+        self._closing = True
+        turns = [s.turn for s in self.sessions if s.turn is not None]
+        await asyncio.gather(*(self._end(turn, _STOPPED) for turn in turns))
+        await self.store.flushed()
+        self.log.close()
+
+    async def close(self) -> None:
+        """Finish, stop all containers and close the store. Files of the sessions stay."""
+        try:
+            await self.finish()
+        finally:
+            await self.containers.close()
+            await self.store.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn is running."""
+        return any(session.turn is not None for session in self.sessions)
+
+    # -- sessions
+
+    async def create_session(self, wanted: NewSession) -> Session:
+        """Raises NotFound (parent), ModelNotFound and SandboxUnavailable."""
+        session = new_session(wanted.title)
+        if wanted.parent_id is not None:
+            session.parent_id = self.sessions.get(wanted.parent_id).id
+        session.model, session.sandbox = wanted.model, wanted.sandbox
+        session.python, session.metadata = wanted.python, wanted.metadata
+        session.rules = wanted.rules
+        try:
+            await self.containers.started(session)
+        except BaseException:
+            await self.containers.destroy(session)
+            raise
+        self.sessions.add(session)
+        await self.store.flushed()
+        return session
+
+    async def update_session(
+        self, session: Session, *, title: str | None = None, archived: int | None = None
+    ) -> None:
+        """`archived` in ms since the epoch; 0 takes the session out of the archive."""
+        if title is not None:
+            session.title, session.titled = title, True
+        if archived is not None:
+            session.archived = archived
+        self.sessions.save(session)
+        await self.store.flushed()
+
+    async def delete_session(self, session: Session) -> None:
+        """Abort its turn, stop its container, forget it and its children, files included."""
+        for child in self.sessions.children(session.id):
+            await self.delete_session(child)
+        if session.turn is not None:
+            await self._end(session.turn, _DELETED)
+        if not session.listed:  # deleted twice at the same time
+            return
+        self.sessions.remove(session)
+        await self.containers.destroy(session)
+        await self.store.flushed()
+
+    # -- turns
+
+    async def prompt(self, session: Session, prompt: Prompt) -> str:
+        """
+        Accept a prompt and start its turn. Returns the id of the user's message.
+
+        Accepting the same `message_id` again does nothing, so a client may repeat a request whose
+        answer it lost. Raises SessionBusy, Conflict and the registry's errors; after it returned,
+        the prompt survives a crash and gets exactly one `turn.ended`.
+        """
+        message_id = prompt.message_id or new_id("msg")
+        if prompt.message_id is not None and await self._known(session, message_id):
+            await self.store.flushed()
+            return message_id
+        model = self._model(session, prompt)
+        if self._closing or not session.listed:
+            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
+        if session.turn is not None:
+            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+        self._accepted[message_id] = session.id
+        with self.store.group():
+            self._save_prompt(session, message_id, prompt, model)
+            scrub = Scrubber.of_environ(self._environ, prompt.environ)
+            Turn(self._services, session, message_id, prompt.parts, model, scrub).start()
+        await self.store.flushed()
+        return message_id
+
+    async def answer(self, session: Session, message_id: str) -> MessageJSON | None:
+        """The answer to an accepted prompt, when its turn is over."""
+        turn = session.turn
+        if turn is not None and turn.message_id == message_id:
+            await turn.done.wait()
+        return await self.messages.answer_to(session.id, message_id)
+
+    async def abort(self, session: Session) -> bool:
+        """Abort the running turn and wait for its end. False when none runs."""
+        if session.turn is None:
+            return False
+        await self._end(session.turn, _ABORTED)
+        await self.store.flushed()
+        return True
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """The status of the sessions that are not idle."""
+        return {s.id: s.turn.current_status for s in self.sessions if s.turn is not None}
+
+    async def _end(self, turn: Turn, reason: str) -> None:
+        turn.abort(reason)
+        try:
+            await asyncio.wait_for(turn.done.wait(), _ABORT_PATIENCE)
+        except TimeoutError:
+            log.error("the turn %s did not react to its abort", turn.message_id)
+            await turn.kill()
+
+    async def _known(self, session: Session, message_id: str) -> bool:
+        owner = self._accepted.get(message_id) or await self.messages.session_of(message_id)
+        if owner is not None and owner != session.id:
+            raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
+        return owner is not None
+
+    def _model(self, session: Session, prompt: Prompt) -> ResolvedModel:
+        registry = self.registry
+        if prompt.environ:
+            registry = registry.with_environ(prompt.environ)
+        return registry.resolve(prompt.model or session.model_name)
+
+    def _save_prompt(
+        self, session: Session, message_id: str, prompt: Prompt, model: ResolvedModel
+    ) -> None:
+        chosen = {"providerID": model.provider_id, "modelID": model.model_id}
+        info: dict[str, Any] = {
+            "id": message_id,
+            "sessionID": session.id,
+            "role": "user",
+            "time": {"created": now_ms()},
+            "agent": "build",
+            "model": chosen,
+        }
+        info_json: MessageInfoJSON = info  # type: ignore[assignment]
+        self.messages.save_info(info_json)
+        for part in prompt.parts:
+            saved = {"id": new_id("prt"), "sessionID": session.id, "messageID": message_id, **part}
+            part_json: PartJSON = saved  # type: ignore[assignment]
+            self.messages.save_part(part_json)
+        session.usage.messages += 1
+        session.model = {"providerID": model.provider_id, "id": model.model_id}
+        if not session.titled:
+            session.title, session.titled = _title(prompt.parts), True
+        self.sessions.save(session)
+
+
+def _title(parts: Sequence[PromptPart]) -> str:
+    """The first line that says something."""
+    text = next((p["text"] for p in parts if p["type"] == "text" and p["text"].strip()), "")
+    line = next((stripped for s in text.splitlines() if (stripped := s.strip())), "New session")
+    return line if len(line) <= _TITLE_LENGTH else line[: _TITLE_LENGTH - 1] + "…"

@@ -1,0 +1,176 @@
+"""
+Every error that a client can see, and the one place that turns exceptions into it.
+
+An error on the wire is `{"name", "data": {"message", ...}}` with a status. A mistake of the client
+is always a 4xx. Anything unforeseen is a 500 with a reference that also stands in the log.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from agent_magics.sandbox import SandboxError, SandboxGone, SandboxUnavailable
+from agent_magics.wire import ErrorJSON
+
+from ._ids import new_id
+
+__all__ = [
+    "ApiError",
+    "BadRequest",
+    "Conflict",
+    "Forbidden",
+    "NotFound",
+    "PermissionNotFound",
+    "SessionBusy",
+    "TooLarge",
+    "Unauthorized",
+    "file_errors",
+    "from_exception",
+    "log_unforeseen",
+]
+
+log = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """Root of what a request can fail with. `data` is sent beside the message."""
+
+    status = 500
+    name = "UnknownError"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        name: str | None = None,
+        headers: dict[str, str] | None = None,
+        **data: Any,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status or self.status
+        self.name = name or self.name
+        self.headers = headers
+        self.data = data
+
+    def to_json(self) -> ErrorJSON:
+        return {"name": self.name, "data": {"message": self.message, **self.data}}
+
+
+class BadRequest(ApiError):
+    status, name = 400, "BadRequest"
+
+
+class Unauthorized(ApiError):
+    status, name = 401, "UnauthorizedError"
+
+
+class Forbidden(ApiError):
+    status, name = 403, "ForbiddenError"
+
+
+class NotFound(ApiError):
+    status, name = 404, "NotFoundError"
+
+
+class PermissionNotFound(ApiError):
+    status, name = 404, "PermissionNotFoundError"
+
+
+class Conflict(ApiError):
+    status, name = 409, "ConflictError"
+
+
+class SessionBusy(ApiError):
+    status, name = 409, "SessionBusyError"
+
+
+class TooLarge(ApiError):
+    status, name = 413, "TooLargeError"
+
+
+def log_unforeseen(error: BaseException, doing: str) -> str:
+    """
+    Log where an unforeseen error came from and return the reference to it.
+
+    The texts of exceptions may quote prompts or keys, so only types and places are logged.
+    """
+    ref = new_id("err")
+    chain: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None:
+        places = [
+            f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(seen.__traceback__)
+        ]
+        chain.append(
+            f"{type(seen).__module__}.{type(seen).__qualname__} at {' < '.join(places[::-1])}"
+        )
+        seen = seen.__context__ if seen.__cause__ is None else seen.__cause__
+    log.error("%s while %s: %s", ref, doing, " | caused by ".join(chain))
+    return ref
+
+
+def from_exception(error: Exception, doing: str) -> ApiError:
+    """The error to answer with, whatever was raised while `doing` something."""
+    if isinstance(error, ApiError):
+        return error
+    found = _from_models(error) or _from_sandbox(error)
+    if found is not None:
+        return found
+    ref = log_unforeseen(error, doing)
+    return ApiError(f"Unexpected error in the engine; its log has more under {ref}.", ref=ref)
+
+
+def _from_models(error: Exception) -> ApiError | None:
+    from .models import ModelError, ModelNotFound, ProviderAuth
+
+    if not isinstance(error, ModelError):
+        return None
+    auth = isinstance(error, ProviderAuth)
+    status = 404 if isinstance(error, ModelNotFound) else 401 if auth else 400
+    return ApiError(error.message, status=status, name=error.wire_name, **error.data)
+
+
+def _from_sandbox(error: Exception) -> ApiError | None:
+    if isinstance(error, SandboxUnavailable):
+        return ApiError(
+            error.reason, status=503, name="SandboxUnavailableError", nextStep=error.next_step
+        )
+    if isinstance(error, SandboxGone):
+        message = "The session's container was stopped; it starts again with the next call."
+        return ApiError(message, status=503, name="SandboxGoneError")
+    if isinstance(error, SandboxError):
+        return ApiError(str(error), status=503, name="SandboxError")
+    return None
+
+
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Turns what the container's file operations raise into errors of the request."""
+    try:
+        yield
+    except OSError as error:
+        status, name = _file_status(error)
+        raise ApiError(str(error), status=status, name=name) from error
+
+
+def _file_status(error: OSError) -> tuple[int, str]:
+    if isinstance(error, FileNotFoundError):
+        return 404, "FileNotFoundError"
+    if isinstance(error, IsADirectoryError):
+        return 400, "IsADirectoryError"
+    if isinstance(error, NotADirectoryError):
+        return 400, "NotADirectoryError"
+    if isinstance(error, PermissionError):
+        return 403, "FilePermissionError"
+    if error.errno == errno.EFBIG:
+        return 413, "TooLargeError"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 507, "NoSpaceError"
+    return 400, "FileError"

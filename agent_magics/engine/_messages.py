@@ -1,0 +1,144 @@
+"""Messages and their parts: stored, published, listed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
+
+from ._errors import NotFound
+from ._ids import now_ms
+from ._log import EventLog
+from ._store import Store
+from ._text import dumps
+
+__all__ = ["MessageBook", "is_closed"]
+
+_UPSERT_MESSAGE = """
+INSERT INTO message(id, session_id, data) VALUES (?, ?, ?)
+ON CONFLICT(id) DO UPDATE SET data = excluded.data
+"""
+_UPSERT_PART = """
+INSERT INTO part(id, message_id, session_id, data) VALUES (?, ?, ?, ?)
+ON CONFLICT(id) DO UPDATE SET data = excluded.data
+"""
+_STREAMED = ("text", "reasoning")
+
+
+def is_closed(part: PartJSON) -> bool:
+    """Whether nothing is going to be added to the part."""
+    if part["type"] == "tool":
+        return part["state"]["status"] in ("completed", "error")
+    if part["type"] in _STREAMED and "time" in part:
+        return "end" in part["time"]
+    return True
+
+
+class MessageBook:
+    """Rows keep the order of their first insertion, which is the order of the conversation."""
+
+    def __init__(self, store: Store, log: EventLog) -> None:
+        self._store = store
+        self._log = log
+
+    def save_info(self, info: MessageInfoJSON) -> None:
+        with self._store.group():
+            self._store.put(_UPSERT_MESSAGE, info["id"], info["sessionID"], dumps(info))
+            self._log.publish(
+                info["sessionID"],
+                "message.updated",
+                {"sessionID": info["sessionID"], "info": info},
+            )
+
+    def save_part(self, part: PartJSON) -> None:
+        """Store and publish a part; its deltas go when it is closed."""
+        session_id = part["sessionID"]
+        with self._store.group():
+            self._store.put(_UPSERT_PART, part["id"], part["messageID"], session_id, dumps(part))
+            if part["type"] in (*_STREAMED, "tool") and is_closed(part):
+                self._log.merge(part["id"])
+            self._log.publish(
+                session_id,
+                "message.part.updated",
+                {"sessionID": session_id, "part": part, "time": now_ms()},
+            )
+
+    def add_delta(self, part: PartJSON, field: str, delta: str) -> None:
+        """Publish text that was added to `field` ("text" or "state.raw") of an open part."""
+        self._log.publish(
+            part["sessionID"],
+            "message.part.delta",
+            {
+                "sessionID": part["sessionID"],
+                "messageID": part["messageID"],
+                "partID": part["id"],
+                "field": field,
+                "delta": delta,
+            },
+            delta_of=part["id"],
+        )
+
+    def add_output(self, part: PartJSON, stream: str, delta: str) -> None:
+        """Publish live output ("stdout" or "stderr") of a running tool."""
+        self._log.publish(
+            part["sessionID"],
+            "tool.output",
+            {
+                "sessionID": part["sessionID"],
+                "messageID": part["messageID"],
+                "partID": part["id"],
+                "callID": part["callID"],
+                "stream": stream,
+                "delta": delta,
+            },
+            delta_of=part["id"],
+        )
+
+    async def history(self, session_id: str, limit: int | None = None) -> list[MessageJSON]:
+        """The conversation, oldest first; with `limit` only its last messages."""
+        infos = await self._store.read(
+            "SELECT id, data FROM message WHERE session_id = ? ORDER BY rowid DESC LIMIT ?",
+            session_id,
+            -1 if limit is None else limit,
+        )
+        if limit is None:
+            rows = self._parts("session_id = ?", session_id)
+        else:
+            marks = ",".join("?" * len(infos))
+            rows = self._parts(f"message_id IN ({marks})", *(i for i, _ in infos))
+        parts: dict[str, list[PartJSON]] = {}
+        for message_id, data in rows:
+            parts.setdefault(message_id, []).append(json.loads(data))
+        return [
+            {"info": json.loads(data), "parts": parts.get(message_id, [])}
+            for message_id, data in reversed(infos)
+        ]
+
+    async def get(self, session_id: str, message_id: str) -> MessageJSON:
+        """Raises NotFound."""
+        rows = await self._store.read(
+            "SELECT data FROM message WHERE id = ? AND session_id = ?", message_id, session_id
+        )
+        if not rows:
+            raise NotFound(f"Message not found: {message_id}", messageID=message_id)
+        parts = [json.loads(data) for _, data in self._parts("message_id = ?", message_id)]
+        return {"info": json.loads(rows[0][0]), "parts": parts}
+
+    async def session_of(self, message_id: str) -> str | None:
+        """The session that has this message."""
+        rows = await self._store.read("SELECT session_id FROM message WHERE id = ?", message_id)
+        return str(rows[0][0]) if rows else None
+
+    async def answer_to(self, session_id: str, message_id: str) -> MessageJSON | None:
+        """The assistant's message that answers a prompt."""
+        found: MessageJSON | None = None
+        for message in await self.history(session_id):
+            if message["info"].get("parentID") == message_id:
+                found = message
+        return found
+
+    def _parts(self, where: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        return self._store.query(
+            f"SELECT message_id, data FROM part WHERE {where} ORDER BY rowid", *arguments
+        )

@@ -1,0 +1,140 @@
+"""
+After a crash: every turn it cut is closed as an error, and its memory made whole.
+
+The parts of the turn tell more than the model's history, which is saved once per step: texts are
+put together from their deltas, results of tools that were over are given back to the model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+from agent_magics.wire import ErrorJSON, MessageJSON, PartJSON
+
+from ._ids import now_ms
+from ._messages import is_closed
+from ._permissions import publish_reply, unanswered
+from ._turn import Services, end_turn
+
+__all__ = ["recover"]
+
+log = logging.getLogger(__name__)
+
+_CUT = "The engine stopped during this call."
+_ERROR: ErrorJSON = {
+    "name": "EngineStoppedError",
+    "data": {"message": "The engine stopped in the middle of this turn; what it had done is kept."},
+}
+
+
+async def recover(services: Services) -> int:
+    """Close what the last run of the engine left open. Returns the number of turns."""
+    known = set(services.sessions.ids())
+    cut = services.history.unfinished()
+    for session_id, message_id, history in cut:
+        if session_id not in known:
+            services.history.end(message_id)
+            continue
+        messages = await services.messages.history(session_id)
+        prompt = next((m for m in messages if m["info"]["id"] == message_id), None)
+        answer = next((m for m in messages if m["info"].get("parentID") == message_id), None)
+        with services.store.group():
+            for request_id in unanswered(services.store, session_id):
+                publish_reply(services.store, services.log, session_id, request_id, "reject")
+            if answer is not None:
+                _close_answer(services, answer)
+            whole = _complete(history, prompt, answer["parts"] if answer else [])
+            services.history.save(message_id, whole)
+            services.sessions.save(services.sessions.get(session_id))
+            end_turn(services, session_id, message_id, _ERROR)
+    await services.store.flushed()
+    if cut:
+        log.warning("closed %d turns that the last run of the engine left open", len(cut))
+    return len(cut)
+
+
+def _close_answer(services: Services, answer: MessageJSON) -> None:
+    for part in answer["parts"]:
+        if is_closed(part):
+            continue
+        deltas = _deltas(services, part["id"])
+        if part["type"] == "tool":
+            _close_call(part, deltas)
+        else:
+            part["text"] = "".join(d["delta"] for d in deltas)
+            part["time"]["end"] = now_ms()
+        services.messages.save_part(part)
+    info = answer["info"]
+    info["time"]["completed"] = now_ms()
+    info["error"] = _ERROR
+    services.messages.save_info(info)
+
+
+def _deltas(services: Services, part_id: str) -> list[dict[str, Any]]:
+    """What was added to a part since it was opened: the properties of its delta events."""
+    rows = services.store.query(
+        "SELECT body FROM event WHERE delta_of = ? ORDER BY position", part_id
+    )
+    return [json.loads(body)["properties"] for (body,) in rows]
+
+
+def _close_call(part: PartJSON, deltas: Sequence[dict[str, Any]]) -> None:
+    state, now = part["state"], now_ms()
+    output = "".join(d["delta"] for d in deltas if "stream" in d)
+    raw = "".join(d["delta"] for d in deltas if d.get("field") == "state.raw")
+    if raw and not state.get("raw"):
+        state["raw"] = raw
+    if output:
+        state.setdefault("metadata", {})["output"] = output
+    state["status"] = "error"
+    state["error"] = _CUT
+    state["time"] = {"start": state.get("time", {"start": now})["start"], "end": now}
+
+
+def _complete(
+    history: list[ModelMessage], prompt: MessageJSON | None, parts: Sequence[PartJSON]
+) -> list[ModelMessage]:
+    """The turn's messages, with what the model had not been given yet or had only half said."""
+    if not history:
+        text = "".join(p.get("text", "") for p in prompt["parts"]) if prompt else ""
+        return [ModelRequest(parts=[UserPromptPart(text)])]
+    last = history[-1]
+    if isinstance(last, ModelResponse):
+        results = _results(last, parts)
+        return [*history, ModelRequest(parts=results)] if results else history
+    said = _last_step_text(parts)
+    if not said:
+        return history
+    return [*history, ModelResponse(parts=[TextPart(said)], state="interrupted")]
+
+
+def _results(response: ModelResponse, parts: Sequence[PartJSON]) -> list[ToolReturnPart]:
+    by_call = {p["callID"]: p["state"] for p in parts if p["type"] == "tool"}
+    results = []
+    for call in response.parts:
+        if not isinstance(call, ToolCallPart) or call.tool_call_id not in by_call:
+            continue
+        state = by_call[call.tool_call_id]
+        content = state["output"] if state["status"] == "completed" else state.get("error", _CUT)
+        results.append(ToolReturnPart(call.tool_name, content, call.tool_call_id))
+    return results
+
+
+def _last_step_text(parts: Sequence[PartJSON]) -> str:
+    """Text since the last step began."""
+    starts = [i for i, p in enumerate(parts) if p["type"] == "step-start"]
+    current = parts[starts[-1] :] if starts else parts
+    return "".join(p.get("text", "") for p in current if p["type"] == "text")

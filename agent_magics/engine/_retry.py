@@ -1,0 +1,111 @@
+"""Which failures of a model are worth another try, and what a failed turn is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_ai.exceptions import (
+    AgentRunError,
+    ModelAPIError,
+    ModelHTTPError,
+    UsageLimitExceeded,
+)
+
+from agent_magics.sandbox import SandboxUnavailable
+from agent_magics.wire import ErrorJSON
+
+from ._errors import log_unforeseen
+
+__all__ = ["RetryPolicy", "turn_error"]
+
+_RETRYABLE = frozenset({408, 409, 429})
+_OVERFLOW_SIGNS = (
+    "context_length_exceeded",
+    "context length",
+    "context window",
+    "prompt is too long",
+    "maximum context",
+)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """
+    `tries` for a provider that answers "later", `connection_tries` for one that doesn't answer.
+
+    Waits are seconds; they double from `first_wait`. A provider that asks for more than
+    `longest_wait` is not waited for.
+    """
+
+    tries: int = 6
+    connection_tries: int = 3
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+
+    def wait(self, error: Exception, failures: int) -> float | None:
+        """Seconds to wait after so many failures of the error's kind; None to give up."""
+        if not isinstance(error, ModelAPIError) or getattr(error, "in_stream", False):
+            return None
+        if isinstance(error, ModelHTTPError):
+            if not _is_retryable(error.status_code) or failures >= self.tries:
+                return None
+        elif failures >= self.connection_tries:
+            return None
+        asked: float | None = getattr(error, "retry_after", None)
+        wait = self.first_wait * 2 ** (failures - 1) if asked is None else asked
+        return wait if wait <= self.longest_wait else None
+
+
+def _is_retryable(status: int) -> bool:
+    return status in _RETRYABLE or status >= 500
+
+
+def turn_error(error: Exception, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
+    """What the reader of a turn is told. Texts of providers are scrubbed of secrets."""
+    if isinstance(error, SandboxUnavailable):
+        data = {"message": error.reason, "nextStep": error.next_step}
+        return {"name": "SandboxUnavailableError", "data": data}
+    if isinstance(error, ModelAPIError):
+        return _model_error(error, provider_id, scrub)
+    if isinstance(error, UsageLimitExceeded):
+        message = f"The turn was stopped: {scrub(str(error))}"
+        return {"name": "UnknownError", "data": {"message": message}}
+    if isinstance(error, AgentRunError):
+        return {"name": "UnknownError", "data": {"message": scrub(str(error))}}
+    ref = log_unforeseen(error, "running a turn")
+    message = f"Unexpected {type(error).__name__} in the engine; its log has more under {ref}."
+    return {"name": "UnknownError", "data": {"message": message, "ref": ref}}
+
+
+def _model_error(error: ModelAPIError, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
+    message = scrub(provider_message(error))
+    status = error.status_code if isinstance(error, ModelHTTPError) else None
+    if status in (401, 403):
+        return {
+            "name": "ProviderAuthError",
+            "data": {"providerID": provider_id, "message": message, "statusCode": status},
+        }
+    if any(sign in str(error).lower() for sign in _OVERFLOW_SIGNS) and status in (400, 413, None):
+        return {"name": "ContextOverflowError", "data": {"message": message}}
+    data: dict[str, Any] = {
+        "message": message,
+        "isRetryable": status is None or _is_retryable(status),
+    }
+    if status is not None:
+        data["statusCode"] = status
+    return {"name": "APIError", "data": data}
+
+
+def provider_message(error: ModelAPIError) -> str:
+    """The provider's own sentence where its answer has one, else the whole text."""
+    body: Any = getattr(error, "body", None)
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+            body = inner["message"]
+    if isinstance(body, str) and body.strip():
+        status = f" ({error.status_code})" if isinstance(error, ModelHTTPError) else ""
+        return f"{error.model_name}{status}: {body.strip()}"
+    return str(error)

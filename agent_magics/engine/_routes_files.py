@@ -1,0 +1,199 @@
+"""The session's container: run a command, read and write its files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import mimetypes
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agent_magics.sandbox import Sandbox
+
+from ._body import Body, query_flag, query_int, read_body, read_json
+from ._errors import ApiError, BadRequest, file_errors, from_exception
+from ._live import LiveRun
+from ._requests import Json, engine_of, session_of
+from ._sessions import WORKSPACE
+from ._sse import frame, stream_response
+from ._text import dumps
+
+__all__ = ["routes"]
+
+_DEFAULT_TIMEOUT = 120.0
+_MOST_OUTPUT = 8 << 20
+_LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+async def _sandbox(request: Request) -> Sandbox:
+    return await engine_of(request).containers.started(session_of(request))
+
+
+# -- commands
+
+
+async def execute(request: Request) -> Response:
+    session_of(request)
+    body = await read_json(request)
+    command, options = body.text("command"), _options(body)
+    if "\0" in command or not command.strip():
+        raise body.error("command", "is empty" if not command.strip() else "has a NUL")
+    sandbox = await _sandbox(request)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return stream_response(_live_frames(LiveRun(sandbox, command, options)))
+    with file_errors():
+        result = await sandbox.run(command, **options)
+    return Json(
+        {
+            "stdout": result.stdout.decode(errors="replace"),
+            "stderr": result.stderr.decode(errors="replace"),
+            "exitCode": result.exit_code,
+            "timedOut": result.timed_out,
+            "truncated": result.truncated,
+        }
+    )
+
+
+def _options(body: Body) -> dict[str, Any]:
+    timeout = body.number("timeout", least=1, most=_LONGEST_TIMEOUT_MS)
+    options: dict[str, Any] = {
+        "max_output": _MOST_OUTPUT,
+        "cwd": body.optional_text("cwd") or WORKSPACE,
+        "timeout": _DEFAULT_TIMEOUT if timeout is None else timeout / 1000,
+        "env": body.text_map("env") or None,
+    }
+    for name, value in (options["env"] or {}).items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise body.error("env", "must have names of variables and values without NUL")
+    if "\0" in options["cwd"]:
+        raise body.error("cwd", "has a NUL")
+    stdin = body.optional_text("stdin")
+    if stdin is not None:
+        try:
+            options["stdin"] = base64.b64decode(stdin, validate=True)
+        except (binascii.Error, ValueError):
+            raise body.error("stdin", "must be base64") from None
+    return options
+
+
+async def _live_frames(run: LiveRun) -> AsyncGenerator[str, None]:
+    """
+    Output as it comes, then one `exit`. A command that can't be run ends with one `error`.
+
+    A reader that goes away takes the command with it.
+    """
+    try:
+        yield ": running\n\n"
+        async for stream, data in run:
+            payload = base64.b64encode(data).decode()
+            yield frame(dumps({"data": payload}), event=stream)
+        try:
+            with file_errors():
+                result = run.result()
+        except Exception as error:
+            answer = from_exception(error, "running a command")
+            yield frame(dumps(answer.to_json()), event="error")
+            return
+        ending = {
+            "exitCode": result.exit_code,
+            "timedOut": result.timed_out,
+            "truncated": result.truncated or run.dropped,
+        }
+        yield frame(dumps(ending), event="exit")
+    finally:
+        await run.stop()
+
+
+# -- files
+
+
+def _path(request: Request, default: str | None = None) -> str:
+    # Names of files are bytes; those that are no UTF-8 survive the way there and back.
+    raw = parse_qs(request.url.query, errors="surrogateescape").get("path", [""])[0]
+    path = raw or default
+    if not path:
+        raise BadRequest("path: is missing")
+    if "\0" in path:
+        raise BadRequest("path: has a NUL")
+    return path
+
+
+async def read_file(request: Request) -> Response:
+    path, sandbox = _path(request), await _sandbox(request)
+    with file_errors():
+        data = await sandbox.read_file(path)
+    media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    # Never to be run by a browser, whatever the agent wrote into the file.
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Security-Policy": "sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    wanted = _range(request.headers.get("range"), len(data))
+    if wanted is None:
+        return Response(data, media_type=media_type, headers=headers)
+    if not wanted:
+        headers["Content-Range"] = f"bytes */{len(data)}"
+        raise ApiError("The range is empty.", status=416, name="RangeError", headers=headers)
+    headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{len(data)}"
+    return Response(
+        data[wanted.start : wanted.stop], status_code=206, media_type=media_type, headers=headers
+    )
+
+
+def _range(header: str | None, size: int) -> range | None:
+    """The bytes that a Range header means; None without one that is understood."""
+    match = _RANGE.fullmatch(header or "")
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        return range(max(0, size - int(last)), size)
+    end = size if not last else min(size, int(last) + 1)
+    return range(int(first), end)
+
+
+async def write_file(request: Request) -> Response:
+    path, sandbox = _path(request), await _sandbox(request)
+    data = await read_body(request)
+    with file_errors():
+        await sandbox.write_file(path, data)
+    return Json({"path": path, "size": len(data)})
+
+
+async def delete_file(request: Request) -> Response:
+    path, sandbox = _path(request), await _sandbox(request)
+    with file_errors():
+        await sandbox.delete_file(path)
+    return Json(True)
+
+
+async def list_files(request: Request) -> Response:
+    path, query = _path(request, WORKSPACE), request.query_params
+    recursive = query_flag(query, "recursive")
+    limit = query_int(query, "limit")
+    sandbox = await _sandbox(request)
+    with file_errors():
+        files = await sandbox.list_files(
+            path, recursive=recursive, limit=10_000 if limit is None else min(limit, 100_000)
+        )
+    entries = [{"path": f.path, "kind": f.kind, "size": f.size, "mtime": f.mtime} for f in files]
+    return Response(json.dumps(entries), media_type="application/json")
+
+
+routes = [
+    Route("/session/{id}/exec", execute, methods=["POST"]),
+    Route("/session/{id}/fs", read_file),
+    Route("/session/{id}/fs", write_file, methods=["PUT"]),
+    Route("/session/{id}/fs", delete_file, methods=["DELETE"]),
+    Route("/session/{id}/fs/list", list_files),
+]

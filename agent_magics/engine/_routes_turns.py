@@ -1,0 +1,108 @@
+"""Prompts, messages, abort and permission replies."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agent_magics.wire import PermissionReply
+
+from ._attachments import parse_parts
+from ._body import Body, query_int, read_json
+from ._engine import Prompt
+from ._errors import NotFound
+from ._ids import MESSAGE_ID
+from ._requests import Json, engine_of, session_of
+
+__all__ = ["routes"]
+
+_REPLIES = ("once", "always", "reject")
+
+
+def _prompt(body: Body) -> Prompt:
+    model = body.object("model")
+    return Prompt(
+        parts=parse_parts(body.items("parts")),
+        message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
+        model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
+        environ=body.text_map("environ"),
+    )
+
+
+async def prompt_async(request: Request) -> Response:
+    session = session_of(request)
+    prompt = _prompt(await read_json(request))
+    await engine_of(request).prompt(session, prompt)
+    return Response(status_code=204)
+
+
+async def prompt_and_wait(request: Request) -> Json:
+    session, engine = session_of(request), engine_of(request)
+    prompt = _prompt(await read_json(request))
+    message_id = await engine.prompt(session, prompt)
+    answer = await engine.answer(session, message_id)
+    if answer is None:
+        raise NotFound(f"The session of {message_id} was deleted.", messageID=message_id)
+    return Json(answer)
+
+
+async def list_messages(request: Request) -> Json:
+    session = session_of(request)
+    limit = query_int(request.query_params, "limit")
+    return Json(await engine_of(request).messages.history(session.id, limit))
+
+
+async def get_message(request: Request) -> Json:
+    session = session_of(request)
+    message_id = request.path_params["message_id"]
+    return Json(await engine_of(request).messages.get(session.id, message_id))
+
+
+async def abort(request: Request) -> Json:
+    """True once the turn is over, false when none was running."""
+    return Json(await engine_of(request).abort(session_of(request)))
+
+
+async def list_permissions(request: Request) -> Json:
+    session_id = request.query_params.get("sessionID")
+    return Json(engine_of(request).permissions.pending(session_id))
+
+
+async def reply(request: Request) -> Json:
+    body = await read_json(request)
+    return await _reply(request, body.choice("reply", *_REPLIES), body.optional_text("message"))
+
+
+async def reply_in_session(request: Request) -> Json:
+    """The older way to reply."""
+    session, body = session_of(request), await read_json(request)
+    return await _reply(request, body.choice("response", *_REPLIES), None, session.id)
+
+
+async def _reply(
+    request: Request, reply: str, message: str | None, session_id: str | None = None
+) -> Json:
+    engine = engine_of(request)
+    engine.permissions.reply(
+        request.path_params["request_id"],
+        cast(PermissionReply, reply),
+        message,
+        session_id=session_id,
+    )
+    await engine.store.flushed()
+    return Json(True)
+
+
+routes = [
+    Route("/session/{id}/message", prompt_and_wait, methods=["POST"]),
+    Route("/session/{id}/message", list_messages),
+    Route("/session/{id}/message/{message_id}", get_message),
+    Route("/session/{id}/prompt_async", prompt_async, methods=["POST"]),
+    Route("/session/{id}/abort", abort, methods=["POST"]),
+    Route("/session/{id}/permissions/{request_id}", reply_in_session, methods=["POST"]),
+    Route("/permission", list_permissions),
+    Route("/permission/{request_id}/reply", reply, methods=["POST"]),
+]

@@ -1,0 +1,191 @@
+"""
+The engine's process: the real parts wired together, its HTTP server, its life and its end.
+
+It lives while somebody holds it (a lease, a stream, a running request) or a turn runs, and goes
+`grace` seconds later. On SIGTERM turns are aborted and told so, containers stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+
+from agent_magics import __version__
+from agent_magics.sandbox import open_sandbox
+
+from ._app import create_app
+from ._config import ConfigError, EngineConfig
+from ._engine import Engine
+from ._logging import configure_logging
+from ._policy import DEFAULT_RULES
+from ._presence import Presence
+from ._state import StartError
+from ._store import Store, StoreError
+from .models import ModelRegistry
+from .tools import INSTRUCTIONS, build_tools, tool_title
+
+__all__ = ["ServeOptions", "run"]
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_FAREWELL = 2
+"""Seconds that requests get to come to their end."""
+_SWITCH_INTERVAL = 0.001
+"""The store's thread needs the GIL for a moment, often, beside a busy loop."""
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """`on_leaving` is called before the last things are done, so that a successor can start."""
+
+    listener: socket.socket
+    token: str = field(repr=False)
+    data_dir: Path
+    log_path: Path
+    private: bool
+    hosts: tuple[str, ...]
+    grace: float | None
+    on_ready: Callable[[], None]
+    on_leaving: Callable[[], None]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: the engine has to end its turns first."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(options: ServeOptions) -> int:
+    """Serve until the end. Raises StartError. Returns the exit status."""
+    configure_logging(options.log_path)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    try:
+        config = EngineConfig.load(None, os.environ)
+    except ConfigError as error:
+        raise StartError(str(error)) from error
+    return asyncio.run(_Process(options, config).run())
+
+
+class _Process:
+    def __init__(self, options: ServeOptions, config: EngineConfig) -> None:
+        self._options = options
+        self._config = config
+        self._stop = asyncio.Event()
+        self._reason = ""
+        self._failed = False
+
+    async def run(self) -> int:
+        began = time.monotonic()
+        try:
+            store = Store(self._options.data_dir / "engine.db", on_failure=self._store_failed)
+        except StoreError as error:
+            raise StartError(str(error)) from error
+        registry = ModelRegistry(self._config, os.environ)
+        engine = await Engine.open(
+            store,
+            registry,
+            tools=build_tools(),
+            instructions=INSTRUCTIONS,
+            tool_title=tool_title,
+            rules=(*DEFAULT_RULES, *self._config.rules),
+            open_sandbox=open_sandbox,
+            sessions_dir=self._options.data_dir / "sessions",
+            sandbox=self._config.sandbox,
+        )
+        presence = Presence()
+        server = self._server(engine, presence)
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._leave, signal.Signals(number).name)
+        serving = asyncio.create_task(server.serve(sockets=[self._options.listener]))
+        serving.add_done_callback(lambda _: self._leave("the server ended"))
+        watching = asyncio.create_task(self._watch(engine, presence))
+        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(0.002)
+        log.info(
+            "engine %s, process %d, ready after %.2f s",
+            __version__,
+            os.getpid(),
+            time.monotonic() - began,
+        )
+        self._options.on_ready()
+        await self._stop.wait()
+        log.info("leaving: %s", self._reason)
+        watching.cancel()
+        self._options.on_leaving()
+        await self._end(engine, presence, server, serving)
+        await registry.aclose()
+        log.info("left")
+        return 1 if self._failed else 0
+
+    def _server(self, engine: Engine, presence: Presence) -> _Server:
+        app = create_app(
+            engine,
+            presence,
+            token=self._options.token,
+            private=self._options.private,
+            hosts=self._options.hosts,
+        )
+        return _Server(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                lifespan="off",
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_FAREWELL,
+                timeout_keep_alive=75,
+                ws="none",
+            )
+        )
+
+    async def _end(
+        self,
+        engine: Engine,
+        presence: Presence,
+        server: _Server,
+        serving: asyncio.Task[None],
+    ) -> None:
+        presence.closing.set()
+        try:
+            await engine.finish()
+        except StoreError as error:
+            log.error("turns could not be closed: %s", error)
+        server.should_exit = True
+        await asyncio.wait([serving])
+        try:
+            await engine.close()
+        except StoreError as error:
+            log.error("the store could not be closed: %s", error)
+
+    async def _watch(self, engine: Engine, presence: Presence) -> None:
+        """Leave when nobody has been there for a while."""
+        grace = self._options.grace
+        if grace is None:
+            return
+        while presence.alone_for <= grace or engine.busy:  # noqa: ASYNC110 - time has no event
+            await asyncio.sleep(min(0.25, max(0.02, grace / 4)))
+        self._leave(f"nobody was here for {grace:g} s")
+
+    def _store_failed(self, error: StoreError) -> None:
+        self._failed = True
+        self._leave(str(error))
+
+    def _leave(self, reason: str) -> None:
+        if not self._stop.is_set():
+            self._reason = reason
+            self._stop.set()

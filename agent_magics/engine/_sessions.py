@@ -1,0 +1,218 @@
+"""Sessions: what is kept of each, and the book of all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from agent_magics import __version__
+from agent_magics.wire import MetricsJSON, SessionJSON, TodoJSON, TokensJSON
+
+from ._errors import NotFound
+from ._ids import new_id, now_ms
+from ._log import EventLog
+from ._store import Store
+from ._text import dumps
+
+if TYPE_CHECKING:
+    from ._turn import Turn
+
+__all__ = ["WORKSPACE", "Session", "SessionBook", "Usage", "add_tokens", "no_tokens"]
+
+WORKSPACE = "/workspace"
+"""Where a session's files are, inside its container."""
+
+
+def no_tokens() -> TokensJSON:
+    return {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}
+
+
+def add_tokens(total: TokensJSON, more: TokensJSON) -> None:
+    """Add `more` to `total` in place."""
+    total["input"] += more["input"]
+    total["output"] += more["output"]
+    total["reasoning"] += more["reasoning"]
+    total["cache"]["read"] += more["cache"]["read"]
+    total["cache"]["write"] += more["cache"]["write"]
+
+
+@dataclass
+class Usage:
+    """Counters of a session. `cost` in US dollars, None once a price was unknown."""
+
+    messages: int = 0
+    steps: int = 0
+    tools: dict[str, int] = field(default_factory=dict)
+    tokens: TokensJSON = field(default_factory=no_tokens)
+    cost: float | None = 0.0
+    context_used: int | None = None
+    context_limit: int | None = None
+
+
+@dataclass
+class Session:
+    """
+    One session. `rules` came with its creation, `standing` from "always" replies.
+
+    `sandbox` is the provider that was asked for, `provider` and `isolated` what it became.
+    `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
+    """
+
+    id: str
+    title: str
+    created: int
+    updated: int
+    parent_id: str | None = None
+    archived: int = 0
+    titled: bool = False
+    model: dict[str, str] | None = None
+    sandbox: str = "auto"
+    provider: str = ""
+    isolated: bool = True
+    python: dict[str, Any] | None = None
+    rules: list[dict[str, str]] = field(default_factory=list)
+    standing: list[dict[str, str]] = field(default_factory=list)
+    metadata: dict[str, Any] | None = None
+    todos: list[TodoJSON] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        self.turn: Turn | None = None
+        """The running turn. Not stored; the store's `turn` table says what a crash cut."""
+        self.listed = False
+        """In the book: announced and not deleted."""
+
+    @property
+    def model_name(self) -> str | None:
+        """`provider/model-id` as chosen for this session."""
+        return f"{self.model['providerID']}/{self.model['id']}" if self.model else None
+
+    def to_json(self) -> SessionJSON:
+        time: dict[str, int] = {"created": self.created, "updated": self.updated}
+        if self.archived:
+            time["archived"] = self.archived
+        data: dict[str, Any] = {
+            "id": self.id,
+            "slug": self.id.removeprefix("ses_"),
+            "version": __version__,
+            "projectID": "global",
+            "directory": WORKSPACE,
+            "path": "",
+            "title": self.title,
+            "agent": "build",
+            "cost": self.usage.cost,
+            "tokens": self.usage.tokens,
+            "time": time,
+            "sandbox": {"provider": self.provider or self.sandbox, "isolated": self.isolated},
+        }
+        optional = {
+            "parentID": self.parent_id,
+            "model": self.model,
+            "permission": self.rules or None,
+            "metadata": self.metadata,
+        }
+        data.update({key: value for key, value in optional.items() if value is not None})
+        return cast(SessionJSON, data)
+
+    def metrics(self) -> MetricsJSON:
+        usage = self.usage
+        return {
+            "sessionID": self.id,
+            "messages": usage.messages,
+            "steps": usage.steps,
+            "toolCalls": sum(usage.tools.values()),
+            "toolUsage": dict(usage.tools),
+            "tokens": usage.tokens,
+            "cost": usage.cost,
+            "context": {"used": usage.context_used, "limit": usage.context_limit},
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Session:
+        known = {key: value for key, value in record.items() if key in cls.__dataclass_fields__}
+        known["usage"] = Usage(**known["usage"])
+        return cls(**known)
+
+
+class SessionBook:
+    """All sessions, in memory and in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._sessions: dict[str, Session] = {}
+        self.log: EventLog
+        for (data,) in store.query("SELECT data FROM session ORDER BY id"):
+            session = Session.from_record(json.loads(data))
+            session.listed = True
+            self._sessions[session.id] = session
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def get(self, session_id: str) -> Session:
+        """Raises NotFound."""
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            raise NotFound(f"Session not found: {session_id}", sessionID=session_id) from None
+
+    def root_of(self, session_id: str) -> str:
+        """The id of the oldest ancestor; the id itself for an unknown session."""
+        while (session := self._sessions.get(session_id)) and session.parent_id:
+            session_id = session.parent_id
+        return session_id
+
+    def children(self, session_id: str) -> list[Session]:
+        return [s for s in self if s.parent_id == session_id]
+
+    def ids(self) -> Iterable[str]:
+        return self._sessions.keys()
+
+    def add(self, session: Session) -> None:
+        """Store a new session and announce it."""
+        self._sessions[session.id] = session
+        session.listed = True
+        self.save(session, "session.created")
+
+    def save(self, session: Session, event: str = "session.updated") -> None:
+        """Store a session's state and publish its public part."""
+        if not session.listed:
+            return
+        session.updated = now_ms()
+        with self._store.group():
+            self._store.put(
+                "INSERT INTO session(id, data) VALUES (?, ?) "
+                "ON CONFLICT(id) DO UPDATE SET data = excluded.data",
+                session.id,
+                dumps(asdict(session)),
+            )
+            self._publish(session, event)
+
+    def remove(self, session: Session) -> None:
+        """Forget a session and everything of it. Only the event that says so is kept."""
+        session.listed = False
+        with self._store.group():
+            for table in ("message", "part", "turn", "permission"):
+                self._store.put(f"DELETE FROM {table} WHERE session_id = ?", session.id)
+            self._store.put("DELETE FROM session WHERE id = ?", session.id)
+            if session.parent_id is None:
+                self.log.forget(session.id)
+            self._publish(session, "session.deleted")
+        del self._sessions[session.id]
+
+    def _publish(self, session: Session, event: str) -> None:
+        self.log.publish(session.id, event, {"sessionID": session.id, "info": session.to_json()})
+
+
+def new_session(title: str | None) -> Session:
+    """A session that is not in the book yet."""
+    now = now_ms()
+    return Session(
+        id=new_id("ses"),
+        title=title or "New session",
+        titled=title is not None,
+        created=now,
+        updated=now,
+    )

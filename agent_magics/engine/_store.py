@@ -1,0 +1,271 @@
+"""
+The engine's database: one SQLite file, one writer thread, group commit.
+
+The event loop only appends to a queue; everything that was queued while a transaction ran goes
+into the next one. Reads have a connection of their own. What is written in one `group()` is
+committed together or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["EventRow", "Store", "StoreError"]
+
+log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS session(
+    id TEXT PRIMARY KEY, data TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS message(
+    id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS message_session ON message(session_id);
+CREATE TABLE IF NOT EXISTS part(
+    id TEXT PRIMARY KEY, message_id TEXT NOT NULL, session_id TEXT NOT NULL, data TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS part_message ON part(message_id);
+CREATE INDEX IF NOT EXISTS part_session ON part(session_id);
+CREATE TABLE IF NOT EXISTS turn(
+    message_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, running INTEGER NOT NULL,
+    history BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS turn_session ON turn(session_id);
+CREATE TABLE IF NOT EXISTS permission(
+    id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS event(
+    position INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER NOT NULL,
+    session_id TEXT NOT NULL, delta_of TEXT, body TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS event_stream ON event(stream, seq);
+CREATE INDEX IF NOT EXISTS event_delta ON event(delta_of) WHERE delta_of IS NOT NULL;
+"""
+
+# One statement for any number of rows: sqlite3 gives up the GIL at every step, and taking it back
+# from a busy event loop costs up to a whole switch interval.
+_INSERT_EVENTS = """
+INSERT INTO event(position, stream, seq, session_id, delta_of, body)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+       json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+FROM json_each(?)
+"""
+_INSERT_EVENT = """
+INSERT INTO event(position, stream, seq, session_id, delta_of, body) VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+_LARGEST_BATCH = 4096
+
+
+class StoreError(Exception):
+    """The database can't be written or read; nothing more can be acknowledged."""
+
+
+class EventRow(NamedTuple):
+    """A stored event. `delta_of` names the part whose closing makes the event superfluous."""
+
+    position: int
+    stream: str
+    seq: int
+    session_id: str
+    delta_of: str | None
+    body: str
+
+
+class _Statement(NamedTuple):
+    sql: str
+    arguments: tuple[Any, ...]
+
+
+_Item = EventRow | _Statement
+_Group = list[_Item]
+
+
+class Store:
+    """
+    Must be created inside the event loop that uses it.
+
+    `on_commit(position)` is called on that loop after each transaction with the position of the
+    last event in it; `on_failure(error)` once, when the database stopped working.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_failure: Callable[[StoreError], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.on_commit: Callable[[int], None] | None = None
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Group | asyncio.Future[None] | None] = queue.SimpleQueue()
+        self._open_group: _Group | None = None
+        self._error: StoreError | None = None
+        self._closed = False
+        try:
+            self._reader = self._connect()
+            self._reader.executescript(_SCHEMA)
+            self._writer = self._connect()
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {path} can't be opened: {error}") from error
+        self._thread = threading.Thread(target=self._write, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, check_same_thread=False, isolation_level=None, timeout=10
+        )
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if str(mode).lower() != "wal":  # a file system without shared memory, such as NFS
+            connection.execute("PRAGMA journal_mode=TRUNCATE")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    # -- writing
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """All that is put inside (without awaiting) is one atomic unit. Groups may be nested."""
+        if self._open_group is not None:
+            yield
+            return
+        items: _Group = []
+        self._open_group = items
+        try:
+            yield
+        finally:
+            # Also after an exception: what was put has been numbered and must be stored.
+            self._open_group = None
+            if items:
+                self._queue.put(items)
+
+    def put(self, sql: str, *arguments: Any) -> None:
+        """Queue one statement."""
+        self._add(_Statement(sql, arguments))
+
+    def put_event(self, row: EventRow) -> None:
+        """Queue one event."""
+        self._add(row)
+
+    def _add(self, item: _Item) -> None:
+        if self._open_group is not None:
+            self._open_group.append(item)
+        else:
+            self._queue.put([item])
+
+    async def flushed(self) -> None:
+        """Wait until everything put so far is committed. Raises StoreError."""
+        if self._error is not None:
+            raise self._error
+        if self._closed:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(waiter)
+        await waiter
+
+    # -- reading
+
+    def query(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Rows as committed. For small results; it runs in the calling thread."""
+        try:
+            return self._reader.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {self.path} can't be read: {error}") from error
+
+    async def read(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Rows, including everything put before the call; read in a thread."""
+        await self.flushed()
+        return await asyncio.to_thread(self.query, sql, *arguments)
+
+    # -- the writer thread
+
+    def _write(self) -> None:
+        closing = False
+        while not closing:
+            batch = [self._queue.get()]
+            while len(batch) < _LARGEST_BATCH:
+                try:
+                    batch.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            closing = None in batch
+            waiters = [b for b in batch if isinstance(b, asyncio.Future)]
+            groups = [b for b in batch if isinstance(b, list)]
+            try:
+                if self._error is None and groups:
+                    self._commit([item for group in groups for item in group])
+            except sqlite3.Error as error:
+                log.critical("the database stopped working: %s", error)
+                self._error = StoreError(f"The database {self.path} can't be written: {error}")
+            last = max(
+                (i.position for g in groups for i in g if isinstance(i, EventRow)), default=0
+            )
+            try:
+                self._loop.call_soon_threadsafe(self._settle, last, waiters, self._error)
+            except RuntimeError:  # the loop was closed before the store
+                return
+
+    def _commit(self, items: list[_Item]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, arguments in _statements(items):
+                self._writer.execute(sql, arguments)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def _settle(
+        self, last: int, waiters: list[asyncio.Future[None]], error: StoreError | None
+    ) -> None:
+        if error is None:
+            if last and self.on_commit is not None:
+                self.on_commit(last)
+        elif self._on_failure is not None:
+            on_failure = self._on_failure
+            self._on_failure = None
+            on_failure(error)
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+    async def close(self) -> None:
+        """Commit what is queued and close the file. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._reader.close()
+        self._writer.close()
+
+
+def _statements(items: list[_Item]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The items in order, runs of events joined into one statement each."""
+    run: list[EventRow] = []
+    for item in items:
+        if isinstance(item, EventRow):
+            run.append(item)
+            continue
+        if run:
+            yield _insert(run)
+            run = []
+        yield item.sql, item.arguments
+    if run:
+        yield _insert(run)
+
+
+def _insert(rows: list[EventRow]) -> tuple[str, tuple[Any, ...]]:
+    if len(rows) == 1:
+        return _INSERT_EVENT, tuple(rows[0])
+    return _INSERT_EVENTS, (json.dumps(rows, ensure_ascii=False),)

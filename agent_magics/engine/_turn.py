@@ -1,0 +1,388 @@
+"""
+One turn: from an accepted prompt to its one `turn.ended`.
+
+The model's steps and the tools run in one task. Whatever happens in it, `_finish` closes all that
+is open and ends the turn; an abort cancels the run inside, never the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic_ai import Agent, UsageLimits
+from pydantic_ai.exceptions import ModelHTTPError, RunCancelled
+from pydantic_ai.messages import (
+    FunctionToolResultEvent,
+    ModelMessage,
+    ModelResponse,
+    ToolCallPart,
+)
+from pydantic_ai.run import AgentRun
+
+from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON
+
+from ._attachments import PromptPart, missing_file, prompt_content, without_binaries, workspace_urls
+from ._calls import CallContext, ToolCalls, result_text
+from ._ids import new_id, now_ms
+from ._images import ImageWatch, file_url, image_mime
+from ._parts import ResponseParts, finish_reason, new_part, response_tokens
+from ._retry import RetryPolicy, turn_error
+from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
+from .models import price
+
+if TYPE_CHECKING:
+    from ._containers import Containers
+    from ._history import History
+    from ._log import EventLog
+    from ._messages import MessageBook
+    from ._permissions import Answer, Permissions
+    from ._sessions import SessionBook
+    from ._store import Store
+    from .models import ResolvedModel
+
+__all__ = ["Services", "Turn"]
+
+log = logging.getLogger(__name__)
+
+ABORTED = "Tool execution aborted"
+_STEP_LIMIT = 200
+_KILL_PATIENCE = 5.0
+_UNCONTAINED = frozenset({"todoread", "todowrite"})
+"""Tools that need no container."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What turns need from the engine."""
+
+    store: Store
+    log: EventLog
+    sessions: SessionBook
+    messages: MessageBook
+    permissions: Permissions
+    containers: Containers
+    history: History
+    agent: Agent[Turn, str]
+    tool_title: Callable[[str, dict[str, Any]], str]
+    retry: RetryPolicy
+
+
+class Turn:
+    """
+    A running turn. `done` is set when it is over.
+
+    It is also the `deps` of the run: the capability that wraps tool calls and the tools
+    themselves get it as `ctx.deps`.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        session: Session,
+        message_id: str,
+        parts: Sequence[PromptPart],
+        model: ResolvedModel,
+        scrub: Callable[[str], str],
+    ) -> None:
+        self.session = session
+        self.message_id = message_id
+        self.done = asyncio.Event()
+        self._services = services
+        self._prompt = parts
+        self._model = model
+        self._scrub = scrub
+        self._run: AgentRun[Turn, str] | None = None
+        self._abort_reason: str | None = None
+        self._failures: Counter[bool] = Counter()
+        self._info = self._new_info()
+        self._calls = ToolCalls(services.messages, session.id, self._info["id"])
+        self._contexts: dict[str, CallContext] = {}
+        self._response: ResponseParts | None = None
+        self._images: ImageWatch | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # -- life
+
+    def start(self) -> None:
+        """Announce the turn and let it run."""
+        services, session = self._services, self.session
+        session.turn = self
+        with services.store.group():
+            services.history.begin(session.id, self.message_id)
+            self._publish("turn.started", {"messageID": self.message_id})
+            self.status("busy")
+            services.messages.save_info(self._info)
+        session.usage.messages += 1
+        self._task = asyncio.create_task(self._main(), name=f"turn {self.message_id}")
+
+    def abort(self, reason: str) -> None:
+        """Stop the run; the turn ends as aborted soon after. Idempotent."""
+        if self._abort_reason is None:
+            self._abort_reason = reason
+            if self._run is not None:
+                self._run.cancel()
+
+    def _aborting(self) -> bool:
+        return self._abort_reason is not None
+
+    async def kill(self) -> None:
+        """End the turn although its run doesn't react to an abort."""
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task], timeout=_KILL_PATIENCE)
+        if not self.done.is_set():
+            message = self._abort_reason or "The turn was aborted."
+            self._finish(None, {"name": "MessageAbortedError", "data": {"message": message}})
+
+    async def _main(self) -> None:
+        messages: Sequence[ModelMessage] | None = None
+        error: ErrorJSON | None = None
+        try:
+            messages = await self._steps()
+        except (RunCancelled, asyncio.CancelledError) as cancelled:
+            if found := RunCancelled.from_cancellation(cancelled):
+                messages = found.new_messages()
+            reason = self._abort_reason or "The turn was aborted."
+            error = {"name": "MessageAbortedError", "data": {"message": reason}}
+        except Exception as failure:
+            error = turn_error(failure, self._model.provider_id, self._scrub)
+            messages = self._after_failure(failure)
+        self._finish(messages, error)
+
+    def _after_failure(self, failure: Exception) -> Sequence[ModelMessage] | None:
+        messages = None if self._run is None else self._run.new_messages()
+        refused = isinstance(failure, ModelHTTPError) and 400 <= failure.status_code < 429
+        if messages is not None and refused:
+            return without_binaries(messages)
+        return messages
+
+    async def _steps(self) -> Sequence[ModelMessage]:
+        services, model = self._services, self._model
+        history = await services.history.load(self.session.id)
+        content = await self._content()
+        if self._aborting():
+            raise asyncio.CancelledError
+        async with services.agent.iter(
+            content,
+            model=model.model,
+            model_settings=model.settings,  # type: ignore[arg-type]
+            message_history=history,
+            deps=self,
+            usage_limits=UsageLimits(request_limit=_STEP_LIMIT),
+        ) as run:
+            self._run = run
+            if self._aborting():  # while the run was being set up
+                run.cancel()
+            async for node in run:
+                if Agent.is_model_request_node(node):
+                    await self._model_step(node, run)
+                elif Agent.is_call_tools_node(node):
+                    services.history.save(self.message_id, run.new_messages())
+                    async with node.stream(run.ctx) as results:
+                        async for event in results:
+                            if isinstance(event, FunctionToolResultEvent):
+                                self._tool_result(event)
+        return run.new_messages()
+
+    async def _content(self) -> Any:
+        """The prompt for the model, files of the workspace read."""
+        files: dict[str, bytes] = {}
+        for url, path in workspace_urls(self._prompt).items():
+            sandbox = await self._services.containers.started(self.session)
+            try:
+                files[url] = await sandbox.read_file(path)
+            except OSError:
+                raise missing_file(path) from None
+        return prompt_content(self._prompt, files)
+
+    # -- one request to the model
+
+    async def _model_step(self, node: Any, run: AgentRun[Turn, str]) -> None:
+        messages, ids = self._services.messages, (self.session.id, self._info["id"])
+        self._failures.clear()
+        messages.save_part(new_part(*ids, "step-start"))
+        self._response = ResponseParts(messages, self._calls, *ids)
+        async with node.stream(run.ctx) as stream:
+            # Only now the request itself is among the messages.
+            self._services.history.save(self.message_id, run.new_messages())
+            async for event in stream:
+                self._response.handle(event)
+        self._response.close()
+        self._step_finished(stream.response)
+
+    def _step_finished(self, response: ModelResponse) -> None:
+        tokens, cost = response_tokens(response), price(response)
+        info, usage = self._info, self.session.usage
+        add_tokens(info["tokens"], tokens)
+        add_tokens(usage.tokens, tokens)
+        info["cost"] = _sum(info["cost"], cost)
+        usage.cost = _sum(usage.cost, cost)
+        usage.steps += 1
+        cache = tokens["cache"]
+        used = tokens["input"] + tokens["output"] + cache["read"] + cache["write"]
+        usage.context_used = used or usage.context_used
+        usage.context_limit = self._model.context_limit
+        info["finish"] = finish_reason(response)
+        part = new_part(
+            self.session.id,
+            info["id"],
+            "step-finish",
+            reason=info["finish"],
+            tokens=tokens,
+            cost=cost,
+        )
+        with self._services.store.group():
+            self._services.messages.save_part(part)
+            self._services.messages.save_info(info)
+            self._services.sessions.save(self.session)
+
+    async def before_retry(self, error: Exception) -> bool:
+        """Wait visibly if the failed request is worth another try; False if not."""
+        answered = isinstance(error, ModelHTTPError)
+        self._failures[answered] += 1
+        wait = self._services.retry.wait(error, self._failures[answered])
+        if wait is None:
+            return False
+        message = turn_error(error, self._model.provider_id, self._scrub)["data"]["message"]
+        self.status(
+            "retry",
+            attempt=self._failures.total(),
+            message=message,
+            next=now_ms() + int(wait * 1000),
+        )
+        await asyncio.sleep(wait)
+        self.status("busy")
+        return True
+
+    # -- tool calls (called by the capability)
+
+    def find(self, call: ToolCallPart) -> PartJSON:
+        return self._calls.find(call)
+
+    def call(self, call_id: str) -> CallContext:
+        """The context of a running call, for the tools."""
+        return self._contexts[call_id]
+
+    async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
+        return await self._services.permissions.ask(self.session, part, arguments)
+
+    async def begin_call(self, part: PartJSON, arguments: dict[str, Any]) -> None:
+        """The call runs from now on. Raises SandboxUnavailable."""
+        services, tool = self._services, part["tool"]
+        sandbox = None
+        if tool not in _UNCONTAINED:
+            sandbox = await services.containers.started(self.session)
+            if self._images is None:
+                self._images = ImageWatch(sandbox)
+            await self._images.before(tool)
+        usage = self.session.usage.tools
+        usage[tool] = usage.get(tool, 0) + 1
+        self._contexts[part["callID"]] = CallContext(
+            part, self.session, sandbox, services.messages, services.sessions
+        )
+        self._calls.running(part, arguments, services.tool_title(tool, arguments))
+
+    async def end_call(self, part: PartJSON, result: Any) -> None:
+        self._contexts[part["callID"]].flush()
+        self._calls.completed(part, result_text(result))
+        if self._images is None:
+            return
+        for image in await self._images.after(part["tool"]):
+            self._services.messages.save_part(
+                new_part(
+                    self.session.id,
+                    self._info["id"],
+                    "file",
+                    mime=image_mime(image.path),
+                    filename=image.path.rpartition("/")[2],
+                    url=file_url(image.path),
+                )
+            )
+
+    def fail_call(self, part: PartJSON, error: str) -> None:
+        if context := self._contexts.get(part["callID"]):
+            context.flush()
+        self._calls.failed(part, error)
+
+    def _tool_result(self, event: FunctionToolResultEvent) -> None:
+        """Calls that were never executed (unknown tool, arguments that are no JSON) end here."""
+        part = self._calls.get(event.tool_call_id)
+        if part is not None:
+            self._calls.failed(part, event.part.model_response_str())
+
+    # -- the end
+
+    def _finish(self, messages: Sequence[ModelMessage] | None, error: ErrorJSON | None) -> None:
+        if self.done.is_set():  # the turn was killed, and its task came to an end after all
+            return
+        services, session, info = self._services, self.session, self._info
+        session.turn = None
+        with services.store.group():
+            if self._response is not None:
+                self._response.close()
+            self._calls.close(ABORTED)
+            info["time"]["completed"] = now_ms()
+            if error is not None:
+                info["error"] = error
+            services.messages.save_info(info)
+            if messages is not None:
+                services.history.save(self.message_id, messages)
+            services.sessions.save(session)
+            end_turn(services, session.id, self.message_id, error)
+        self.done.set()
+
+    def status(self, type: str, **values: Any) -> None:
+        """Publish the session's status and keep it for those who ask."""
+        self.current_status = {"type": type, **values}
+        self._publish("session.status", {"status": self.current_status})
+
+    def _publish(self, type: str, properties: dict[str, Any]) -> None:
+        self._services.log.publish(
+            self.session.id, type, {"sessionID": self.session.id, **properties}
+        )
+
+    def _new_info(self) -> MessageInfoJSON:
+        info: dict[str, Any] = {
+            "id": new_id("msg"),
+            "sessionID": self.session.id,
+            "role": "assistant",
+            "parentID": self.message_id,
+            "providerID": self._model.provider_id,
+            "modelID": self._model.model_id,
+            "mode": "build",
+            "agent": "build",
+            "path": {"cwd": WORKSPACE, "root": WORKSPACE},
+            "cost": 0.0,
+            "tokens": no_tokens(),
+            "time": {"created": now_ms()},
+        }
+        return info  # type: ignore[return-value]
+
+
+def _sum(total: float | None, more: float | None) -> float | None:
+    return None if total is None or more is None else total + more
+
+
+def end_turn(services: Services, session_id: str, message_id: str, error: ErrorJSON | None) -> None:
+    """Mark a turn as ended and say so: the last events of every turn, however it ended."""
+    outcome = "completed"
+    if error is not None:
+        outcome = "aborted" if error["name"] == "MessageAbortedError" else "error"
+    ended: dict[str, Any] = {"messageID": message_id, "outcome": outcome}
+    with services.store.group():
+        services.history.end(message_id)
+
+        def publish(type: str, **properties: Any) -> None:
+            services.log.publish(session_id, type, {"sessionID": session_id, **properties})
+
+        if error is not None:
+            ended["error"] = error
+            publish("session.error", error=error)
+        publish("turn.ended", **ended)
+        publish("session.status", status={"type": "idle"})
+        publish("session.idle")

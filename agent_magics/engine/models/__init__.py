@@ -1,0 +1,22 @@
+"""
+Models: which there are, how to reach them, what they cost.
+
+`ModelRegistry` turns names into pydantic-ai models. It imports a provider's SDK when one of its
+models is first asked for, never before.
+"""
+
+from __future__ import annotations
+
+from ._errors import ModelError, ModelNotFound, ProviderAuth
+from ._price import price
+from ._registry import DEMO_MODEL, ModelRegistry, ResolvedModel
+
+__all__ = [
+    "DEMO_MODEL",
+    "ModelError",
+    "ModelNotFound",
+    "ModelRegistry",
+    "ProviderAuth",
+    "ResolvedModel",
+    "price",
+]

@@ -1,0 +1,71 @@
+"""Which walk-through a prompt asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pydantic_ai.messages import ModelMessage
+
+from ._csv import analyse_csv
+from ._csv_request import CsvRequest, parse_csv_request
+from ._small import LABEL, look_around, make_plan, other, write_and_run
+from ._steps import Position, Step, Walk, position, replay
+
+__all__ = ["next_step"]
+
+MAX_PROMPT = 4000
+"""Characters of a prompt that are looked at."""
+_TOOLS = frozenset({"bash", "read", "write", "edit", "glob", "todowrite"})
+_CODE = re.compile(
+    r"\bhello\b.{0,40}\b(?:function|test|script|program|world|file|python)\b"
+    r"|\b(?:write|make|create|run)\b.{0,40}\b(?:function|tests?|script|program)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_PLAN = re.compile(r"\b(?:plan|plans|planning|to-?dos?)\b", re.IGNORECASE)
+_LOOK = re.compile(
+    r"\blook around\b|\bexplore\b"
+    r"|\b(?:list|show|which|what)\b.{0,30}\b(?:files?|folder|directory)\b"
+    r"|\bwhat(?:'s| is)\b.{0,20}\b(?:here|there|in)\b|\bwhere (?:am i|are you)\b|\bworkspace\b"
+    r"|\bpython version\b|\bversion of python\b|\bwhich python\b|\bdisk\b|\benvironment\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def next_step(messages: Sequence[ModelMessage], tools: frozenset[str]) -> Step:
+    """The reply to a conversation. Without the agent's tools it can only sum up what was said."""
+    where = position(messages, MAX_PROMPT)
+    if not tools >= _TOOLS:
+        return _summary(where)
+    return replay(_walk(where), where.rounds)
+
+
+def _walk(where: Position) -> Walk:
+    prompt = where.prompt
+    if (request := _csv_request(where)) is not None:
+        return analyse_csv(request)
+    if _CODE.search(prompt):
+        return write_and_run()
+    if _PLAN.search(prompt):
+        return make_plan(prompt)
+    if _LOOK.search(prompt):
+        return look_around()
+    return other()
+
+
+def _csv_request(where: Position) -> CsvRequest | None:
+    """A request for an analysis; the file may have been named in an earlier prompt."""
+    request = parse_csv_request(where.prompt)
+    if request is None or request.file is not None:
+        return request
+    for prompt in reversed(where.earlier):
+        earlier = parse_csv_request(prompt)
+        if earlier is not None and earlier.file is not None:
+            return request.of_file(earlier.file)
+    return request
+
+
+def _summary(where: Position) -> Step:
+    asked = [" ".join(prompt.split())[:200] for prompt in where.earlier] or ["nothing"]
+    lines = "\n".join(f"- {prompt}" for prompt in asked)
+    return Step(f"{LABEL}\n\nSo far the user asked for:\n{lines}")

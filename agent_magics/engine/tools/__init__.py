@@ -1,0 +1,40 @@
+"""
+The agent's tools. All of them work in the session's container and nowhere else.
+
+`build_tools` gives them in the form the agent loop takes; parameters are named as opencode's.
+Errors that the model can mend by other arguments are `ModelRetry`, all others `ToolFailed`: the
+model sees them and goes on.
+"""
+
+from __future__ import annotations
+
+from pydantic_ai import Tool
+
+from ._bash import bash
+from ._context import ToolContext, TurnDeps
+from ._prompt import INSTRUCTIONS
+from ._read import read
+from ._search import glob, grep
+from ._titles import tool_title
+from ._todo import todoread, todowrite
+from ._write import edit, write
+
+__all__ = ["INSTRUCTIONS", "ToolContext", "TurnDeps", "build_tools", "tool_title"]
+
+_RETRIES = 5
+
+
+def build_tools() -> list[Tool[TurnDeps]]:
+    """The tools bash, read, write, edit, grep, glob, todowrite and todoread."""
+    # A file tool that changes something runs alone and in its place: "write it, then run it" in
+    # one step does what it says, and two edits of one file can't lose each other's work.
+    return [
+        Tool(bash, max_retries=_RETRIES),
+        Tool(read, max_retries=_RETRIES),
+        Tool(write, max_retries=_RETRIES, sequential=True),
+        Tool(edit, max_retries=_RETRIES, sequential=True),
+        Tool(grep, max_retries=_RETRIES),
+        Tool(glob, max_retries=_RETRIES),
+        Tool(todowrite, max_retries=_RETRIES),
+        Tool(todoread, max_retries=_RETRIES),
+    ]

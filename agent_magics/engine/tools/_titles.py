@@ -1,0 +1,40 @@
+"""One line that says what a tool call is about, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._paths import short_path
+from ._output import valid_text
+
+__all__ = ["tool_title"]
+
+MAX_TITLE = 100
+
+
+def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
+    """The title of a call; never raises, "" when the arguments say nothing."""
+    match tool:
+        case "bash":
+            title = _text(arguments, "description") or _text(arguments, "command")
+        case "read" | "write" | "edit":
+            path = _text(arguments, "filePath")
+            title = short_path(path) if path else ""
+        case "grep" | "glob":
+            title = _text(arguments, "pattern")
+            if path := _text(arguments, "path"):
+                title = f"{title} in {short_path(path)}"
+        case "todowrite":
+            todos = arguments.get("todos")
+            count = len(todos) if isinstance(todos, list) else 0
+            title = f"{count} todo{'' if count == 1 else 's'}"
+        case _:
+            title = next((v for v in arguments.values() if isinstance(v, str)), "")
+    line = valid_text(" ".join(title.split()))
+    return line if len(line) <= MAX_TITLE else line[: MAX_TITLE - 1] + "…"
+
+
+def _text(arguments: Mapping[str, Any], name: str) -> str:
+    value = arguments.get(name)
+    return value if isinstance(value, str) else ""

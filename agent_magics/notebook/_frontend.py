@@ -1,0 +1,42 @@
+"""What kind of front end this code runs under, as far as asking a person goes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+__all__ = ["FrontEnd", "current_shell", "front_end", "kernel_of"]
+
+FrontEnd = Literal["kernel", "headless", "terminal", "plain"]
+"""
+- `kernel`: a Jupyter kernel whose client answers `input()`; widgets may work.
+- `headless`: a kernel whose client refuses input (nbclient, papermill): nobody to ask.
+- `terminal`: no kernel, a person at a terminal.
+- `plain`: no kernel and no terminal (a pipe, a script): nobody to ask.
+"""
+
+
+def current_shell() -> Any:
+    """The running `InteractiveShell`, `None` in plain Python. Never imports IPython."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+def kernel_of(shell: Any) -> Any:
+    """The ipykernel `Kernel` behind `shell`, `None` where there is none."""
+    return getattr(shell, "kernel", None)
+
+
+def front_end(shell: Any) -> FrontEnd:
+    """The kind of front end; ask anew for every turn, one kernel can serve several."""
+    kernel = kernel_of(shell)
+    if kernel is not None:
+        return "kernel" if getattr(kernel, "_allow_stdin", False) else "headless"
+    return "terminal" if _is_tty(sys.stdin) and _is_tty(sys.stdout) else "plain"
+
+
+def _is_tty(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # no stream, or a closed one
+        return False

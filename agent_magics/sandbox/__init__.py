@@ -1,0 +1,27 @@
+"""
+The session's own Linux container: commands and files of the agent, and nothing of the host.
+
+    sandbox = open_sandbox(Path("/var/lib/agent/session-1"))
+    await sandbox.start()
+    result = await sandbox.run("python -m pytest", timeout=60)
+    await sandbox.destroy()
+"""
+
+from ._errors import SandboxError, SandboxGone, SandboxUnavailable
+from ._probe import probe
+from ._sandbox import Sandbox, open_sandbox
+from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
+
+__all__ = [
+    "ExecResult",
+    "FileStat",
+    "Limits",
+    "ProviderReport",
+    "PythonEnv",
+    "Sandbox",
+    "SandboxError",
+    "SandboxGone",
+    "SandboxUnavailable",
+    "open_sandbox",
+    "probe",
+]

@@ -1,0 +1,45 @@
+"""
+The frames between the host and the agent program inside the container.
+
+A frame is a nine byte header (type, request number, length of the payload; big endian) and the
+payload. The host numbers requests from 1; every answer carries its request's number. This module is
+used on both sides and imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import struct
+
+HEADER = struct.Struct(">BII")
+
+CHUNK = 1 << 18
+"""Payload size of data frames in bytes; both sides cut longer data into pieces of it."""
+
+MAX_PAYLOAD = 1 << 20
+"""Longest payload the host accepts, in bytes."""
+
+# host to agent; JSON payloads unless said otherwise
+RUN = 1  # command, cwd, env, limit
+STDIN = 2  # bytes; any number of them before RUN of the same request
+KILL = 3  # grace (seconds), reason
+READ = 4  # path, limit
+WRITE = 5  # path
+WRITE_DATA = 6  # bytes
+WRITE_END = 7  # empty
+DELETE = 8  # path
+LIST = 9  # path, recursive, limit, skip
+CANCEL = 10  # empty: forget this file request
+
+# agent to host
+HELLO = 65  # pid, python
+STDOUT = 66  # bytes
+STDERR = 67  # bytes
+EXIT = 68  # code, killed_by, truncated, background: last frame of a RUN
+DATA = 69  # READ: bytes; LIST: JSON array of [path, kind, size, mtime_ms]
+DONE = 70  # empty: last frame of a file request
+FAIL = 71  # errno, message: last frame of a request that failed
+
+
+def marker(omitted: int) -> bytes:
+    """What stands between head and tail of an output that was too long."""
+    return b"\n... [%d bytes omitted] ...\n" % omitted

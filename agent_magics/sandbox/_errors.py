@@ -1,0 +1,36 @@
+"""
+Errors of the sandbox.
+
+    SandboxError
+    ├── SandboxUnavailable   no container can be had; says why and what to do
+    └── SandboxGone          the container ended under a request; `start()` begins a new one
+
+What goes wrong with a file is an `OSError` of the usual kind.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SandboxError", "SandboxGone", "SandboxUnavailable"]
+
+
+class SandboxError(Exception):
+    """Root of all errors of this package."""
+
+
+class SandboxUnavailable(SandboxError):
+    """
+    A container can't be had here.
+
+    Args:
+        reason: why, one sentence for people.
+        next_step: exactly what to do about it.
+    """
+
+    def __init__(self, reason: str, next_step: str) -> None:
+        super().__init__(f"{reason} {next_step}")
+        self.reason = reason
+        self.next_step = next_step
+
+
+class SandboxGone(SandboxError):
+    """The container is not running (any more); files are kept, processes are not."""

@@ -1,0 +1,139 @@
+"""
+The host's side of the frames. Every byte that comes out of a container is hostile.
+
+Whatever is not exactly as it should be is a `ProtocolError`; the channel then ends the container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ._agent import protocol
+from ._errors import SandboxError
+from ._types import FileStat
+
+__all__ = [
+    "Exit",
+    "Frame",
+    "ProtocolError",
+    "encode",
+    "encode_json",
+    "parse_entries",
+    "parse_exit",
+    "parse_failure",
+    "read_frame",
+]
+
+KINDS = frozenset({"file", "directory", "link", "other"})
+REASONS = frozenset({"memory", "processes", "disk", "timeout", "cancelled"})
+LONGEST_MESSAGE = 500
+LARGEST_INTEGER = 1 << 63
+
+
+class ProtocolError(SandboxError):
+    """The container sent something that its agent program never sends."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame from the container; `request` is 0 for the greeting."""
+
+    kind: int
+    request: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Exit:
+    """The end of a command."""
+
+    code: int
+    killed_by: str | None
+    truncated: bool
+
+
+def encode(kind: int, request: int, payload: bytes = b"") -> bytes:
+    """A frame as it travels."""
+    return protocol.HEADER.pack(kind, request, len(payload)) + payload
+
+
+def encode_json(kind: int, request: int, value: Any) -> bytes:
+    """A frame with a JSON payload."""
+    return encode(kind, request, json.dumps(value).encode())
+
+
+async def read_frame(reader: asyncio.StreamReader) -> Frame:
+    """
+    The next frame.
+
+    Raises:
+        ProtocolError: unknown type, too long, or cut in the middle.
+        EOFError: the stream ended between two frames.
+    """
+    try:
+        header = await reader.readexactly(protocol.HEADER.size)
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise ProtocolError("the container's answer was cut") from None
+        raise EOFError from None
+    kind, request, length = protocol.HEADER.unpack(header)
+    if not protocol.HELLO <= kind <= protocol.FAIL:
+        raise ProtocolError(f"unknown frame type {kind}")
+    if length > protocol.MAX_PAYLOAD:
+        raise ProtocolError(f"frame of {length} bytes")
+    try:
+        payload = await reader.readexactly(length)
+    except asyncio.IncompleteReadError:
+        raise ProtocolError("the container's answer was cut") from None
+    return Frame(kind, request, payload)
+
+
+def parse_exit(payload: bytes) -> Exit:
+    """The payload of EXIT."""
+    value = _load(payload, dict)
+    code, killed_by, truncated = (value.get(k) for k in ("code", "killed_by", "truncated"))
+    if type(code) is not int or not -64 <= code <= 255 or type(truncated) is not bool:
+        raise ProtocolError("bad exit")
+    if killed_by is not None and (type(killed_by) is not str or killed_by not in REASONS):
+        raise ProtocolError("bad exit")
+    return Exit(code, killed_by, truncated)
+
+
+def parse_failure(payload: bytes) -> tuple[int, str]:
+    """The payload of FAIL: error number and message."""
+    value = _load(payload, dict)
+    number, message = value.get("errno"), value.get("message")
+    if type(number) is not int or not 0 <= number < 4096 or type(message) is not str:
+        raise ProtocolError("bad failure")
+    return number, message[:LONGEST_MESSAGE]
+
+
+def parse_entries(payload: bytes) -> list[FileStat]:
+    """The payload of DATA that answers LIST."""
+    return [_entry(row) for row in _load(payload, list)]
+
+
+def _entry(row: Any) -> FileStat:
+    if type(row) is not list or len(row) != 4:
+        raise ProtocolError("bad entry")
+    path, kind, size, mtime = row
+    if type(path) is not str or kind not in KINDS or "\0" in path:
+        raise ProtocolError("bad entry")
+    if type(size) is not int or type(mtime) is not int:
+        raise ProtocolError("bad entry")
+    if not 0 <= size < LARGEST_INTEGER or abs(mtime) >= LARGEST_INTEGER:
+        raise ProtocolError("bad entry")
+    return FileStat(path, kind, size, mtime)
+
+
+def _load(payload: bytes, kind: type) -> Any:
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
+        raise ProtocolError("bad JSON") from None
+    if type(value) is not kind:
+        raise ProtocolError("bad JSON")
+    return value

@@ -1,0 +1,51 @@
+"""Which containers work on this machine? Only trying tells."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from pathlib import Path
+
+from ._errors import SandboxError, SandboxUnavailable
+from ._sandbox import open_sandbox
+from ._types import ProviderReport
+
+__all__ = ["probe"]
+
+PROVIDERS = ("bubblewrap",)
+
+
+def probe() -> list[ProviderReport]:
+    """
+    Start a container of each kind, run a command in it, and say what came of it.
+
+    Takes about a tenth of a second; may be called from anywhere, also where an event loop runs.
+    """
+    reports: list[ProviderReport] = []
+
+    def work() -> None:
+        reports.extend(asyncio.run(_try(name)) for name in PROVIDERS)
+
+    thread = threading.Thread(target=work, name="sandbox-probe")
+    thread.start()
+    thread.join()
+    return reports
+
+
+async def _try(name: str) -> ProviderReport:
+    with tempfile.TemporaryDirectory(prefix="agent-magics-probe-") as folder:
+        sandbox = open_sandbox(Path(folder, "session"), provider=name)
+        try:
+            await sandbox.start()
+            result = await sandbox.run("true", timeout=20)
+        except SandboxUnavailable as error:
+            return ProviderReport(name, False, error.reason, error.next_step)
+        except SandboxError as error:
+            return ProviderReport(name, False, f"The container broke: {error}.", "Try again.")
+        finally:
+            await sandbox.destroy()
+    if result.exit_code != 0:
+        said = result.stderr.decode("utf-8", "replace").strip()
+        return ProviderReport(name, False, f"A command failed inside: {said}.", "Is bash there?")
+    return ProviderReport(name, True, "", "")

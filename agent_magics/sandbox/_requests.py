@@ -1,0 +1,145 @@
+"""What the host waits for: one object per request, fed with the frames that answer it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from ._agent import protocol
+from ._errors import SandboxError, SandboxGone
+from ._frames import Exit, ProtocolError, parse_entries, parse_exit, parse_failure
+from ._types import FileStat
+
+__all__ = ["Command", "FileRead", "FileWrite", "Listing", "OnOutput", "Request"]
+
+OnOutput = Callable[[str, bytes], None]
+
+MARKER_ROOM = 100
+
+T = TypeVar("T")
+
+
+class Request(Protocol):
+    """The channel's view of a request."""
+
+    def frame(self, kind: int, payload: bytes) -> None:
+        """An answer; raises ProtocolError when it is none to this request."""
+
+    def lost(self, error: SandboxGone) -> None:
+        """There will be no answer."""
+
+
+class _Request(Generic[T]):
+    def __init__(self) -> None:
+        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def lost(self, error: SandboxGone) -> None:
+        self._reject(error)
+
+    def _resolve(self, value: T) -> None:
+        if not self.done.done():
+            self.done.set_result(value)
+
+    def _reject(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # who gave up waiting is not told about it again
+
+
+class Command(_Request[Exit]):
+    """A command; its output is collected and handed on as it comes."""
+
+    def __init__(self, limit: int, on_output: OnOutput | None) -> None:
+        super().__init__()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Its processes are gone or in the background; `done` may have failed long before."""
+        self.output = {protocol.STDOUT: bytearray(), protocol.STDERR: bytearray()}
+        self._limit = limit + MARKER_ROOM
+        self._on_output = on_output
+
+    def frame(self, kind: int, payload: bytes) -> None:
+        if kind in self.output:
+            self._take(kind, payload)
+        elif kind == protocol.EXIT:
+            self._resolve(parse_exit(payload))
+            self._end()
+        elif kind == protocol.FAIL:
+            _, message = parse_failure(payload)
+            self._reject(SandboxError(f"the command could not be started: {message}"))
+            self._end()
+        else:
+            raise ProtocolError(f"frame {kind} in answer to a command")
+
+    def lost(self, error: SandboxGone) -> None:
+        super().lost(error)
+        self._end()
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        collected = self.output[kind]
+        if len(collected) + len(payload) > self._limit:
+            raise ProtocolError("more output than was asked for")
+        collected += payload
+        if self._on_output is not None and not self.done.done():
+            try:
+                self._on_output("stdout" if kind == protocol.STDOUT else "stderr", payload)
+            except Exception as error:  # the caller's own: it gets it back from run()
+                self._reject(error)
+
+
+class _FileRequest(_Request[None]):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def frame(self, kind: int, payload: bytes) -> None:
+        if kind == protocol.DATA:
+            self._take(payload)
+        elif kind == protocol.DONE and not payload:
+            self._resolve(None)
+        elif kind == protocol.FAIL:
+            number, message = parse_failure(payload)
+            kind_of_error = PermissionError if number == errno.EROFS else OSError
+            self._reject(kind_of_error(number, message, self._path))
+        else:
+            raise ProtocolError(f"frame {kind} in answer to a file request")
+
+    def _take(self, payload: bytes) -> None:
+        raise ProtocolError("data that was not asked for")
+
+
+class FileWrite(_FileRequest):
+    """A request that is answered by success or failure only: write, delete."""
+
+
+class FileRead(_FileRequest):
+    """The content of a file."""
+
+    def __init__(self, path: str, limit: int) -> None:
+        super().__init__(path)
+        self.content = bytearray()
+        self._limit = limit
+
+    def _take(self, payload: bytes) -> None:
+        if len(self.content) + len(payload) > self._limit:
+            raise ProtocolError("more data than was asked for")
+        self.content += payload
+
+
+class Listing(_FileRequest):
+    """The entries of a directory."""
+
+    def __init__(self, path: str, limit: int) -> None:
+        super().__init__(path)
+        self.entries: list[FileStat] = []
+        self._limit = limit
+
+    def _take(self, payload: bytes) -> None:
+        self.entries += parse_entries(payload)
+        if len(self.entries) > self._limit:
+            raise ProtocolError("more entries than were asked for")

@@ -1,0 +1,357 @@
+"""The sandbox of one session: commands and files in its container."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import posixpath
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ._agent import protocol
+from ._bwrap import Bubblewrap
+from ._channel import Channel
+from ._disk import DiskWatch
+from ._environ import merged
+from ._errors import SandboxGone, SandboxUnavailable
+from ._frames import Exit
+from ._local import Local
+from ._provider import Provider
+from ._requests import Command, FileRead, FileWrite, Listing, OnOutput
+from ._trees import remove_tree
+from ._types import ExecResult, FileStat, Limits, PythonEnv
+
+__all__ = ["Sandbox", "open_sandbox"]
+
+TIMEOUT_CODE = 124
+START_TIMEOUT = 20.0
+MESSAGE_SIZE = 4000
+GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL."""
+CANCEL_GRACE = 0.1
+KILL_TIMEOUT = 5.0
+"""Seconds the agent program has to end a command's processes; then the container is ended."""
+
+SKIPPED = (".git", ".local", "__pycache__", "node_modules")
+"""Directories that a recursive listing leaves out."""
+
+
+def open_sandbox(
+    root: Path,
+    *,
+    provider: str = "auto",
+    python: PythonEnv | None = None,
+    limits: Limits | None = None,
+) -> Sandbox:
+    """
+    The sandbox of the session whose files live in `root`. Nothing is started or created yet.
+
+    Args:
+        root: directory of this session alone, made when needed; holds `workspace` and `tmp`.
+        provider: "bubblewrap", or "local", which does not isolate at all; "auto" is the best
+            container there is and never "local".
+        python: the Python commands shall find; default: this one.
+        limits: what the container may use.
+
+    Raises:
+        ValueError: unknown provider.
+    """
+    python = python or PythonEnv.current()
+    limits = limits or Limits()
+    root = Path(root).absolute()
+    if provider in ("auto", "bubblewrap"):
+        return Sandbox(Bubblewrap(root, python, limits), root, limits)
+    if provider == "local":
+        return Sandbox(Local(root, python, limits), root, limits)
+    raise ValueError(f"unknown sandbox {provider!r}: auto, bubblewrap or local")
+
+
+class Sandbox:
+    """
+    Commands and files in one container that lives as long as the session.
+
+    Made by `open_sandbox`, used from one event loop. Processes a command leaves behind live on and
+    can be reached by later commands. When the container ends, by whatever cause, running requests
+    raise SandboxGone and `start` begins a new one with the same files.
+    """
+
+    def __init__(self, provider: Provider, root: Path, limits: Limits) -> None:
+        self.provider = provider.name
+        """"bubblewrap" or "local"."""
+        self.isolated = provider.isolated
+        """False: commands may do whatever the user may; every view must say so."""
+        self._provider = provider
+        self._root = root
+        self._channel: Channel | None = None
+        self._lock = asyncio.Lock()
+        self._running: set[int] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._disk = DiskWatch(root, limits.disk, self._disk_full)
+
+    @property
+    def alive(self) -> bool:
+        """The container is running."""
+        return self._channel is not None and self._channel.alive
+
+    # life
+
+    async def start(self) -> None:
+        """
+        Start the container unless it runs.
+
+        Raises:
+            SandboxUnavailable: it can't be had here.
+        """
+        async with self._lock:
+            if not self.alive:
+                await self._close()
+                self._channel = await self._open()
+
+    async def stop(self) -> None:
+        """End the container and every process in it; files are kept."""
+        async with self._lock:
+            await self._close()
+
+    async def destroy(self) -> None:
+        """End the container and remove the session's files."""
+        async with self._lock:
+            await self._close()
+            await asyncio.to_thread(self._remove_files)
+
+    async def _open(self) -> Channel:
+        with tempfile.TemporaryFile(buffering=0) as stderr:
+            channel = Channel(await self._provider.spawn(stderr.fileno()))
+            await self._greet(channel, stderr.fileno())
+        return channel
+
+    async def _greet(self, channel: Channel, stderr: int) -> None:
+        try:
+            await channel.greet(self._provider.config(), START_TIMEOUT)
+        except SandboxGone:
+            await channel.close()
+            message = os.pread(stderr, MESSAGE_SIZE, 0).decode("utf-8", "replace")
+            raise self._provider.complaint(message) from None
+        except TimeoutError:
+            await channel.close()
+            raise SandboxUnavailable(
+                f"The container did not answer within {START_TIMEOUT:.0f} seconds.",
+                "Try again when the machine is less busy.",
+            ) from None
+        except BaseException:
+            channel.kill()
+            raise
+
+    async def _close(self) -> None:
+        self._disk.pause()
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    def _remove_files(self) -> None:
+        for name in ("workspace", "tmp"):
+            remove_tree(self._root / name)
+        with contextlib.suppress(OSError):  # somebody keeps other files there
+            self._root.rmdir()
+
+    def _require(self) -> Channel:
+        if self._channel is None or not self._channel.alive:
+            raise SandboxGone("the container is not running")
+        return self._channel
+
+    # commands
+
+    async def run(
+        self,
+        command: str,
+        *,
+        cwd: str = "/workspace",
+        timeout: float | None = 120.0,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        max_output: int = 1 << 20,
+        on_output: OnOutput | None = None,
+    ) -> ExecResult:
+        """
+        Run a command line with bash.
+
+        It gets /dev/null as stdin unless `stdin` is given. When it ends, its children may live on;
+        after a timeout, or when the task is cancelled, none of them does.
+
+        Args:
+            timeout: seconds; None: no limit.
+            env: variables on top of the container's own.
+            max_output: bytes to keep of each stream: half from its beginning, half from its end.
+            on_output: called with "stdout" or "stderr" and bytes as they come. Put together they
+                are the result's; the part after the middle comes at the end.
+
+        Raises:
+            SandboxGone: the container ended, or is not running.
+            SandboxError: the command could not be started.
+            ValueError: NUL in the command or a variable.
+        """
+        if "\0" in command or "\0" in cwd:
+            raise ValueError("a command can't contain NUL")
+        order = {
+            "command": command,
+            "cwd": self._provider.inner(cwd),
+            "env": merged(self._provider.environ, env),
+            "limit": max_output,
+        }
+        channel = self._require()
+        started = time.monotonic()
+        request = Command(max_output, on_output)
+        async with self._command(channel, request) as number:
+            if stdin is not None:
+                await channel.send_data(protocol.STDIN, number, stdin, request.ended)
+            channel.send_json(protocol.RUN, number, order)
+            finished, _ = await asyncio.wait({request.done}, timeout=timeout)
+            if not finished:
+                await self._end(channel, number, request, GRACE, "timeout")
+            ending = _ending(request, timed_out=not finished)
+        return ExecResult(
+            stdout=bytes(request.output[protocol.STDOUT]),
+            stderr=bytes(request.output[protocol.STDERR]),
+            exit_code=ending.code,
+            timed_out=not finished,
+            truncated=ending.truncated,
+            killed_by=ending.killed_by,
+            duration=time.monotonic() - started,
+        )
+
+    @asynccontextmanager
+    async def _command(self, channel: Channel, request: Command) -> AsyncIterator[int]:
+        """A command's place among the running ones; leaving early ends its processes."""
+        number = channel.attach(request)
+        self._running.add(number)
+        self._disk.resume()
+        try:
+            yield number
+        finally:
+            task = asyncio.create_task(self._leave(channel, number, request))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+            await asyncio.shield(task)  # goes on even if we are cancelled once more
+
+    async def _leave(self, channel: Channel, number: int, request: Command) -> None:
+        if not request.ended.done():
+            await self._end(channel, number, request, CANCEL_GRACE, "cancelled")
+        channel.detach(number)
+        self._running.discard(number)
+        if not self._running:
+            self._disk.pause()
+
+    async def _end(
+        self, channel: Channel, number: int, request: Command, grace: float, reason: str
+    ) -> None:
+        """End the command's processes; if that can't be had, the container."""
+        channel.send_json(protocol.KILL, number, {"grace": grace, "reason": reason})
+        ended, _ = await asyncio.wait({request.ended}, timeout=grace + KILL_TIMEOUT)
+        if not ended:
+            channel.kill()
+            await asyncio.wait({request.ended})
+
+    def _disk_full(self) -> None:
+        if self._channel is not None:
+            for number in self._running:
+                order = {"grace": 0, "reason": "disk"}
+                self._channel.send_json(protocol.KILL, number, order)
+
+    # files
+
+    async def read_file(self, path: str, *, max_bytes: int = 64 << 20) -> bytes:
+        """
+        The content of a file; a relative path is one below /workspace. Links lead where they lead
+        inside the container.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: as usual.
+            OSError: EFBIG, more than `max_bytes`; EINVAL, not a regular file.
+            SandboxGone: the container ended, or is not running.
+        """
+        request = FileRead(path, max_bytes)
+        order = {"path": self._provider.inner(path), "limit": max_bytes}
+        async with self._file_request(request, protocol.READ, order):
+            await request.done
+        return bytes(request.content)
+
+    async def write_file(self, path: str, data: bytes) -> None:
+        """
+        Write a file at once: readers see the old content or the new. Makes missing directories;
+        an existing file keeps its mode, a link is written through.
+
+        Raises:
+            IsADirectoryError, NotADirectoryError, PermissionError: as usual; read-only places
+                are a PermissionError, too.
+            OSError: EINVAL, not a regular file; ENOSPC; EFBIG.
+            SandboxGone: the container ended, or is not running.
+        """
+        request = FileWrite(path)
+        order = {"path": self._provider.inner(path)}
+        async with self._file_request(request, protocol.WRITE, order) as (channel, number):
+            await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
+            channel.send(protocol.WRITE_END, number)
+            await request.done
+
+    async def delete_file(self, path: str) -> None:
+        """
+        Delete a file or a link.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: as usual.
+            SandboxGone: the container ended, or is not running.
+        """
+        request = FileWrite(path)
+        order = {"path": self._provider.inner(path)}
+        async with self._file_request(request, protocol.DELETE, order):
+            await request.done
+
+    async def list_files(
+        self, path: str = "/workspace", *, recursive: bool = False, limit: int = 10_000
+    ) -> list[FileStat]:
+        """
+        What a directory contains, sorted by path; at most `limit` entries, of the deepest fewer.
+
+        `recursive` leaves out .git, .local, __pycache__ and node_modules, and follows no links.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError, PermissionError: as usual.
+            SandboxGone: the container ended, or is not running.
+        """
+        request = Listing(path, limit)
+        folder = posixpath.normpath(self._provider.inner(path))
+        skip = SKIPPED if recursive else ()
+        order = {"path": folder, "recursive": recursive, "limit": limit, "skip": skip}
+        async with self._file_request(request, protocol.LIST, order):
+            await request.done
+        entries = [replace(e, path=self._provider.outer(e.path)) for e in request.entries]
+        return sorted(entries, key=lambda entry: entry.path)
+
+    @asynccontextmanager
+    async def _file_request(
+        self, request: FileRead | FileWrite | Listing, kind: int, order: dict[str, Any]
+    ) -> AsyncIterator[tuple[Channel, int]]:
+        channel = self._require()
+        number = channel.attach(request)
+        try:
+            channel.send_json(kind, number, order)
+            yield channel, number
+        finally:
+            channel.detach(number)
+            if request.done.cancelled() or not request.done.done():
+                channel.send(protocol.CANCEL, number)
+
+
+def _ending(request: Command, *, timed_out: bool) -> Exit:
+    """How the command ended, with the exit code as shells give it."""
+    if timed_out:
+        exited = not request.done.cancelled() and request.done.exception() is None
+        truncated = exited and request.done.result().truncated
+        return Exit(TIMEOUT_CODE, "timeout", truncated)
+    ending = request.done.result()
+    return ending if ending.code >= 0 else replace(ending, code=128 - ending.code)

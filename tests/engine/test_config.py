@@ -1,0 +1,109 @@
+"""The configuration file: what it may say and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent_magics.engine._config import ConfigError, EngineConfig, ProviderConfig
+from agent_magics.engine._policy import Rule
+
+
+def load(tmp_path: Path, text: str, **environ: str) -> EngineConfig:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return EngineConfig.load(path, environ)
+
+
+def test_everything(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        model = "lab/qwen"
+        sandbox = "bubblewrap"
+        [providers.lab]
+        base_url = "http://127.0.0.1:8000/v1/"
+        api_key_env = "LAB_KEY"
+        models = ["qwen", "org/other"]
+        [providers.anthropic]
+        base_url = "https://proxy.example.org"
+        [permission]
+        write = "ask"
+        bash = {"*" = "ask", "git *" = "allow"}
+        """,
+    )
+    assert config.model == "lab/qwen"
+    assert config.sandbox == "bubblewrap"
+    assert config.providers == {
+        "lab": ProviderConfig(
+            "openai", "http://127.0.0.1:8000/v1", "LAB_KEY", ("qwen", "org/other")
+        ),
+        "anthropic": ProviderConfig("anthropic", "https://proxy.example.org"),
+    }
+    assert config.rules == (
+        Rule("write", "*", "ask"),
+        Rule("bash", "*", "ask"),
+        Rule("bash", "git *", "allow"),
+    )
+
+
+def test_the_environment_wins(tmp_path: Path) -> None:
+    text = 'model = "a/b"\nsandbox = "auto"'
+    config = load(tmp_path, text, AGENT_MAGICS_MODEL=" c/d ", AGENT_MAGICS_SANDBOX="local")
+    assert (config.model, config.sandbox) == ("c/d", "local")
+    config = load(tmp_path, text, AGENT_MAGICS_MODEL="", AGENT_MAGICS_SANDBOX=" ")
+    assert (config.model, config.sandbox) == ("a/b", "auto")
+
+
+def test_which_file_is_read(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    file = home / ".config" / "agent-magics" / "config.toml"
+    assert EngineConfig.load(None, {"HOME": str(home)}) == EngineConfig()
+    file.parent.mkdir(parents=True)
+    file.write_text('model = "a/home"')
+    assert EngineConfig.load(None, {"HOME": str(home)}).model == "a/home"
+    xdg = {"HOME": str(home), "XDG_CONFIG_HOME": str(tmp_path / "xdg")}
+    assert EngineConfig.load(None, xdg).model is None
+    named = {"HOME": str(home), "AGENT_MAGICS_CONFIG": str(tmp_path / "missing.toml")}
+    with pytest.raises(ConfigError, match=r"missing\.toml.*does not exist"):
+        EngineConfig.load(None, named)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = ", "not valid TOML"),
+        ("\udcff", "not valid TOML"),
+        ("modle = 'x'", "modle: unknown key; known are model, sandbox"),
+        ("model = 3", "model: must be a text"),
+        ("model = ' '", "model: must be a text"),
+        ("sandbox = 'bwrap'", "sandbox: 'bwrap' is not one of auto, bubblewrap"),
+        ("providers = 'x'", "providers: must be a table"),
+        ("[providers]\nx = 1", "providers.x: must be a table"),
+        ("[providers.demo]", "providers.demo: this name is built in"),
+        ("[providers.'a/b']", "providers.a/b: use letters"),
+        ("[providers.x]\nkind = 'grpc'", 'providers.x.kind: must be "openai" or "anthropic"'),
+        ("[providers.x]\nbase_url = 'localhost:80'", "providers.x.base_url: must be an http"),
+        ("[providers.x]\napi_key = 'sk-1'", "api_key: keys don't belong in this file"),
+        ("[providers.x]\napi_key_env = 'sk-1'", "api_key_env: must be the name of"),
+        ("[providers.x]\nmodels = 'y'", "providers.x.models: must be a list of texts"),
+        ("[providers.x]\ntimeout = 1", "providers.x.timeout: unknown key"),
+        ("[permission]\nbash = 'maybe'", "permission.bash: 'maybe' is not"),
+        ("[permission]\nbash = {'ls *' = 1}", "permission.bash: 1 is not"),
+        ("[permission]\nbash = 1", "permission.bash: must be a table"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError) as caught:
+        EngineConfig.load(path, {})
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+    assert "sk-1" not in str(caught.value)
+
+
+def test_a_bad_sandbox_variable_is_named() -> None:
+    with pytest.raises(ConfigError, match="AGENT_MAGICS_SANDBOX: 'x'"):
+        EngineConfig.load(None, {"HOME": "/nonexistent", "AGENT_MAGICS_SANDBOX": "x"})
