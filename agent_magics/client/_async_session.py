@@ -221,6 +221,7 @@ class AsyncSessionHandle:
         self, path: str = "/workspace", recursive: bool = False
     ) -> list[FileEntry]:
         """The entries of a directory of the container, by path. Raises `FileMissing`."""
+        await self._client.require_engine("files")
         entries = await self._client.get_json(
             session_path(self.id, "fs", "list"),
             {"path": path, "recursive": "true" if recursive else "false"},
@@ -240,6 +241,7 @@ class AsyncSessionHandle:
         return parse(lambda: [Message.from_json(message) for message in messages])
 
     async def get_metrics(self) -> SessionMetrics:
+        await self._client.require_engine("metrics")
         return parse(SessionMetrics.from_json, as_mapping(await self._get("metrics")))
 
     async def get_todos(self) -> list[Todo]:
