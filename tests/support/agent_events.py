@@ -38,9 +38,8 @@ def thought(delta: str, part: str = "prt_r") -> ReasoningDelta:
 
 
 def tool_part(status: str, name: str = "bash", call: str = "1", **state: Any) -> ToolPart:
-    return ToolPart(
-        f"prt_{call}", "msg_2", "ses_1", name, f"call_{call}", ToolState(status, **state)
-    )
+    ids = (f"prt_{call}", "msg_2", "ses_1")
+    return ToolPart(*ids, name, f"call_{call}", ToolState(status, **state))
 
 
 def tool_start(name: str = "bash", call: str = "1") -> ToolStart:
@@ -85,7 +84,10 @@ def status(name: str, message: str = "", **fields: Any) -> StatusChanged:
     return StatusChanged(name, message, **fields)
 
 
-def step(tokens: Tokens = Tokens(10, 5), cost: float | None = None) -> StepFinished:
+ONE_STEP = Tokens(10, 5)
+
+
+def step(tokens: Tokens = ONE_STEP, cost: float | None = None) -> StepFinished:
     return StepFinished(StepFinishPart("prt_s", "msg_2", "ses_1", "stop", tokens, cost))
 
 
