@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
+from importlib import import_module
 from typing import Any
 
+from ._frontend import kernel_of
 from ._magics import MAGIC_NAMES, AgentMagics
 from ._question import QuestionLine
 from ._session import Connection, keeper_of
@@ -28,6 +31,8 @@ def load_ipython_extension(shell: Any) -> None:
         transformers.append(QuestionLine)
     if magics.warm_up:
         keeper_of(shell).warm_up(Connection(magics.url, magics.token))
+        if kernel_of(shell) is not None:
+            _import_in_background("agent_magics.widgets")
 
 
 def unload_ipython_extension(shell: Any) -> None:
@@ -43,6 +48,13 @@ def unload_ipython_extension(shell: Any) -> None:
         shell.configurables.remove(magics)
     transformers = shell.input_transformer_manager.token_transformers
     transformers[:] = [t for t in transformers if t is not QuestionLine]
+
+
+def _import_in_background(name: str) -> None:
+    """What the first turn needs; half of its time to the first pixel would be imports."""
+    threading.Thread(
+        target=import_module, args=(name,), name="agent-magics imports", daemon=True
+    ).start()
 
 
 def _foreign_magics(shell: Any) -> dict[tuple[str, str], Any]:

@@ -8,6 +8,7 @@ the policy for such runs, at once and visibly: a turn never waits for an answer 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class PermissionDesk:
         self._pump = pump
         self._answer = answer
         self._opened = time.monotonic()
+        self._has_keyboard = threading.current_thread() is threading.main_thread()
         self._pending: dict[str, _Pending] = {}
         self._closed = False
 
@@ -112,6 +114,8 @@ class PermissionDesk:
                 self._ask(pending)
 
     def _wants_keyboard(self, pending: _Pending, now: float) -> bool:
+        if not self._has_keyboard:  # in a thread of the user's: buttons work while no cell runs
+            return False
         if self._front_end == "terminal":
             return True
         if self._view.rendered or pending.typed:

@@ -173,9 +173,9 @@ class CommPump:
         hook = _hook_of(self._kernel)
         if hook is None:
             return
+        if not _runs_cells(self._kernel):
+            return  # a thread of the user's; the main thread handles messages as always
         if not hook.threaded:
-            if threading.current_thread() is not threading.main_thread():
-                return  # only the main thread may touch this stream
             self._open_poller(hook.stream.socket)
         self._hook = hook
         hook.add(self)
@@ -353,6 +353,19 @@ class CommPump:
         except RuntimeError:  # the main shell
             subshell = None
         return manager.get_subshell_to_shell_channel_socket(subshell)
+
+
+def _runs_cells(kernel: Any) -> bool:
+    """Whether this thread belongs to the kernel: its main thread, or one of a subshell."""
+    if threading.current_thread() is threading.main_thread():
+        return True
+    channel = getattr(kernel, "shell_channel_thread", None)
+    if channel is None:
+        return False
+    try:
+        return channel.manager.subshell_id_from_thread_id(threading.get_ident()) is not None
+    except RuntimeError:
+        return False
 
 
 def _flush_streams() -> None:

@@ -123,19 +123,16 @@ class SessionKeeper:
             if self._current is session:
                 self._current = None
 
-    def warm_up(self, connection: Connection) -> threading.Thread:
-        """Import and connect in the background. An error shows when the engine is really used."""
-        thread = threading.Thread(
-            target=self._warm_up, args=(connection,), name="agent-magics-warm-up", daemon=True
-        )
-        thread.start()
-        return thread
+    def warm_up(self, connection: Connection) -> None:
+        """Connect in the background. An error shows when the engine is really used."""
 
-    def _warm_up(self, connection: Connection) -> None:
-        try:
-            self.client(connection).health()
-        except Exception as error:
-            _log.info("the engine is not ready yet: %s", error)
+        def connect() -> None:
+            try:
+                self.client(connection).health()
+            except Exception as error:
+                _log.info("the engine is not ready yet: %s", error)
+
+        threading.Thread(target=connect, name="agent-magics warm-up", daemon=True).start()
 
     def close(self) -> None:
         """Close the client; sessions live on in the engine."""

@@ -116,6 +116,7 @@ class _ForegroundTurn:
         self._cancelled = threading.Event()
         self._failure: Exception | None = None
         self._ended: TurnEnded | None = None
+        self._started = False
         self._something_shown = False
         self._images_due = 0
         self._next_frame = 0.0
@@ -186,6 +187,7 @@ class _ForegroundTurn:
             self._event(item)
 
     def _event(self, event: AgentEvent) -> None:
+        self._started |= event.type == "turn-started"
         self._something_shown |= event.type not in _BARE_EVENTS
         self._view.handle(event)
         if event.type == "permission-asked":
@@ -228,9 +230,10 @@ class _ForegroundTurn:
         with self._start_lock:
             self._cancelled.set()
             turn = self._turn
-        if turn is None or self._is_over():
+        if self._is_over() or (turn is None and not self._started):
             return
-        self._in_background(turn.abort)
+        if turn is not None:  # else `_start()` is just about to get it, and aborts it
+            self._in_background(turn.abort)
         end = time.monotonic() + _DRAIN
         try:
             while not self._is_over() and time.monotonic() < end:

@@ -20,7 +20,7 @@ from agent_magics.client._turn import TurnReader
 from agent_magics.wire import ReasoningDelta, StatusChanged, TextDelta, TurnEnded, WireEvent
 from tests.support.turn_events import Event, TurnEvents, a_rich_turn, numbered
 
-QUICK = StreamPolicy(heartbeat=5, give_up=0.3, first_delay=0.0, longest_delay=0.001, quiet=1)
+QUICK = StreamPolicy(heartbeat=5, give_up=0.3, first_delay=0.0, longest_delay=1.0, quiet=1)
 CONNECTED = {"id": "evt_0", "type": "server.connected", "properties": {}}
 HANG = object()
 

@@ -50,12 +50,13 @@ class FrontEnd:
         self._log = (directory / "kernel.log").open("w")
         home = directory / "home"
         home.mkdir()
+        self.state_dir = home / "state"
         self.manager.start_kernel(
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "IPYTHONDIR": str(home / "ipython"),
-                "AGENT_MAGICS_STATE_DIR": str(home / "state"),
+                "AGENT_MAGICS_STATE_DIR": str(self.state_dir),
                 "AGENT_MAGICS_DATA_DIR": str(home / "data"),
                 **(env or {}),
             },
