@@ -25,7 +25,7 @@ from ._views import HeadlessView, TerminalView, TurnView, WidgetView
 
 if TYPE_CHECKING:
     from ..client import PromptInput, SessionHandle, Turn
-    from ..wire import AgentEvent, FilePart, SendResult, TurnEnded
+    from ..wire import AgentEvent, FilePart, SendResult, SessionInfo, TurnEnded
 
 __all__ = ["TurnSettings", "run_turn"]
 
@@ -54,6 +54,11 @@ class TurnSettings:
 @dataclass(frozen=True, slots=True)
 class _NotStarted:
     error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    info: SessionInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class _ForegroundTurn:
         if kind == "kernel":
             self._view = WidgetView(self._clicked, show_reasoning=settings.show_reasoning)
         elif kind == "headless":
-            self._view = HeadlessView()
+            self._view = HeadlessView(show_reasoning=settings.show_reasoning)
         else:
             self._view = TerminalView(show_reasoning=settings.show_reasoning)
         self._desk = PermissionDesk(kind, settings.policy, self._view, pump, self._reply)
@@ -180,8 +185,11 @@ class _ForegroundTurn:
                 self._view.note(f"{item.name} is not shown: {item.problem}", "warning")
             else:
                 self._view.add_image(item.mime, item.data, item.name)
+        elif isinstance(item, _Place):
+            self._view.describe(item.info, self._settings.model or "")
         elif isinstance(item, _Undelivered):
             self._desk.undelivered(item.request_id)
+            self._view.reopen(item.request_id)
             self._view.note(f"The answer did not reach the agent: {item.problem}", "error")
         else:
             self._event(item)
@@ -255,6 +263,7 @@ class _ForegroundTurn:
     def _start(self) -> None:
         try:
             session = self._session = self._acquire()
+            self._pump.post(_Place(session.get_info()))
             if self._cancelled.is_set():
                 return
             turn = session.start(self._prompt, on_event=self._pump.post, model=self._settings.model)

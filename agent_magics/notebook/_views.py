@@ -17,7 +17,7 @@ from ._text import printable
 
 if TYPE_CHECKING:
     from ..widgets import TurnRecord, TurnWidget
-    from ..wire import AgentEvent, ToolPart
+    from ..wire import AgentEvent, SessionInfo, ToolPart
 
 __all__ = ["HeadlessView", "TerminalView", "TurnView", "WidgetView"]
 
@@ -45,6 +45,12 @@ class TurnView(Protocol):
     def add_image(self, mime: str, data: bytes, name: str) -> None:
         """Show an image that the turn made."""
 
+    def describe(self, info: SessionInfo, model: str) -> None:
+        """Say where the turn runs. `model` is the turn's own, empty for the session's."""
+
+    def reopen(self, request_id: str) -> None:
+        """The reply to this request got lost: it can be answered again."""
+
     def tick(self) -> None:
         """Draw what has gathered; called at most about 30 times a second."""
 
@@ -56,6 +62,10 @@ def _bundle(record: TurnRecord) -> dict[str, Any]:
     from ..widgets import MIME
 
     return {"text/html": record.html(), "text/plain": record.text(), MIME: record.json()}
+
+
+def _describe(record: TurnRecord, info: SessionInfo, model: str) -> None:
+    record.describe(info.id, model or info.model, info.sandbox, info.isolated)
 
 
 class _Output:
@@ -91,7 +101,7 @@ class WidgetView:
     def open(self) -> None:
         from ..widgets import TurnWidget
 
-        self._widget = TurnWidget(on_reply=self._on_reply)
+        self._widget = TurnWidget(on_reply=self._on_reply, show_reasoning=self._show_reasoning)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
         self._output.show(
             {
@@ -109,6 +119,12 @@ class WidgetView:
     def add_image(self, mime: str, data: bytes, name: str) -> None:
         self._widget.add_image(mime, data, name)
 
+    def describe(self, info: SessionInfo, model: str) -> None:
+        _describe(self._widget.record, info, model)
+
+    def reopen(self, request_id: str) -> None:
+        self._widget.reopen(request_id)
+
     def tick(self) -> None:
         self._widget.tick()
 
@@ -116,7 +132,6 @@ class WidgetView:
         if empty:
             self._output.clear()
         else:
-            self._widget.tick()
             self._output.show(_bundle(self._widget.record))
         self._widget.close()
 
@@ -126,7 +141,8 @@ class HeadlessView:
 
     rendered = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, show_reasoning: bool = True) -> None:
+        self._show_reasoning = show_reasoning
         self._output = _Output()
         self._record: TurnRecord
         self._changed = False
@@ -135,7 +151,7 @@ class HeadlessView:
     def open(self) -> None:
         from ..widgets import TurnRecord
 
-        self._record = TurnRecord()
+        self._record = TurnRecord(show_reasoning=self._show_reasoning)
         self._output.show({"text/plain": "The agent is at work."})
         self._drawn = time.monotonic()
 
@@ -150,6 +166,12 @@ class HeadlessView:
     def add_image(self, mime: str, data: bytes, name: str) -> None:
         self._record.add_image(mime, data, name)
         self._changed = True
+
+    def describe(self, info: SessionInfo, model: str) -> None:
+        _describe(self._record, info, model)
+
+    def reopen(self, request_id: str) -> None:
+        return
 
     def tick(self) -> None:
         now = time.monotonic()
@@ -217,6 +239,13 @@ class TerminalView:
         self._line(f"[{kind}] {text}" if kind != "info" else f"[agent] {text}")
 
     def add_image(self, mime: str, data: bytes, name: str) -> None:
+        return
+
+    def describe(self, info: SessionInfo, model: str) -> None:
+        if not info.isolated:
+            self.note("not isolated: commands run on this computer itself", "warning")
+
+    def reopen(self, request_id: str) -> None:
         return
 
     def tick(self) -> None:

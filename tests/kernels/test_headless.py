@@ -63,7 +63,9 @@ def test_nbclient_saves_a_static_record_and_the_policy_answers() -> None:
     assert set(bundle) == {"text/html", "text/plain", MIME}
     assert "Done." in bundle["text/plain"]
     assert "nobody can be asked here" in bundle["text/plain"]
-    assert "Done." in json.dumps(bundle[MIME])
+    assert "Done." in bundle["text/html"]
+    assert bundle[MIME]["outcome"] == "completed"
+    assert "Done." not in json.dumps(bundle[MIME])
     assert book.cells[2].outputs[0].text == "1\n"
     assert "widgets" not in book.metadata
 

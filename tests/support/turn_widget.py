@@ -36,14 +36,15 @@ class TurnCard:
         """Tell the kernel that the widget is on the screen."""
         self.front.custom(self.comm_id, {"kind": "ready"})
 
+    def operations(self, kind: str) -> list[dict[str, Any]]:
+        """The drawing operations of this kind that have been sent."""
+        ops = (op for message in self.messages() for op in message["ops"])
+        return [op for op in ops if op["op"] == kind]
+
     def asked(self) -> str:
         """Wait until the agent asks; the request's id."""
-        return str(
-            self.front.until(
-                lambda: next((m["ask"] for m in self.messages() if "ask" in m), None),
-                what="a permission card",
-            )
-        )
+        ask = self.front.until(lambda: self.operations("ask"), what="a permission card")[-1]
+        return str(ask["id"])
 
     def reply(self, request_id: str, reply: str) -> str:
         return self.front.custom(
