@@ -10,9 +10,9 @@ is always UTF-8 without its mark, and only events with data come out.
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from ._errors import ProtocolError
 
@@ -29,10 +29,11 @@ MAX_FRAME = 256 * 1024 * 1024
 
 
 class _Body:
-    """The part of a response that `EventSource` uses: its headers, and its text as UTF-8."""
+    """The part of a response that `EventSource` uses: its type, and its text as UTF-8."""
+
+    headers: ClassVar[Mapping[str, str]] = {"content-type": "text/event-stream"}
 
     def __init__(self, response: httpx.Response) -> None:
-        self.headers = response.headers
         self.since_event = 0
         self._response = response
 

@@ -28,7 +28,14 @@ from urllib.parse import urlsplit
 
 from ._policy import Action, Rule
 
-__all__ = ["ConfigError", "EngineConfig", "ProviderConfig", "ProviderKind", "config_path"]
+__all__ = [
+    "ConfigError",
+    "EngineConfig",
+    "ProviderConfig",
+    "ProviderKind",
+    "config_path",
+    "is_http_url",
+]
 
 ProviderKind = Literal["openai", "anthropic"]
 
@@ -114,6 +121,15 @@ def _read(path: Path, required: bool) -> dict[str, Any]:
         raise ConfigError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
+def is_http_url(url: str) -> bool:
+    """Whether `url` is an http:// or https:// URL with a host and, if any, a possible port."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Takes values out of the parsed file and complains with the full name of the key."""
@@ -177,8 +193,7 @@ class _Reader:
         value = self.text(table, key, prefix)
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not is_http_url(value):
             raise ConfigError(f"{self.where(prefix + key)}: must be an http:// or https:// URL.")
         return value.rstrip("/")
 

@@ -24,7 +24,7 @@ from ._ids import new_id, now_ms
 from ._messages import MessageBook
 from ._text import well_formed
 
-__all__ = ["ResponseParts", "new_part", "response_cost", "response_tokens"]
+__all__ = ["ResponseParts", "finish_reason", "new_part", "response_tokens"]
 
 
 def new_part(session_id: str, message_id: str, type: str, **values: Any) -> PartJSON:
@@ -138,9 +138,8 @@ def response_tokens(response: ModelResponse) -> TokensJSON:
     }
 
 
-def response_cost(response: ModelResponse) -> float | None:
-    """US dollars; None when the price is unknown."""
-    try:
-        return float(response.cost().total_price)
-    except (AssertionError, LookupError, ValueError):
-        return None
+def finish_reason(response: ModelResponse) -> str:
+    """Why the model stopped, in opencode's words: stop, tool-calls, length, content-filter ..."""
+    if any(isinstance(part, ToolCallPart) for part in response.parts):
+        return "tool-calls"
+    return (response.finish_reason or "stop").replace("_", "-")

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from agent_magics.sandbox import Sandbox
 
 from ._body import Body, query_flag, query_int, read_body, read_json
-from ._errors import ApiError, BadRequest, file_errors
+from ._errors import ApiError, BadRequest, file_errors, from_exception
 from ._live import LiveRun
 from ._requests import Json, engine_of, session_of
 from ._sessions import WORKSPACE
@@ -28,6 +28,7 @@ from ._text import dumps
 __all__ = ["routes"]
 
 _DEFAULT_TIMEOUT = 120.0
+_MOST_OUTPUT = 8 << 20
 _LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -65,6 +66,7 @@ async def execute(request: Request) -> Response:
 def _options(body: Body) -> dict[str, Any]:
     timeout = body.number("timeout", least=1, most=_LONGEST_TIMEOUT_MS)
     options: dict[str, Any] = {
+        "max_output": _MOST_OUTPUT,
         "cwd": body.optional_text("cwd") or WORKSPACE,
         "timeout": _DEFAULT_TIMEOUT if timeout is None else timeout / 1000,
         "env": body.text_map("env") or None,
@@ -97,8 +99,9 @@ async def _live_frames(run: LiveRun) -> AsyncGenerator[str, None]:
         try:
             with file_errors():
                 result = run.result()
-        except ApiError as error:
-            yield frame(dumps(error.to_json()), event="error")
+        except Exception as error:
+            answer = from_exception(error, "running a command")
+            yield frame(dumps(answer.to_json()), event="error")
             return
         ending = {
             "exitCode": result.exit_code,

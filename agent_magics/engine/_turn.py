@@ -30,9 +30,10 @@ from ._attachments import PromptPart, missing_file, prompt_content, without_bina
 from ._calls import CallContext, ToolCalls, result_text
 from ._ids import new_id, now_ms
 from ._images import ImageWatch, file_url, image_mime
-from ._parts import ResponseParts, new_part, response_cost, response_tokens
+from ._parts import ResponseParts, finish_reason, new_part, response_tokens
 from ._retry import RetryPolicy, turn_error
 from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
+from .models import price
 
 if TYPE_CHECKING:
     from ._containers import Containers
@@ -215,7 +216,7 @@ class Turn:
         self._step_finished(stream.response)
 
     def _step_finished(self, response: ModelResponse) -> None:
-        tokens, cost = response_tokens(response), response_cost(response)
+        tokens, cost = response_tokens(response), price(response)
         info, usage = self._info, self.session.usage
         add_tokens(info["tokens"], tokens)
         add_tokens(usage.tokens, tokens)
@@ -226,8 +227,7 @@ class Turn:
         used = tokens["input"] + tokens["output"] + cache["read"] + cache["write"]
         usage.context_used = used or usage.context_used
         usage.context_limit = self._model.context_limit
-        reason = str(response.finish_reason or "unknown").replace("_", "-")
-        info["finish"] = "tool-calls" if reason == "tool-call" else reason
+        info["finish"] = finish_reason(response)
         part = new_part(
             self.session.id,
             info["id"],

@@ -33,11 +33,12 @@ def main(arguments: list[str]) -> NoReturn:
     uid, count = int(arguments[0]), int(arguments[1])
     sources, command = arguments[2 : 2 + count], arguments[2 + count :]
     try:
-        # opened as root, for it may lie where the user can't go
+        # opened as root, for it may lie where the user can't go (a script could not be run so)
         program = os.open(command[0], os.O_RDONLY | os.O_CLOEXEC)
         _build(sources)
         _become(uid)
-        os.execve(program, command, {})
+        reachable = os.access(command[0], os.X_OK)
+        os.execve(command[0] if reachable else program, command, {})
     except OSError as error:
         sys.exit(f"stage: {error}")
 

@@ -9,6 +9,7 @@ from ._environ import *
 from ._events import *
 from ._json import *
 from ._objects import *
+from ._parts import *
 
 PROTOCOL = 1
 """Major version of the protocol; a client refuses a server with a higher one."""

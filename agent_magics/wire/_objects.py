@@ -10,86 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from ._json import MessageInfoJSON, PartJSON
+from ._json import MessageInfoJSON
+from ._parts import Part, TextPart, Tokens, WireError, part_from_json
 
 __all__ = [
     "FileEntry",
-    "FilePart",
     "Message",
     "MessageInfo",
-    "Part",
     "PermissionRequest",
-    "ReasoningPart",
     "SendResult",
     "SessionInfo",
     "SessionMetrics",
     "ShellResult",
-    "StepFinishPart",
-    "StepStartPart",
-    "TextPart",
     "Todo",
-    "Tokens",
-    "ToolPart",
-    "ToolState",
-    "UnknownPart",
-    "WireError",
-    "part_from_json",
 ]
-
-SessionStatusName = Literal["idle", "busy", "compacting", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Token counts; `input` excludes what was read from or written to the provider's cache."""
-
-    input: int = 0
-    output: int = 0
-    reasoning: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-
-    @property
-    def total(self) -> int:
-        """All tokens that were billed in some way. Reasoning is part of `output`."""
-        return self.input + self.output + self.cache_read + self.cache_write
-
-    def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(
-            self.input + other.input,
-            self.output + other.output,
-            self.reasoning + other.reasoning,
-            self.cache_read + other.cache_read,
-            self.cache_write + other.cache_write,
-        )
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Tokens:
-        cache = data.get("cache") or {}
-        return cls(
-            int(data.get("input", 0)),
-            int(data.get("output", 0)),
-            int(data.get("reasoning", 0)),
-            int(cache.get("read", 0)),
-            int(cache.get("write", 0)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class WireError:
-    """An error as the server states it: `name` for programs, `message` for people."""
-
-    name: str
-    message: str
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> WireError:
-        detail = data.get("data") or {}
-        name = str(data.get("name") or "UnknownError")
-        return cls(name, str(detail.get("message") or name), detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,153 +43,6 @@ class Todo:
             str(data.get("status") or "pending"),
             str(data.get("priority") or "medium"),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class TextPart:
-    id: str
-    message_id: str
-    session_id: str
-    text: str
-    synthetic: bool = False
-    closed: bool = True
-    """False while the text is still being streamed."""
-    type: Literal["text"] = "text"
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningPart:
-    id: str
-    message_id: str
-    session_id: str
-    text: str
-    closed: bool = True
-    type: Literal["reasoning"] = "reasoning"
-
-
-@dataclass(frozen=True, slots=True)
-class ToolState:
-    """
-    `status`: pending (arguments are arriving), running, completed or error.
-
-    `input` holds the parsed arguments, `raw` their text while they stream. Times are
-    milliseconds since the epoch, `None` when not reached.
-    """
-
-    status: str
-    input: Mapping[str, Any] = field(default_factory=dict)
-    raw: str = ""
-    title: str = ""
-    output: str = ""
-    error: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    time_start: int | None = None
-    time_end: int | None = None
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ToolState:
-        time = data.get("time") or {}
-        return cls(
-            status=str(data["status"]),
-            input=data.get("input") or {},
-            raw=str(data.get("raw") or ""),
-            title=str(data.get("title") or ""),
-            output=str(data.get("output") or ""),
-            error=str(data.get("error") or ""),
-            metadata=data.get("metadata") or {},
-            time_start=time.get("start"),
-            time_end=time.get("end"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ToolPart:
-    id: str
-    message_id: str
-    session_id: str
-    tool: str
-    call_id: str
-    state: ToolState
-    type: Literal["tool"] = "tool"
-
-
-@dataclass(frozen=True, slots=True)
-class FilePart:
-    """A file in a message. `url` is a `data:` URL or `file:///workspace/...` in the container."""
-
-    id: str
-    message_id: str
-    session_id: str
-    mime: str
-    url: str
-    filename: str = ""
-    type: Literal["file"] = "file"
-
-    @property
-    def path(self) -> str | None:
-        """The path in the container, `None` for a `data:` URL."""
-        return self.url.removeprefix("file://") if self.url.startswith("file://") else None
-
-
-@dataclass(frozen=True, slots=True)
-class StepStartPart:
-    id: str
-    message_id: str
-    session_id: str
-    type: Literal["step-start"] = "step-start"
-
-
-@dataclass(frozen=True, slots=True)
-class StepFinishPart:
-    """The end of one request to the model. `cost` in US dollars, `None` when unknown."""
-
-    id: str
-    message_id: str
-    session_id: str
-    reason: str
-    tokens: Tokens
-    cost: float | None = None
-    type: Literal["step-finish"] = "step-finish"
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownPart:
-    """A part of a type this version does not know; `data` is its JSON."""
-
-    id: str
-    message_id: str
-    session_id: str
-    type: str
-    data: Mapping[str, Any]
-
-
-Part = TextPart | ReasoningPart | ToolPart | FilePart | StepStartPart | StepFinishPart | UnknownPart
-
-
-def part_from_json(data: PartJSON | Mapping[str, Any]) -> Part:
-    """Build the part dataclass that `data["type"]` names."""
-    raw: Mapping[str, Any] = data
-    ids = (str(raw["id"]), str(raw["messageID"]), str(raw["sessionID"]))
-    kind = str(raw["type"])
-    if kind in ("text", "reasoning"):
-        time = raw.get("time")
-        closed = time is None or "end" in time
-        text = str(raw.get("text") or "")
-        if kind == "text":
-            return TextPart(*ids, text, bool(raw.get("synthetic")), closed)
-        return ReasoningPart(*ids, text, closed)
-    if kind == "tool":
-        return ToolPart(
-            *ids, str(raw["tool"]), str(raw["callID"]), ToolState.from_json(raw["state"])
-        )
-    if kind == "file":
-        return FilePart(*ids, str(raw["mime"]), str(raw["url"]), str(raw.get("filename") or ""))
-    if kind == "step-start":
-        return StepStartPart(*ids)
-    if kind == "step-finish":
-        tokens = Tokens.from_json(raw.get("tokens") or {})
-        return StepFinishPart(*ids, str(raw.get("reason") or "unknown"), tokens, raw.get("cost"))
-    return UnknownPart(*ids, kind, raw)
 
 
 @dataclass(frozen=True, slots=True)

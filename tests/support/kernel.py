@@ -15,18 +15,21 @@ from typing import Any
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.kernels import OLDEST, ROOT
 
 
 def kernel_pythons() -> dict[str, str]:
     """
     The interpreters whose ipykernel is tested.
 
-    `AGENT_MAGICS_TEST_KERNELS="name=path,name=path"`, by default the one that runs the tests.
+    `AGENT_MAGICS_TEST_KERNELS="name=path,name=path"`, by default the one that runs the tests and
+    the one with the oldest supported ipykernel where `make` has installed it.
     """
     listed = os.environ.get("AGENT_MAGICS_TEST_KERNELS", "")
     pairs = [item.split("=", 1) for item in listed.split(",") if item.strip()]
-    return {name.strip(): path.strip() for name, path in pairs} or {"current": sys.executable}
+    named = {name.strip(): path.strip() for name, path in pairs}
+    oldest = {"ipykernel6": str(OLDEST)} if OLDEST.is_file() else {}
+    return named or {"newest": sys.executable, **oldest}
 
 
 class FrontEnd:

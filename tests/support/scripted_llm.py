@@ -5,7 +5,7 @@ It answers POST /v1/chat/completions and /v1/messages (streaming or not) and GET
 
     script = {
         "scenarios": {
-            "hello": {                       # chosen when the model is called "hello" or ".../hello"
+            "hello": {                       # chosen when the model is "hello" or ".../hello"
                 "match": "say hello",        # ... or when this regex is in the last user text
                 "turns": [                   # turn i answers after i assistant messages
                     {"do": [{"text": "Let me look."},

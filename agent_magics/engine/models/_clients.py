@@ -61,6 +61,12 @@ class ClientCache:
             self._providers.popitem(last=False)
         return _model(access.family, model_id, provider)
 
+    async def aclose(self) -> None:
+        """Close all connections."""
+        while self._providers:
+            _, provider = self._providers.popitem()
+            await provider.client.close()
+
 
 def _model(family: Family, model_id: str, provider: Any) -> Model:
     match family:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from agent_magics.wire import MODEL_ENVIRON
 
-from .._config import EngineConfig
+from .._config import EngineConfig, is_http_url
 from ._catalog import BUILTIN, ProviderSpec, from_config
 from ._clients import Access, ClientCache
 from ._errors import ModelNotFound, ProviderAuth
@@ -83,7 +83,8 @@ class ModelRegistry:
         return registry
 
     async def aclose(self) -> None:
-        """Stop the local model's server, if it runs."""
+        """Close all connections and stop the local model's server, if it runs."""
+        await self._shared.clients.aclose()
         await self._shared.local.aclose()
 
     def default(self) -> str:
@@ -185,8 +186,7 @@ class ModelRegistry:
                 "or characters that are not ASCII.",
                 providerID=spec.id,
             )
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not is_http_url(url):
             names = " or ".join(spec.url_variables) or f"providers.{spec.id}.base_url"
             raise ModelNotFound(
                 f"{spec.name} has no usable address: set {names} to an http:// or https:// URL.",

@@ -104,7 +104,7 @@ class file_errors:  # noqa: N801 - used like a function, in a `with`
                 message = f"{name} does not exist."
             case IsADirectoryError():
                 message = f"{name} is a directory."
-            case NotADirectoryError():
+            case NotADirectoryError() | FileExistsError():
                 message = f"{name}: a part of this path is not a directory."
             case PermissionError():
                 message = f"{name}: permission denied. Only /workspace and /tmp can be written."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
-from .._paths import WORKSPACE, container_path, short_path
+from .._paths import WORKSPACE, container_path, is_below, short_path
 from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
 from ._output import cap_text, valid_text
 
@@ -46,10 +47,12 @@ async def grep(
         raise ModelRetry(f"`pattern` is not a valid regular expression: {error}") from None
     call = tool_context(ctx)
     root = tool_path(path)
-    request = {"pattern": pattern, "path": root, "include": names, "limit": MAX_MATCHES}
+    base, relative = _base(root)
+    request = {"pattern": pattern, "path": relative, "include": names, "limit": MAX_MATCHES}
     # A pattern may take for ever, so it runs in the container, where the timeout can kill it.
     result = await call.sandbox.run(
         f"exec python3 -I -c {shlex.quote(_GREP_PROGRAM)}",
+        cwd=base,
         timeout=GREP_TIMEOUT,
         stdin=json.dumps(request).encode(),
     )
@@ -60,15 +63,27 @@ async def grep(
     if result.exit_code:
         reason = result.stderr.decode(errors="replace").strip()[-500:]
         raise ToolFailed(f"The search failed (exit code {result.exit_code}): {reason}")
-    return _matches(call, json.loads(result.stdout))
+    return _matches(call, base, json.loads(result.stdout))
 
 
-def _matches(call: ToolContext, answer: dict[str, Any]) -> str:
+def _base(path: str) -> tuple[str, str]:
+    """
+    A directory to start in, and `path` as seen from there.
+
+    Without isolation /workspace and /tmp are other directories, known only to the sandbox.
+    """
+    base = next((d for d in (WORKSPACE, "/tmp") if is_below(path, d)), "/")
+    return base, posixpath.relpath(path, base)
+
+
+def _matches(call: ToolContext, base: str, answer: dict[str, Any]) -> str:
     found = answer["matches"]
     call.metadata(matches=len(found), truncated=answer["more"])
     if not found:
         return "No matches."
-    lines = [f"{short_path(file)}:{number}: {text}" for file, number, text in found]
+    lines = [
+        f"{short_path(posixpath.join(base, file))}:{number}: {text}" for file, number, text in found
+    ]
     if answer["more"]:
         lines.append(f"[more than {MAX_MATCHES} matches; narrow the search]")
     return cap_text(valid_text("\n".join(lines)))

@@ -30,7 +30,7 @@ async def write(ctx: RunContext[TurnDeps], filePath: str, content: str) -> str:
     """
     call = tool_context(ctx)
     path = tool_path(filePath)
-    data = _encode(content, "content")
+    data = _encode(content)
     before = await _existing(call, path)
     with file_errors(path):
         await call.sandbox.write_file(path, data)
@@ -74,17 +74,14 @@ async def edit(
         raise ToolFailed(_ambiguous(before, old, found))
     after = before.replace(old, new)
     with file_errors(path):
-        await call.sandbox.write_file(path, _encode(after, "newString"))
+        await call.sandbox.write_file(path, _encode(after))
     call.edited(path)
     call.metadata(diff=_diff(before, after, path), replacements=found)
     return f"Edited {path}: {found} replacement{'s' if found > 1 else ''}."
 
 
-def _encode(text: str, argument: str) -> bytes:
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ModelRetry(f"`{argument}` holds characters that are not valid Unicode.") from None
+def _encode(text: str) -> bytes:
+    data = text.encode("utf-8")
     if len(data) > MAX_FILE:
         raise ToolFailed(f"The file would have {len(data)} bytes; the limit is {MAX_FILE}.")
     return data

@@ -58,7 +58,10 @@ class Writing:
     def __init__(self, path: str) -> None:
         target = os.path.realpath(path)  # a link is written through, as every editor does
         folder, self._name = os.path.split(target)
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+        try:
+            os.makedirs(folder, mode=0o755, exist_ok=True)
+        except FileExistsError:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
         if not self._name:
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..._paths import container_path, short_path
 from ._csv_request import Choice, Column, CsvRequest, chart_path, choose
 from ._csv_script import header, script
 from ._small import LABEL
@@ -141,7 +142,8 @@ def _describe(work: _Work) -> _Part:
 def _compute(work: _Work, choice: Choice, chart: str) -> _Part:
     """Fill in the columns and run the script again."""
     old = header(work.file, None, None, None, None)
-    new = header(work.file, choice.group, choice.value, choice.statistic, chart or None)
+    target = short_path(chart) if chart else None
+    new = header(work.file, choice.group, choice.value, choice.statistic, target)
     said = _said(choice)
     edit = {"filePath": work.script, "oldString": old, "newString": new}
     notes = "".join(f"{note} " for note in choice.notes)
@@ -220,7 +222,7 @@ def _report(work: _Work, choice: Choice, answer: dict[str, Any], chart: str, not
     if facts:
         lines.append(" ".join(facts))
     if answer["chart"]:
-        lines.append(_chart_line(answer["chart"], chart, note))
+        lines.append(_chart_line(container_path(answer["chart"]), chart, note))
     lines.append(f"The script is {code('/workspace/' + work.script)}.")
     return "\n\n".join(lines)
 

@@ -17,7 +17,7 @@ LABEL = "*I am the built-in demo model: a script, not an AI. The tools and resul
 _INSPECT = """\
 import json, platform, shutil, importlib.util as u
 names = ["numpy", "pandas", "matplotlib", "scipy", "sklearn"]
-disk = shutil.disk_usage("/workspace")
+disk = shutil.disk_usage(".")
 print(json.dumps({
     "python": platform.python_version(),
     "system": platform.system(),

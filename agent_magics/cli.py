@@ -1,0 +1,220 @@
+"""
+The `agent-magics` command: `demo`, `serve`, `doctor`, `sessions`.
+
+Everything it knows comes from the packages beside it; heavy ones are imported by the command
+that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+
+NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "01_quickstart.ipynb"
+TURN_MIME = "application/vnd.agent-magics.turn+json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Bad usage exits with 2, as argparse does."""
+    parser = argparse.ArgumentParser(
+        prog="agent-magics", description="Work with a coding agent from notebook cells."
+    )
+    parser.add_argument("--version", action="version", version=f"agent-magics {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="run the quickstart notebook and say what happened")
+    demo.add_argument("--notebook", type=Path, default=NOTEBOOK, help="the notebook to run")
+    demo.add_argument("--output", type=Path, help="where to save it (default: out/ beside it)")
+    demo.add_argument("--timeout", type=int, default=600, help="seconds a cell may take")
+    demo.set_defaults(run=_demo)
+
+    serve = commands.add_parser("serve", help="run the agent server for other machines or programs")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    serve.add_argument("--port", type=int, default=4096, help="port to listen on, 0 for any")
+    serve.set_defaults(run=_serve)
+
+    doctor = commands.add_parser("doctor", help="check container, models and engine")
+    doctor.set_defaults(run=_doctor)
+
+    sessions = commands.add_parser("sessions", help="list the sessions of this user's engine")
+    sessions.add_argument("--json", action="store_true", help="print JSON")
+    sessions.set_defaults(run=_sessions)
+
+    options = parser.parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+# ---- demo
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError
+    except ImportError as error:
+        return _fail(f"{error.name} is missing", "pip install 'agent-magics[demo]'")
+    source: Path = options.notebook
+    if not source.is_file():
+        return _fail(f"there is no notebook {source}", "run it in a checkout, or pass --notebook")
+    output: Path = options.output or source.parent / "out" / source.name
+
+    print(f"Running {_short(source)} ...", flush=True)
+    notebook = nbformat.read(source, as_version=4)
+    runner = NotebookClient(
+        notebook,
+        timeout=options.timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(source.parent)}},
+    )
+    failure = ""
+    try:
+        runner.execute()
+    except CellExecutionError as error:
+        failure = f"{error.ename}: {error.evalue}"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, output)
+
+    _print_turns(notebook)
+    print(f"Saved with all outputs: {_short(output)}")
+    if failure:
+        return _fail(f"a cell failed: {failure}", f"open {_short(output)}")
+    return 0
+
+
+def _print_turns(notebook: Any) -> None:
+    """What the turns of the executed notebook did: from the record each of them leaves."""
+    turns = [data for _, data in _outputs(notebook, TURN_MIME)]
+    for number, turn in enumerate(turns, 1):
+        tools = Counter(part["tool"] for part in turn["parts"] if part["type"] == "tool")
+        used = ", ".join(f"{name} x{count}" for name, count in tools.items()) or "none"
+        tokens = turn["tokens"]
+        print(f"Turn {number}: {turn['outcome']}")
+        print(f"  tools: {used}")
+        print(f"  tokens: {tokens['input']} in, {tokens['output']} out")
+    images = sum(1 for _ in _outputs(notebook, "image/png"))
+    print(f"{len(turns)} agent turn(s), {images} image(s) in the notebook")
+
+
+def _outputs(notebook: Any, mime: str) -> Iterator[tuple[int, Any]]:
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            if mime in output.get("data", {}):
+                yield index, output["data"][mime]
+
+
+# ---- serve
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from .engine.__main__ import main as run_engine
+
+    return run_engine(["--host", options.host, "--port", str(options.port)])
+
+
+# ---- doctor
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    print(f"agent-magics {__version__}, Python {sys.version.split()[0]}, {sys.executable}")
+    checks = [_check_sandbox(), _check_models(), _check_engine()]
+    return 0 if all(checks) else 1
+
+
+def _check_sandbox() -> bool:
+    from .sandbox import probe
+
+    reports = probe()
+    for report in reports:
+        _finding(f"container: {report.name}", report.works, report.reason, report.next_step)
+    return any(report.works for report in reports)
+
+
+def _check_models() -> bool:
+    from .engine._config import ConfigError, EngineConfig
+    from .engine.models import ModelRegistry
+
+    try:
+        registry = ModelRegistry(EngineConfig.load(None, os.environ), os.environ)
+    except ConfigError as error:
+        _finding("models", False, str(error), "correct the configuration file")
+        return False
+    names = [
+        f"{provider['id']}/{model}"
+        for provider in registry.providers()
+        for model in provider["models"]
+    ]
+    default = registry.default()
+    next_step = "set OPENAI_API_KEY or ANTHROPIC_API_KEY" if default.startswith("demo/") else ""
+    _finding("models", True, f"default {default}; found: {', '.join(names)}", next_step)
+    return True
+
+
+def _check_engine() -> bool:
+    from .client import AgentError, Client
+
+    try:
+        with Client() as client:
+            health = client.health()
+    except AgentError as error:
+        _finding("engine", False, str(error), "agent-magics serve shows why it does not start")
+        return False
+    _finding("engine", True, f"version {health.version}, protocol {health.protocol}", "")
+    return True
+
+
+def _finding(name: str, good: bool, text: str, next_step: str) -> None:
+    print(f"[{'ok' if good else '!!'}] {name}: {text or 'works'}")
+    if next_step:
+        print(f"     next: {next_step}")
+
+
+# ---- sessions
+
+
+def _sessions(options: argparse.Namespace) -> int:
+    from .client import AgentError, Client
+
+    try:
+        with Client() as client:
+            sessions = client.list_sessions()
+    except AgentError as error:
+        return _fail(str(error), "agent-magics doctor")
+    if options.json:
+        keys = ("id", "title", "status", "model", "sandbox", "time_updated")
+        print(json.dumps([{key: getattr(item, key) for key in keys} for item in sessions]))
+        return 0
+    for item in sessions:
+        updated = datetime.fromtimestamp(item.time_updated / 1000).strftime("%Y-%m-%d %H:%M")
+        print(f"{item.id}  {updated}  {item.status:10}  {item.title}")
+    if not sessions:
+        print("No sessions yet.")
+    return 0
+
+
+# ---- words
+
+
+def _fail(problem: str, next_step: str) -> int:
+    print(f"agent-magics: {problem}. Next: {next_step}.", file=sys.stderr)
+    return 1
+
+
+def _short(path: Path) -> str:
+    """The path as a person would type it here."""
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

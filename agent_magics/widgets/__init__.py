@@ -1,0 +1,35 @@
+"""
+What a turn looks like in a notebook: the live widget and the static record.
+
+Whatever an agent or a tool says is data here; no path leads from it to a page's HTML except
+through `render_markdown` and, in the browser, an allow-list of elements.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._markdown import MarkdownStream, render_markdown
+from ._record import MIME, TurnRecord
+from ._visible import terminal_text, visible
+
+if TYPE_CHECKING:
+    from ._turn_widget import TurnWidget
+
+__all__ = [
+    "MIME",
+    "MarkdownStream",
+    "TurnRecord",
+    "TurnWidget",
+    "render_markdown",
+    "terminal_text",
+    "visible",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TurnWidget":  # imports ipywidgets; terminals and headless runs need none
+        from ._turn_widget import TurnWidget
+
+        return TurnWidget
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

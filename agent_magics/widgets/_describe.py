@@ -1,0 +1,188 @@
+"""Short words for what a turn does, shared by the live view and the static record."""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..wire import PermissionRequest, ToolPart
+from ._record import ToolItem, TurnRecord
+from ._visible import terminal_text, visible
+
+__all__ = [
+    "TODO_MARKS",
+    "Block",
+    "always_label",
+    "ask_blocks",
+    "ask_title",
+    "duration",
+    "facts",
+    "reply_words",
+    "status_words",
+    "tool_blocks",
+    "tool_facts",
+    "tool_output",
+    "tool_title",
+]
+
+TODO_MARKS = {"completed": "☑", "in_progress": "◐", "cancelled": "☒"}
+_STATUS = {
+    "connecting": "connecting",
+    "reconnecting": "connection lost, trying again",
+    "busy": "working",
+    "idle": "working",  # between two steps; the turn's end has its own words
+    "compacting": "making room in the context",
+    "retry": "waiting to try again",
+    "completed": "done",
+    "aborted": "stopped",
+    "error": "failed",
+}
+_REPLIES = {
+    "once": "allowed once",
+    "always": "always allowed in this session",
+    "reject": "rejected",
+    "cancelled": "not answered",
+}
+_KINDS = {"bash": "run a command", "write": "write a file", "edit": "change a file"}
+_DIFF_LIMIT = 200_000
+
+
+class Block(NamedTuple):
+    """A labelled piece of text. `kind`: code, diff or line."""
+
+    label: str
+    text: str
+    kind: str = "code"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def status_words(record: TurnRecord) -> str:
+    """What the turn does now, in a few words."""
+    if record.open_asks and not record.outcome:
+        return "waiting for you"
+    words = _STATUS.get(record.status, visible(record.status))
+    return f"{words}: {visible(record.status_message)}" if record.status_message else words
+
+
+def facts(record: TurnRecord) -> list[str]:
+    """Tokens and cost, as far as they are known."""
+    found = []
+    if record.tokens.total:
+        found.append(f"{record.tokens.total:,} tokens".replace(",", "\u202f"))
+    if record.cost:
+        found.append(f"${record.cost:.4f}")
+    return found
+
+
+def tool_title(part: ToolPart) -> str:
+    """What the call is about: its title, else its most telling argument."""
+    state = part.state
+    if state.title:
+        return visible(state.title)
+    for name in ("description", "command", "filePath", "pattern", "path"):
+        value = state.input.get(name)
+        if isinstance(value, str) and value:
+            return visible(value.split("\n", 1)[0])
+    return ""
+
+
+def tool_facts(part: ToolPart) -> list[str]:
+    """Status, exit code and duration."""
+    state = part.state
+    words = {"pending": "preparing", "running": "running", "completed": "", "error": "failed"}
+    found = [words.get(state.status, visible(state.status))]
+    code = state.metadata.get("exit")
+    if isinstance(code, int) and code != 0:
+        found.append(f"exit code {code}")
+    if state.time_start is not None and state.time_end is not None:
+        seconds = (state.time_end - state.time_start) / 1000
+        if seconds >= 0.1:
+            found.append(duration(seconds))
+    return [fact for fact in found if fact]
+
+
+def tool_blocks(part: ToolPart) -> list[Block]:
+    """The call's input, as a person wants to read it."""
+    return _input_blocks(part.tool, part.state.input)
+
+
+def tool_output(item: ToolItem) -> str:
+    """The call's result or error, made visible."""
+    state = item.part.state
+    output = terminal_text(item.output)
+    if item.dropped and not state.output:
+        output = f"[{item.dropped} earlier characters are not kept]\n{output}"
+    error = terminal_text(state.error)
+    return f"{output}\n{error}".strip("\n") if error and output else output or error
+
+
+def ask_title(request: PermissionRequest) -> str:
+    return (
+        f"The agent asks to {_KINDS.get(request.permission, 'use ' + visible(request.permission))}"
+    )
+
+
+def ask_blocks(request: PermissionRequest) -> list[Block]:
+    """Everything that the permission would allow; nothing is cut."""
+    blocks = _input_blocks(request.permission, request.metadata)
+    shown = "\n".join(block.text for block in blocks)
+    rest = [visible(p) for p in request.patterns if visible(p) not in shown]
+    return [*blocks, *(Block("", pattern) for pattern in rest)]
+
+
+def always_label(request: PermissionRequest) -> str:
+    """The scope of an "always": what exactly will not be asked again."""
+    if not request.always:
+        return ""
+    return "Always allow " + ", ".join(visible(p) for p in request.always)
+
+
+def reply_words(reply: str) -> str:
+    return _REPLIES.get(reply, visible(reply))
+
+
+def _input_blocks(tool: str, arguments: Mapping[str, Any]) -> list[Block]:
+    left = {k: v for k, v in arguments.items() if v not in (None, "", [], {})}
+    blocks = []
+    if tool == "bash" and isinstance(left.get("command"), str):
+        description = left.pop("description", None)
+        if isinstance(description, str):
+            blocks.append(Block("", visible(description), "line"))
+        blocks.append(Block("", visible(left.pop("command"))))
+    elif tool in ("write", "edit") and isinstance(left.get("filePath"), str):
+        path = left.pop("filePath")
+        blocks.append(Block("", visible(path), "line"))
+        blocks += _change_blocks(path, left)
+    for name, value in left.items():
+        text = value if isinstance(value, str) else repr(value)
+        kind = "code" if "\n" in text or len(text) > 80 else "line"
+        blocks.append(Block(visible(name), visible(text), kind))
+    return blocks
+
+
+def _change_blocks(path: str, left: dict[str, Any]) -> list[Block]:
+    """A file's new content, or the difference that an edit makes; takes these out of `left`."""
+    content, old, new = (left.get(name) for name in ("content", "oldString", "newString"))
+    if isinstance(content, str):
+        del left["content"]
+        return [Block("", visible(content))]
+    if not isinstance(old, str):
+        return []
+    new = new if isinstance(new, str) else ""
+    left.pop("oldString"), left.pop("newString", None)
+    if len(old) + len(new) > _DIFF_LIMIT:
+        return [Block("old", visible(old)), Block("new", visible(new))]
+    name = posixpath.basename(path)
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), name, name, lineterm="", n=2)
+    body = "\n".join(list(lines)[2:])
+    return [Block("", visible(body), "diff")]

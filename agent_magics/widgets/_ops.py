@@ -1,0 +1,239 @@
+"""
+What the browser must do to show a `TurnRecord`: small operations, only appended to.
+
+Byte discipline: a finished block of Markdown is sent once as HTML. Text that is still growing is
+sent as plain text to append; HTML for it is sent only within a budget that grows with the text.
+Live output is appended and clipped when it comes faster than anybody reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ._describe import (
+    TODO_MARKS,
+    Block,
+    always_label,
+    ask_blocks,
+    ask_title,
+    facts,
+    reply_words,
+    status_words,
+    tool_blocks,
+    tool_facts,
+    tool_output,
+    tool_title,
+)
+from ._markdown import MarkdownStream
+from ._record import (
+    AskItem,
+    ImageItem,
+    Item,
+    NoteItem,
+    TextItem,
+    ThinkItem,
+    TodosItem,
+    ToolItem,
+    TurnRecord,
+)
+from ._static import data_url
+from ._visible import terminal_text, visible
+
+__all__ = ["Op", "OpWriter"]
+
+Op = dict[str, Any]
+
+_GRACE = 16_000
+_SHARE = 0.75
+"""HTML of open blocks may take this share of the text so far, and `_GRACE` characters more."""
+_LIVE_FLUSH = 32_000
+"""Characters of live output that one update carries at most."""
+_RESULT_LIMIT = 100_000
+
+
+class _TextState:
+    def __init__(self) -> None:
+        self.stream = MarkdownStream()
+        self.taken = 0
+        self.rendered = True
+        """Whether the browser has HTML of the open block, not its plain text."""
+
+
+class OpWriter:
+    """Turns what is dirty in `record` into operations. One writer feeds one front end."""
+
+    def __init__(self, record: TurnRecord) -> None:
+        self._record = record
+        self._texts: dict[str, _TextState] = {}
+        self._thoughts: dict[str, int] = {}
+        self._lives: dict[str, int] = {}
+        self._tools: dict[str, tuple[Any, ...]] = {}
+        self._known: set[str] = set()
+        self._text_length = 0
+        self._open_length = 0
+        self._head: Op = {}
+
+    def changes(self) -> list[Op]:
+        """The operations for everything that changed since the last call."""
+        keys, self._record.dirty = list(self._record.dirty), {}
+        items = self._record.items
+        ops = [op for key in keys if key in items for op in self._item(items[key])]
+        ops += self._settled(next(reversed(items), ""))
+        head = self._head_op()
+        if head != self._head:
+            self._head = head
+            ops.append({**head, **self._clock()})
+        return ops
+
+    def everything(self) -> list[Op]:
+        """The operations that show all of it to a view that knows nothing; for a new writer."""
+        self._record.dirty = dict.fromkeys(self._record.items)
+        return self.changes()
+
+    # -- per item
+
+    def _item(self, item: Item) -> Iterator[Op]:
+        fresh = item.key not in self._known
+        self._known.add(item.key)
+        match item:
+            case TextItem():
+                yield from self._text(item)
+            case ThinkItem():
+                if self._record.show_reasoning:
+                    yield from self._think(item)
+            case ToolItem():
+                if not item.quiet:
+                    yield from self._tool(item)
+            case AskItem():
+                if fresh:
+                    yield _ask_op(item)
+                if item.reply:
+                    words = reply_words(item.reply)
+                    yield {"op": "answered", "id": item.request.id, "text": words}
+            case TodosItem():
+                yield {"op": "todos", "todos": [_todo(t) for t in item.todos]}
+            case ImageItem():
+                source = data_url(item.mime, item.data)
+                yield {"op": "image", "id": item.key, "src": source, "name": visible(item.name)}
+            case NoteItem():
+                yield {"op": "note", "text": visible(item.text), "kind": item.kind}
+
+    def _text(self, item: TextItem) -> Iterator[Op]:
+        state = self._texts.setdefault(item.key, _TextState())
+        fresh = state.stream.feed("".join(item.chunks[state.taken :]))
+        state.taken = len(item.chunks)
+        self._text_length += len(fresh)
+        op: Op = {"op": "text", "id": item.key}
+        if state.stream.due:
+            done = state.stream.finished()
+            if done:
+                op["done"] = "".join(done)
+            html = state.stream.open_html()
+            if self._open_length + len(html) <= _GRACE + _SHARE * self._text_length:
+                self._open_length += len(html)
+                op["open"] = html.strip()
+            elif done:
+                op["tail"] = visible(state.stream.open_text)
+        state.rendered = "open" in op
+        if not state.rendered and "tail" not in op:
+            op["more"] = visible(fresh)
+        yield op
+
+    def _settled(self, last: str) -> Iterator[Op]:
+        """Texts that something else follows are not going to grow: all of them as HTML."""
+        for key, state in self._texts.items():
+            if not state.rendered and (key != last or self._record.outcome):
+                state.rendered = True
+                done = "".join(state.stream.finished())
+                html = state.stream.open_html().strip()
+                yield {"op": "text", "id": key, "done": done, "open": html}
+
+    def _think(self, item: ThinkItem) -> Iterator[Op]:
+        start = self._thoughts.get(item.key, 0)
+        self._thoughts[item.key] = len(item.chunks)
+        yield {"op": "think", "id": item.key, "more": visible("".join(item.chunks[start:]))}
+
+    def _tool(self, item: ToolItem) -> Iterator[Op]:
+        part = item.part
+        final = part.state.status in ("completed", "error")
+        # Arguments that still arrive change with every delta; their state does not.
+        form = (part.state.status, part.state.title, len(part.state.input))
+        if self._tools.get(item.key) != form:
+            self._tools[item.key] = form
+            op: Op = {
+                "op": "tool",
+                "id": item.key,
+                "tool": visible(part.tool),
+                "title": tool_title(part),
+                "status": part.state.status,
+                "facts": " · ".join(tool_facts(part)),
+                "input": [] if part.state.status == "pending" else _blocks(tool_blocks(part)),
+            }
+            if final:
+                op["result"] = _clipped(tool_output(item), _RESULT_LIMIT)
+            yield op
+        if not final and item.live:
+            yield from self._live(item)
+
+    def _live(self, item: ToolItem) -> Iterator[Op]:
+        total = item.dropped + item.live_length
+        fresh = total - self._lives.get(item.key, 0)
+        self._lives[item.key] = total
+        if fresh > 0:
+            text = "".join(item.live)[-fresh:]
+            yield {"op": "output", "id": item.key, "more": _clipped_live(text)}
+
+    def _head_op(self) -> Op:
+        record = self._record
+        return {
+            "op": "head",
+            "model": visible(record.model),
+            "session": visible(record.session_id),
+            "isolated": record.isolated,
+            "status": status_words(record),
+            "state": "waiting" if record.open_asks else record.outcome or record.status,
+            "running": not record.outcome,
+            "retryAt": record.retry_at if record.status == "retry" else None,
+            "facts": facts(record),
+        }
+
+    def _clock(self) -> Op:
+        """Times as durations: the browser's clock may be another one."""
+        retry = self._record.retry_at if self._record.status == "retry" else None
+        left = None if retry is None else max(0.0, retry / 1000 - time.time())
+        return {"elapsed": self._record.elapsed, "retryIn": left}
+
+
+def _ask_op(item: AskItem) -> Op:
+    return {
+        "op": "ask",
+        "id": item.request.id,
+        "title": ask_title(item.request),
+        "blocks": _blocks(ask_blocks(item.request)),
+        "always": always_label(item.request),
+    }
+
+
+def _todo(todo: Any) -> Op:
+    mark = TODO_MARKS.get(todo.status, "☐")
+    return {"mark": mark, "text": visible(todo.content), "status": visible(todo.status)}
+
+
+def _blocks(blocks: list[Block]) -> list[Op]:
+    return [block._asdict() for block in blocks]
+
+
+def _clipped(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    missing = len(text) - limit
+    return f"{text[: limit // 2]}\n[… {missing} characters …]\n{text[-limit // 2 :]}"
+
+
+def _clipped_live(text: str) -> str:
+    if len(text) > _LIVE_FLUSH:
+        missing = len(text) - _LIVE_FLUSH
+        text = f"[… {missing} characters went by …]\n{text[-_LIVE_FLUSH:]}"
+    return terminal_text(text)

@@ -1,0 +1,120 @@
+"""The live view of a turn in a notebook: one widget, fed with numbered operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+
+from ..wire import AgentEvent
+from ._ops import Op, OpWriter
+from ._record import AskItem, TurnRecord
+
+__all__ = ["TurnWidget"]
+
+_STATIC = Path(__file__).parent / "static"
+_REPLIES = ("once", "always", "reject")
+_REASON_LIMIT = 2000
+_QUICK, _STEADY = 0.04, 0.08
+"""Seconds between two updates: at first, and after some seconds of streaming."""
+_QUICK_UPDATES = 50
+
+
+class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is untyped
+    """
+    Shows one turn: transcript, plan, permission buttons, status and usage.
+
+    `handle` takes the turn's events, `tick` sends what is due, at most 25 times a second.
+    `on_reply(request_id, reply, message)` is called for a click on a button of an open request,
+    once per request; anything else the front end sends is ignored.
+
+    `rendered` says whether a front end has shown the widget and can be talked to. A view that
+    appears later (a reloaded page) is sent the whole state.
+    """
+
+    _esm = _STATIC / "turn.js"
+    _css = _STATIC / "turn.css"
+
+    def __init__(
+        self, *, on_reply: Callable[[str, str, str | None], None], show_reasoning: bool = True
+    ) -> None:
+        self.record = TurnRecord(show_reasoning=show_reasoning)
+        self.rendered = False
+        self._on_reply = on_reply
+        self._writer = OpWriter(self.record)
+        self._number = 0
+        self._updates = 0
+        self._due = 0.0
+        self._clicked: set[str] = set()
+        super().__init__()
+        self.on_msg(self._from_front_end)
+
+    def __repr__(self) -> str:
+        return f"TurnWidget({self.record.status})"
+
+    def handle(self, event: AgentEvent) -> None:
+        """Take an event; it is drawn with the next `tick`."""
+        self.record.handle(event)
+        if event.type in ("permission-asked", "permission-replied", "turn-ended"):
+            self.flush()  # somebody waits for these
+
+    def note(self, text: str, kind: str = "info") -> None:
+        """Add a line of our own. `kind`: info, warning or error."""
+        self.record.note(text, kind)
+
+    def add_image(self, mime: str, data: bytes, name: str) -> None:
+        """Show an image that the turn made."""
+        self.record.add_image(mime, data, name)
+
+    def tick(self) -> None:
+        """Send what is due."""
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send everything now."""
+        ops = self._writer.changes()
+        if not ops:
+            return
+        self._put(ops)
+        self._updates += 1
+        pause = _QUICK if self._updates < _QUICK_UPDATES else _STEADY
+        self._due = time.monotonic() + pause
+
+    def reopen(self, request_id: str) -> None:
+        """The click on this request did not reach the engine: its buttons work again."""
+        self._clicked.discard(request_id)
+        self._put([{"op": "reopen", "id": request_id}])
+
+    def _put(self, ops: list[Op], **more: Any) -> None:
+        self.send({"n": self._number, "ops": ops, **more})
+        self._number += 1
+
+    def _from_front_end(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if not isinstance(content, dict):
+            return
+        kind = content.get("kind")
+        if kind == "ready":
+            self.rendered = True
+        elif kind == "hello" and content.get("next") != self._number:
+            self._writer = OpWriter(self.record)  # goes on from what this view is shown
+            self._put(self._writer.everything(), reset=True)
+        elif kind == "reply":
+            self._replied(content)
+
+    def _replied(self, content: dict[str, Any]) -> None:
+        request_id, reply = content.get("id"), content.get("reply")
+        item = self.record.items.get(f"ask {request_id}")
+        if not isinstance(item, AskItem) or item.reply or reply not in _REPLIES:
+            return
+        if reply == "always" and not item.request.always:
+            return
+        if item.request.id in self._clicked:
+            return
+        self._clicked.add(item.request.id)
+        message = content.get("message")
+        reason = message.strip()[:_REASON_LIMIT] if isinstance(message, str) else ""
+        self._on_reply(item.request.id, str(reply), reason or None)

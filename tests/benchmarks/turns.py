@@ -1,0 +1,84 @@
+"""How soon something is seen, how soon a delta is shown, how soon a click arrives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.benchmarks.bench import Bench, bench, content_of
+from tests.benchmarks.figures import Figure, median, percentile
+
+CELLS = 15
+DELTAS = 200
+CLICKS = 40
+
+
+def first_pixel() -> Iterator[Figure]:
+    """From the sent cell to the first output of ours at the front end; the median of warm cells."""
+
+    def first_output(cell: str) -> float:
+        sent, messages = place.front.timed(cell)
+        return next(m["at"] for m in messages if m["msg_type"] == "display_data") - sent
+
+    with bench({"short": {"match": "short", "turns": [{"do": [{"text": "Short."}]}]}}) as place:
+        ours = [first_output("%%agent\nshort") for _ in range(CELLS)]
+        plain = [first_output("display('x')") for _ in range(CELLS)]
+    yield Figure(
+        "warm %%agent to its first output, median",
+        median(ours) * 1000,
+        "ms",
+        limit=30,
+        baseline=median(plain) * 1000,
+        against="display('x')",
+    )
+
+
+def delta_to_widget() -> Iterator[Figure]:
+    """From a delta's event on the stream to the widget's message, at 20 deltas a second."""
+    words = [f"w{number}w " for number in range(DELTAS)]
+    script = {"do": [{"text": word, "chunk": 100} for word in words], "delay": 0.05}
+    with bench({"slow": {"match": "slow", "turns": [script]}}) as place, place.wire() as wire:
+        _, messages = place.front.timed("%%agent\nslow")
+        delays = _delays(words, wire.frames, messages)
+    assert len(delays) > DELTAS * 0.9, f"{len(delays)} of {DELTAS} deltas were found"
+    yield Figure(
+        "delta on the stream to widget message, p95", percentile(delays, 0.95) * 1000, "ms", limit=5
+    )
+    yield Figure("delta on the stream to widget message, median", median(delays) * 1000, "ms")
+
+
+def _delays(words: list[str], frames: list[Any], messages: list[dict[str, Any]]) -> list[float]:
+    streamed = {
+        event["properties"]["delta"].strip(): at
+        for at, event in frames
+        if event["type"] == "message.part.delta"
+    }
+    shown: dict[str, float] = {}
+    for message in messages:
+        if message["msg_type"] == "comm_msg":
+            for word in re.findall(r"w\d+w", content_of(message)):
+                shown.setdefault(word, message["at"])
+    known = [word.strip() for word in words]
+    return [shown[word] - streamed[word] for word in known if word in shown and word in streamed]
+
+
+def click_to_python() -> Iterator[Figure]:
+    """From the click's message to the kernel that takes it up, with the cell still running."""
+    asks = [
+        {"do": [{"tool": {"name": "bash", "args": {"command": f"true {number}"}}}]}
+        for number in range(CLICKS)
+    ]
+    turns = [*asks, {"do": [{"text": "Done."}]}]
+    with bench({"ask": {"match": "ask", "turns": turns}}) as place, place.wire() as wire:
+        busy, told = _click_all(place, wire.frames)
+        idle = _idle_clicks(place)
+    yield Figure(
+        "click to Python in a busy cell, p95",
+        percentile(busy, 0.95) * 1000,
+        "ms",
+        limit=20,
+        baseline=percentile(idle, 0.95) * 1000,
+        against="idle kernel",
+    )
+    yield Figure("click to the engine's answer event, p95", percentile(told, 0.95) * 1000, "ms")

@@ -1,0 +1,119 @@
+"""The database: durability, groups, order, failure."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent_magics.engine._store import EventRow, Store, StoreError
+from tests.support.engine_harness import eventually
+
+INSERT = "INSERT INTO session(id, data) VALUES (?, ?)"
+
+
+def row(position: int, body: str = "{}", delta_of: str | None = None) -> EventRow:
+    return EventRow(position, "ses_a", position, "ses_a", delta_of, body)
+
+
+async def test_flushed_means_that_another_connection_sees_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "engine.db")
+    store.put(INSERT, "ses_a", "1")
+    await store.flushed()
+    with sqlite3.connect(tmp_path / "engine.db") as other:
+        assert other.execute("SELECT * FROM session").fetchall() == [("ses_a", "1")]
+    other.close()
+    await store.close()
+    await store.close()
+
+
+async def test_reads_see_what_was_put_before(tmp_path: Path) -> None:
+    store = Store(tmp_path / "engine.db")
+    for i in range(100):
+        store.put(INSERT, f"ses_{i}", "x")
+    assert await store.read("SELECT count(*) FROM session") == [(100,)]
+    await store.close()
+    reopened = Store(tmp_path / "engine.db")
+    assert reopened.query("SELECT count(*) FROM session") == [(100,)]
+    await reopened.close()
+
+
+async def test_events_keep_their_text_and_are_told_in_order(tmp_path: Path) -> None:
+    store = Store(tmp_path / "engine.db")
+    committed: list[int] = []
+    store.on_commit = committed.append
+    body = '{"text":"\\u0000 \\" \\\\ é 😀 \u2028","n":null}'
+    for position in range(1, 3001):
+        store.put_event(row(position, body, "prt_a" if position % 2 else None))
+        if position % 500 == 0:
+            store.put(INSERT, f"ses_{position}", "x")
+            await asyncio.sleep(0)
+    await store.flushed()
+    assert committed == sorted(committed) and committed[-1] == 3000
+    rows = store.query("SELECT position, delta_of, body FROM event ORDER BY position")
+    assert [r[0] for r in rows] == list(range(1, 3001))
+    assert {r[2] for r in rows} == {body}
+    assert [r[1] for r in rows[:2]] == ["prt_a", None]
+    await store.close()
+
+
+async def test_a_group_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    failures: list[StoreError] = []
+    store = Store(tmp_path / "engine.db", on_failure=failures.append)
+    store.put(INSERT, "ses_before", "x")
+    await store.flushed()
+    with store.group():
+        store.put(INSERT, "ses_a", "x")
+        with store.group():
+            store.put(INSERT, "ses_b", "x")
+        store.put(INSERT, "ses_before", "twice")
+    with pytest.raises(StoreError):
+        await store.flushed()
+    assert len(failures) == 1
+    assert store.query("SELECT id FROM session") == [("ses_before",)]
+    # After a failure nothing is acknowledged any more.
+    store.put(INSERT, "ses_c", "x")
+    with pytest.raises(StoreError):
+        await store.flushed()
+    await store.close()
+
+
+async def test_an_exception_in_a_group_does_not_lose_what_was_put(tmp_path: Path) -> None:
+    store = Store(tmp_path / "engine.db")
+    with pytest.raises(ZeroDivisionError), store.group():
+        store.put_event(row(1))
+        raise ZeroDivisionError
+    store.put_event(row(2))
+    assert await store.read("SELECT count(*) FROM event") == [(2,)]
+    await store.close()
+
+
+async def test_many_puts_share_transactions(tmp_path: Path) -> None:
+    store = Store(tmp_path / "engine.db")
+    commits: list[int] = []
+    store.on_commit = commits.append
+    for position in range(1, 2001):
+        store.put_event(row(position))
+    await store.flushed()
+    assert commits[-1] == 2000 and len(commits) < 200
+    await store.close()
+
+
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "engine.db").write_text("this is no database, but a text" * 100)
+    with pytest.raises(StoreError, match=r"engine\.db"):
+        Store(tmp_path / "engine.db")
+
+
+async def test_a_full_disk_is_reported(tmp_path: Path) -> None:
+    failures: list[StoreError] = []
+    store = Store(tmp_path / "engine.db", on_failure=failures.append)
+    store._writer.execute("PRAGMA max_page_count = 40")
+    for i in range(100):
+        store.put(INSERT, f"ses_{i}", "x" * 10_000)
+    await eventually(lambda: bool(failures))
+    with pytest.raises(StoreError, match="full"):
+        await store.flushed()
+    await store.close()

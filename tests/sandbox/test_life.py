@@ -1,0 +1,166 @@
+"""The container's life: start, end, death, a new one, removal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent_magics.sandbox import Sandbox, SandboxGone, open_sandbox
+from tests.support.processes import eventually, with_argument
+
+pytestmark = pytest.mark.container
+
+
+def container_process(sandbox: Sandbox) -> int:
+    assert sandbox._channel is not None
+    return sandbox._channel._process.pid
+
+
+async def test_nothing_happens_before_start(root: Path, needs_bubblewrap: None) -> None:
+    sandbox = open_sandbox(root)
+    assert (sandbox.provider, sandbox.isolated, sandbox.alive) == ("bubblewrap", True, False)
+    assert not root.exists()
+    with pytest.raises(SandboxGone):
+        await sandbox.run("true")
+    with pytest.raises(SandboxGone):
+        await sandbox.read_file("x")
+    await sandbox.stop()
+    await sandbox.destroy()
+
+
+async def test_start_is_idempotent(sandbox: Sandbox) -> None:
+    first = container_process(sandbox)
+    await asyncio.gather(sandbox.start(), sandbox.start())
+    assert container_process(sandbox) == first
+
+
+async def test_stop_keeps_files(sandbox: Sandbox) -> None:
+    await sandbox.write_file("kept", b"x")
+    await sandbox.stop()
+    assert not sandbox.alive
+    await sandbox.start()
+    assert await sandbox.read_file("kept") == b"x"
+
+
+async def test_stop_under_a_running_command(sandbox: Sandbox) -> None:
+    task = asyncio.create_task(sandbox.run("echo here; sleep 60"))
+    await asyncio.sleep(0.2)
+    await sandbox.stop()
+    with pytest.raises(SandboxGone):
+        await task
+
+
+async def test_death_of_the_container(sandbox: Sandbox) -> None:
+    await sandbox.write_file("kept", b"x")
+    task = asyncio.create_task(sandbox.run("touch started; sleep 60"))
+    deadline = asyncio.get_running_loop().time() + 5
+    while not any(e.path == "/workspace/started" for e in await sandbox.list_files()):
+        assert asyncio.get_running_loop().time() < deadline
+    os.kill(container_process(sandbox), signal.SIGKILL)
+    with pytest.raises(SandboxGone):
+        await asyncio.wait_for(task, 5)
+    assert not sandbox.alive
+    with pytest.raises(SandboxGone):
+        await sandbox.run("true")
+    await sandbox.start()
+    assert await sandbox.read_file("kept") == b"x"
+    assert (await sandbox.run("pgrep -x sleep")).exit_code == 1
+
+
+async def test_death_of_the_engine(root: Path, needs_bubblewrap: None, seconds: str) -> None:
+    program = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom agent_magics.sandbox import *\n"
+        "async def main():\n"
+        "    box = open_sandbox(Path(sys.argv[1]))\n"
+        "    await box.start()\n"
+        "    say = lambda s, b: print(b.decode(), flush=True)\n"
+        "    await box.run(sys.argv[2], on_output=say)\n"
+        "asyncio.run(main())\n"
+    )
+    engine = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, str(root)),
+        f"(setsid sleep {seconds} &); echo up; sleep 60",
+        stdout=subprocess.PIPE,
+    )
+    assert engine.stdout is not None
+    assert await engine.stdout.readline() == b"up\n"
+    await eventually(lambda: len(with_argument(seconds)) == 1)
+    engine.kill()
+    await engine.wait()
+    await eventually(lambda: not with_argument(seconds))
+
+
+async def test_destroy_removes_whatever_is_there(root: Path, needs_bubblewrap: None) -> None:
+    victim = root.parent / "victim"
+    victim.mkdir()
+    (victim / "file").write_text("precious")
+    sandbox = open_sandbox(root)
+    await sandbox.start()
+    make = f"""
+import os
+os.symlink({str(victim)!r}, 'link'); os.symlink('/', 'slash')
+for path in ('closed', 'closed/inner', 'closed/inner/most'): os.mkdir(path)
+open('closed/inner/file', 'w'); os.chmod('closed/inner', 0); os.chmod('closed', 0o300)
+open('read-only', 'w'); os.chmod('read-only', 0); os.mkfifo('fifo')
+open(b'\\xff\\n', 'w'); os.mkdir('x' * 255)
+for _ in range(1100): os.mkdir('deep'); os.chdir('deep')
+"""
+    assert (await sandbox.run("python3 -", stdin=make.encode())).stderr == b""
+    await sandbox.destroy()
+    assert not root.exists()
+    assert (victim / "file").read_text() == "precious"
+    await sandbox.destroy()
+
+
+async def test_destroy_keeps_what_is_not_ours(root: Path, needs_bubblewrap: None) -> None:
+    sandbox = open_sandbox(root)
+    await sandbox.start()
+    (root / "notes").write_text("of somebody else")
+    await sandbox.destroy()
+    assert [path.name for path in root.iterdir()] == ["notes"]
+
+
+async def test_directories_are_private(sandbox: Sandbox, root: Path) -> None:
+    for path in (root, root / "workspace", root / "tmp"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives sessions users of their own")
+async def test_every_session_has_its_own_user(sandbox: Sandbox, root: Path) -> None:
+    other = open_sandbox(root.parent / "other")
+    await other.start()
+    owners = {path.stat().st_uid for path in (root / "workspace", root.parent / "other/workspace")}
+    await other.destroy()
+    assert len(owners) == 2 and 0 not in owners
+    await sandbox.stop()
+    await sandbox.start()
+    assert (root / "workspace").stat().st_uid in owners
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives sessions users of their own")
+async def test_files_put_there_before_are_handed_over(root: Path, needs_bubblewrap: None) -> None:
+    (root / "workspace/data").mkdir(parents=True)
+    (root / "workspace/data/table.csv").write_text("a,b\n")
+    sandbox = open_sandbox(root)
+    await sandbox.start()
+    result = await sandbox.run("echo 1,2 >> data/table.csv && cat data/table.csv")
+    await sandbox.destroy()
+    assert result.stdout == b"a,b\n1,2\n"
+
+
+async def test_root_reached_through_a_link(root: Path, needs_bubblewrap: None) -> None:
+    (root.parent / "real").mkdir()
+    root.symlink_to(root.parent / "real")
+    sandbox = open_sandbox(root)
+    await sandbox.start()
+    await sandbox.write_file("x", b"1")
+    assert await sandbox.read_file("x") == b"1"
+    await sandbox.destroy()
+    assert list((root.parent / "real").iterdir()) == []

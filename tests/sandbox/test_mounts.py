@@ -1,0 +1,161 @@
+"""What of the host is shown: the caller's Python, and nothing around it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from agent_magics.sandbox import PythonEnv, SandboxUnavailable, open_sandbox
+from agent_magics.sandbox._mounts import PathRefused, python_mounts
+
+
+def shown(python: PythonEnv, private: Path) -> list[str]:
+    """Paths that are bound, of the arguments."""
+    arguments = python_mounts(python, private, lambda path: path)
+    return [arguments[i + 2] for i, word in enumerate(arguments) if word == "--ro-bind"]
+
+
+def make_prefix(path: Path) -> PythonEnv:
+    (path / "bin").mkdir(parents=True)
+    (path / "lib/python3.11").mkdir(parents=True)
+    (path / "bin/python").write_text("")
+    return PythonEnv(str(path / "bin/python"), (str(path),))
+
+
+def test_prefix(tmp_path: Path) -> None:
+    python = make_prefix(tmp_path / "env")
+    assert shown(python, tmp_path / "session") == [str(tmp_path / "env")]
+
+
+@pytest.mark.parametrize(
+    "where", ["/", "/root", "/home", "/etc", "/var", "/tmp", "/proc/1", "/sys"]
+)
+def test_never(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_magics.sandbox._mounts._is_environment", lambda prefix: True)
+    assert shown(PythonEnv("/usr/bin/python3", (where,)), tmp_path) == []
+    assert shown(PythonEnv("/usr/bin/python3", (where + "/",)), tmp_path) == []
+    (tmp_path / "link").symlink_to(where)
+    assert shown(PythonEnv("/usr/bin/python3", (str(tmp_path / "link"),)), tmp_path / "s") == []
+
+
+def test_never_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "people/me"
+    python = make_prefix(home)
+    monkeypatch.setenv("HOME", str(home))
+    session = tmp_path / "session"
+    with pytest.raises(PathRefused):
+        python_mounts(PythonEnv(str(home), (str(home),)), session, str)
+    assert shown(PythonEnv("/usr/bin/python3", (str(home), str(home.parent))), session) == []
+    # the interpreter's file alone is harmless
+    assert shown(python, session) == [python.executable]
+
+
+def test_never_what_holds_the_session(tmp_path: Path) -> None:
+    make_prefix(tmp_path / "env")
+    python = PythonEnv("/usr/bin/python3", (str(tmp_path / "env"),))
+    assert shown(python, tmp_path / "env/sessions/1") == []
+
+
+def test_only_environments(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    python = PythonEnv("/usr/bin/python3", (str(tmp_path / "secrets"), str(tmp_path / "none")))
+    assert shown(python, tmp_path / "session") == []
+
+
+def test_of_a_shared_prefix_only_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "me"
+    python = make_prefix(home / ".local")
+    (home / ".local/share/keyrings").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    assert shown(python, tmp_path / "session") == [
+        str(home / ".local/bin"),
+        str(home / ".local/lib"),
+    ]
+
+
+def test_links_on_the_way_are_made_again(tmp_path: Path) -> None:
+    make_prefix(tmp_path / "versions/3.11.7")
+    (tmp_path / "versions/3.11").symlink_to("3.11.7")
+    (tmp_path / "current").symlink_to(tmp_path / "versions/3.11")
+    path = str(tmp_path / "current")
+    arguments = python_mounts(
+        PythonEnv(f"{path}/bin/python", (path,)), tmp_path / "session", lambda p: "S:" + p
+    )
+    real = str(tmp_path / "versions/3.11.7")
+    assert arguments == [
+        *("--symlink", str(tmp_path / "versions/3.11"), path),
+        *("--symlink", "3.11.7", str(tmp_path / "versions/3.11")),
+        *("--ro-bind", "S:" + real, real),
+    ]
+
+
+def test_link_loop(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(PathRefused):
+        python_mounts(PythonEnv(str(tmp_path / "a"), ()), tmp_path / "s", str)
+
+
+@pytest.mark.container
+@pytest.mark.parametrize("through_link", [False, True])
+async def test_virtual_environment(
+    tmp_path: Path, root: Path, needs_bubblewrap: None, through_link: bool
+) -> None:
+    folder = tmp_path / "env"
+    venv.create(folder, symlinks=True)
+    packages = next((folder / "lib").glob("python3*/site-packages"))
+    (packages / "only_here.py").write_text("answer = 42\n")
+    if through_link:
+        (tmp_path / "link").symlink_to(folder)
+        folder = tmp_path / "link"
+    python = PythonEnv(str(folder / "bin/python"), (str(folder), sys.base_prefix))
+    sandbox = open_sandbox(root, python=python)
+    await sandbox.start()
+    command = "python -c 'import only_here, sys; print(only_here.answer, sys.prefix)'"
+    result = await sandbox.run(f"{command}; touch {packages}/x; ls -A {tmp_path}")
+    await sandbox.destroy()
+    assert result.stdout.decode().split()[:2] == ["42", str(folder)], result.stderr
+    assert b"Read-only file system" in result.stderr
+    assert "session" not in result.stdout.decode().split()
+
+
+@pytest.mark.container
+@pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="no Python of the system")
+async def test_python_of_the_system(root: Path, needs_bubblewrap: None) -> None:
+    sandbox = open_sandbox(root, python=PythonEnv("/usr/bin/python3", ("/usr",)))
+    await sandbox.start()
+    result = await sandbox.run("python -c 'import sys; print(sys.prefix)'")
+    await sandbox.destroy()
+    assert result.stdout == b"/usr\n"
+
+
+@pytest.mark.container
+async def test_missing_python(root: Path, needs_bubblewrap: None) -> None:
+    with pytest.raises(SandboxUnavailable, match="/no/python"):
+        await open_sandbox(root, python=PythonEnv("/no/python", ())).start()
+
+
+def test_from_json() -> None:
+    assert PythonEnv.from_json({"executable": "/p", "prefixes": ["/a"]}) == PythonEnv("/p", ("/a",))
+    assert PythonEnv.from_json({"executable": "/p"}) == PythonEnv("/p", ())
+    for bad in (
+        {},
+        {"executable": 1},
+        {"executable": "/p", "prefixes": "/a"},
+        {"executable": "/p", "prefixes": [1]},
+        {"executable": "python"},
+        {"executable": "/p", "prefixes": ["relative"]},
+        {"executable": "/p\0"},
+    ):
+        with pytest.raises(ValueError):
+            PythonEnv.from_json(bad)
+
+
+def test_current() -> None:
+    python = PythonEnv.current()
+    assert python.executable == sys.executable
+    assert sys.prefix in python.prefixes and sys.base_prefix in python.prefixes

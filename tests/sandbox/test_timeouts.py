@@ -1,0 +1,92 @@
+"""Ending commands: nothing of them is left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from agent_magics.sandbox import Sandbox
+from tests.support.processes import eventually, with_argument
+
+pytestmark = pytest.mark.container
+
+
+async def test_partial_output(sandbox: Sandbox) -> None:
+    result = await sandbox.run("echo partial; echo oops >&2; sleep 30", timeout=0.5)
+    assert (result.stdout, result.stderr) == (b"partial\n", b"oops\n")
+    assert (result.exit_code, result.timed_out, result.killed_by) == (124, True, "timeout")
+    assert 0.5 <= result.duration < 2
+
+
+async def test_may_clean_up(sandbox: Sandbox) -> None:
+    command = "trap 'echo clean; exit 3' TERM; echo ready; sleep 30 & wait"
+    result = await sandbox.run(command, timeout=0.5)
+    assert result.stdout == b"ready\nclean\n"
+    assert result.exit_code == 124
+
+
+async def test_stubborn_one_is_killed(sandbox: Sandbox, seconds: str) -> None:
+    command = f"trap '' TERM INT HUP; echo stubborn; while :; do sleep {seconds}; done"
+    result = await sandbox.run(command, timeout=0.3)
+    assert result.stdout == b"stubborn\n"
+    assert 0.8 <= result.duration < 3
+    assert not with_argument(seconds)
+
+
+async def test_stopped_one_is_ended(sandbox: Sandbox) -> None:
+    result = await sandbox.run("kill -STOP $$", timeout=0.3)
+    assert result.timed_out and result.duration < 3
+
+
+async def test_daemons_die_with_a_timeout(sandbox: Sandbox, seconds: str) -> None:
+    daemon = f"(setsid nohup bash -c 'trap \"\" TERM HUP; exec sleep {seconds}' >/dev/null 2>&1 &)"
+    result = await sandbox.run(f"{daemon}; sleep 0.1; sleep 30", timeout=0.5)
+    assert result.timed_out
+    assert not with_argument(seconds)
+
+
+async def test_daemons_survive_a_normal_end(sandbox: Sandbox, seconds: str) -> None:
+    await sandbox.run(f"(setsid nohup sleep {seconds} >/dev/null 2>&1 &)")
+    assert with_argument(seconds)
+    await sandbox.stop()
+    assert not with_argument(seconds)
+
+
+async def test_cancel_kills_the_tree(sandbox: Sandbox, seconds: str) -> None:
+    command = f"trap '' TERM; (setsid sleep {seconds} &); sleep {seconds}"
+    task = asyncio.create_task(sandbox.run(command))
+    await eventually(lambda: len(with_argument(seconds)) == 2)
+    started = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not with_argument(seconds)
+    assert time.monotonic() - started < 2
+    assert (await sandbox.run("echo on")).stdout == b"on\n"
+
+
+async def test_cancelled_twice(sandbox: Sandbox, seconds: str) -> None:
+    task = asyncio.create_task(sandbox.run(f"trap '' TERM; sleep {seconds}; sleep {seconds}"))
+    await eventually(lambda: bool(with_argument(seconds)))
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await eventually(lambda: not with_argument(seconds))
+    await eventually(lambda: not sandbox._running)
+    assert sandbox.alive
+
+
+async def test_cancel_hits_only_its_own(sandbox: Sandbox, seconds: str) -> None:
+    other = asyncio.create_task(sandbox.run("sleep 1; echo untouched"))
+    task = asyncio.create_task(sandbox.run(f"sleep {seconds}"))
+    await eventually(lambda: bool(with_argument(seconds)))
+    task.cancel()
+    assert (await other).stdout == b"untouched\n"
+
+
+async def test_no_timeout(sandbox: Sandbox) -> None:
+    assert (await sandbox.run("sleep 0.3; echo done", timeout=None)).stdout == b"done\n"

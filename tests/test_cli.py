@@ -1,0 +1,147 @@
+"""The `agent-magics` command as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nbformat
+import pytest
+
+from agent_magics import __version__, cli
+from agent_magics.client import Client
+from tests.support.engine_home import EngineHome
+from tests.support.kernels import ROOT
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineHome]:
+    with EngineHome() as home:
+        for name, value in home.environ.items():
+            monkeypatch.setenv(name, value)
+        for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AGENT_MAGICS_MODEL"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        yield home
+
+
+def notebook_with(path: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_version_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"agent-magics {__version__}\n"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["dance"])
+    assert stopped.value.code == 2
+
+
+@pytest.mark.container
+def test_doctor(
+    home: EngineHome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "[ok] container: bubblewrap: works" in text
+    assert "[ok] models: default openai/" in text
+    assert f"[ok] engine: version {__version__}, protocol 1" in text
+    assert "sk-very-secret" not in text
+
+
+@pytest.mark.container
+def test_doctor_says_what_to_do(
+    home: EngineHome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home.root / "config.toml").write_text("modle = 'x'\n")
+    assert cli.main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "[!!] models: " in text
+    assert "modle: unknown key" in text
+    assert "next: correct the configuration file" in text
+    assert "[!!] engine: " in text
+
+
+def test_sessions(home: EngineHome, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sessions"]) == 0
+    assert capsys.readouterr().out == "No sessions yet.\n"
+    with Client() as client:
+        session = client.create_session("Penguins")
+    assert cli.main(["sessions"]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith(session.id) and line.endswith("Penguins\n")
+    assert cli.main(["sessions", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["id"] == session.id and found["title"] == "Penguins"
+
+
+def test_serve_answers_until_it_is_stopped(home: EngineHome) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent_magics.cli", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "AGENT_MAGICS_TOKEN": "of-the-test"},
+    )
+    try:
+        assert process.stdout is not None
+        ready: dict[str, Any] = json.loads(process.stdout.readline())
+        health = httpx.get(ready["url"] + "/global/health", timeout=30).json()
+        assert health["healthy"] and health["version"] == __version__
+        assert httpx.get(ready["url"] + "/session", timeout=30).status_code == 401
+        with Client(ready["url"], token="of-the-test") as client:
+            assert client.list_sessions() == []
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.kernel
+@pytest.mark.container
+def test_demo_runs_the_quickstart_without_a_key(
+    home: EngineHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "saved" / "quickstart.ipynb"
+    assert cli.main(["demo", "--output", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert "Turn 1: completed" in text
+    assert "model: demo/guide" in text
+    assert "bash x" in text and "todowrite x" in text
+    assert "/workspace/mass.png" in text
+    assert str(output) in text
+    saved = nbformat.read(output, as_version=4)
+    outputs = [output for cell in saved.cells for output in cell.get("outputs", ())]
+    shown = json.dumps(outputs)
+    assert "3,700.66" in shown and "data:image/png;base64," in shown
+    assert "mass.png" in shown and "PNG: True" in shown
+
+
+@pytest.mark.kernel
+def test_demo_keeps_what_a_failing_notebook_did(
+    home: EngineHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = notebook_with(tmp_path / "broken.ipynb", "print('before')", "1 / 0")
+    assert cli.main(["demo", "--notebook", str(notebook)]) == 1
+    captured = capsys.readouterr()
+    assert "ZeroDivisionError" in captured.err
+    assert "before" in (tmp_path / "out" / "broken.ipynb").read_text()
+
+
+def test_demo_without_its_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--notebook", str(tmp_path / "none.ipynb")]) == 1
+    assert "there is no notebook" in capsys.readouterr().err
