@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +41,7 @@ from ._inputs import PromptInput
 from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
 from ._shell import AsyncShellStream, shell_request
+from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
@@ -265,22 +267,14 @@ class AsyncSessionHandle:
             path = session_path(self.id)
             await self._client.post_json(path, body, method="PATCH", missing=SessionNotFound)
 
-    async def events(self, last_event_id: str | int | None = None) -> AsyncGenerator[bytes, None]:
+    def events(self, last_event_id: str | int | None = None) -> TaskStream[bytes]:
         """
         The session's event stream as raw bytes, after `last_event_id` or from now on.
 
         It ends with the connection: `ConnectionFailed` when that breaks. Reconnecting is yours.
         """
-        import httpx
-
         position = None if last_event_id is None else str(last_event_id)
-        response = await self._client.open_events(self.id, position)
-        try:
-            async with aclosing(response):
-                async for chunk in response.aiter_bytes():
-                    yield chunk
-        except (httpx.TransportError, httpx.StreamError) as error:
-            raise ConnectionFailed(f"The event stream broke: {error!r}") from error
+        return TaskStream(functools.partial(_read_bytes, self._client, self.id, position))
 
     async def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""
@@ -336,6 +330,20 @@ class AsyncSessionHandle:
             return  # Somebody else was faster.
         except Exception as error:
             run.failed("on_permission", error)
+
+
+async def _read_bytes(
+    client: AsyncClient, session_id: str, position: str | None, put: Put[bytes]
+) -> None:
+    import httpx
+
+    response = await client.open_events(session_id, position)
+    try:
+        async with aclosing(response):
+            async for chunk in response.aiter_bytes():
+                await put(chunk)
+    except (httpx.TransportError, httpx.StreamError) as error:
+        raise ConnectionFailed(f"The event stream broke: {error!r}") from error
 
 
 def finished(run: CallbackRun, result: SendResult | None) -> SendResult:

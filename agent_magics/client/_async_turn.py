@@ -5,25 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from types import TracebackType
+from typing import Any
 
 from agent_magics.wire import AgentEvent, SendResult, TurnEnded, WireError
 
-from ._channel import Channel
 from ._errors import AgentError, ApiError
-from ._runner import Emit, TurnRunner
+from ._runner import TurnRunner
+from ._task_stream import TaskStream, mark_as_seen
 
 __all__ = ["AsyncTurn", "AsyncTurnStream"]
 
 _ABORT_PATIENCE = 5.0
 
 
-class _RunningTurn:
-    """A `TurnRunner` in a task of its own."""
+class AsyncTurn:
+    """
+    A turn that `start()` began.
 
-    def __init__(self, runner: TurnRunner) -> None:
+    `on_event` gets every event in order, last one `TurnEnded`, exactly once, whatever happens.
+    """
+
+    def __init__(self, runner: TurnRunner, on_event: Callable[[AgentEvent], None]) -> None:
         self._runner = runner
-        self._task: asyncio.Task[SendResult] | None = None
+        self._on_event = on_event
+        self._callback_error: Exception | None = None
+        self._ended = False
+        self._task = asyncio.create_task(self._run(), name="agent-magics-turn")
+        self._task.add_done_callback(self._close)
 
     @property
     def message_id(self) -> str:
@@ -32,7 +40,7 @@ class _RunningTurn:
 
     @property
     def done(self) -> bool:
-        return self._task is not None and self._task.done()
+        return self._task.done()
 
     async def abort(self) -> None:
         """
@@ -40,44 +48,16 @@ class _RunningTurn:
 
         Raises `AgentError` when the server cannot be told.
         """
-        if self._task is None or self.done:
-            return
-        if not await self._runner.abort():
-            self._task.cancel()
-
-    async def abort_patiently(self) -> None:
-        """Abort on the way out: at most a few seconds, and without an error of its own."""
-        if self._task is None:
-            return
-        with contextlib.suppress(AgentError, TimeoutError):
-            async with asyncio.timeout(_ABORT_PATIENCE):
-                await self.abort()
-                # A prompt that is just being sent is aborted once the server has it.
-                await asyncio.wait([self._task])
-
-
-class AsyncTurn(_RunningTurn):
-    """
-    A turn that `start()` began.
-
-    `on_event` gets every event in order, last one `TurnEnded`, exactly once, whatever happens.
-    """
-
-    def __init__(self, runner: TurnRunner, on_event: Callable[[AgentEvent], None]) -> None:
-        super().__init__(runner)
-        self._on_event = on_event
-        self._callback_error: Exception | None = None
-        self._ended = False
-        self._task = asyncio.create_task(self._run(), name="agent-magics-turn")
-        self._task.add_done_callback(_mark_as_seen)
+        await _abort(self._runner, self._task)
 
     async def result(self) -> SendResult:
         """
         Wait for the end. Raises the typed error when the server did not take the prompt, and an
         exception of `on_event`, once.
         """
-        assert self._task is not None
-        result = await asyncio.shield(self._task)
+        await asyncio.wait([self._task])
+        cut_short = self._task.cancelled()
+        result = self._runner.cut_short().result if cut_short else self._task.result()
         error, self._callback_error = self._callback_error, None
         if error is not None:
             raise error
@@ -87,13 +67,15 @@ class AsyncTurn(_RunningTurn):
         runner = self._runner
         try:
             return await runner.run(self._emit)
-        except asyncio.CancelledError:
-            ended = runner.cut_short()
-            self._deliver(ended)
-            return ended.result
         except Exception as error:
             self._deliver(runner.failed(_wire_error(error)))
             raise
+
+    def _close(self, task: asyncio.Task[SendResult]) -> None:
+        """A task that is cancelled before its first step never runs: the end comes from here."""
+        if task.cancelled():
+            self._deliver(self._runner.cut_short())
+        mark_as_seen(task)
 
     async def _emit(self, event: AgentEvent) -> None:
         self._deliver(event)
@@ -108,7 +90,7 @@ class AsyncTurn(_RunningTurn):
             self._callback_error = self._callback_error or error
 
 
-class AsyncTurnStream(_RunningTurn):
+class AsyncTurnStream(TaskStream[AgentEvent]):
     """
     The events of one turn, to iterate. The prompt is sent when the first one is asked for.
 
@@ -117,71 +99,36 @@ class AsyncTurnStream(_RunningTurn):
     """
 
     def __init__(self, runner: TurnRunner) -> None:
-        super().__init__(runner)
-        self._channel: Channel[AgentEvent] = Channel()
-        self._ready: list[AgentEvent] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(runner.run)
+        self._runner = runner
 
-    def __aiter__(self) -> AsyncTurnStream:
-        return self
+    @property
+    def message_id(self) -> str:
+        """The id of the user's message."""
+        return self._runner.message_id
 
-    async def __anext__(self) -> AgentEvent:
-        if not self._ready:
-            self._ready = (await self.take())[::-1]
-        if not self._ready:
-            raise StopAsyncIteration
-        return self._ready.pop()
+    async def abort(self) -> None:
+        """
+        Stop the turn; its last events still come. Harmless when it is over.
 
-    async def take(self) -> list[AgentEvent]:
-        """All events that are there, waiting for the first; empty at the end."""
+        Raises `AgentError` when the server cannot be told.
+        """
+        await _abort(self._runner, self._task)
+
+    async def abort_patiently(self) -> None:
+        """Abort on the way out: at most a few seconds, and without an error of its own."""
         if self._task is None:
-            self._loop = asyncio.get_running_loop()
-            self._task = asyncio.create_task(
-                _run_into(self._runner, self._channel), name="agent-magics-turn"
-            )
-            self._task.add_done_callback(_mark_as_seen)
-        return await self._channel.take()
-
-    async def __aenter__(self) -> AsyncTurnStream:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Stop reading. The turn goes on in the server."""
-        self._channel.finish()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    def __del__(self) -> None:
-        task, loop = getattr(self, "_task", None), getattr(self, "_loop", None)
-        if task is not None and loop is not None and not task.done() and not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
+            return
+        with contextlib.suppress(AgentError, TimeoutError):
+            async with asyncio.timeout(_ABORT_PATIENCE):
+                await self.abort()
+                # A prompt that is just being sent is aborted once the server has it.
+                await asyncio.wait([self._task])
 
 
-async def _run_into(runner: TurnRunner, channel: Channel[AgentEvent]) -> SendResult:
-    """A function, not a method: a stream that nobody holds any more must not hold itself."""
-    put: Emit = channel.put
-    try:
-        result = await runner.run(put)
-    except BaseException as error:
-        channel.finish(None if isinstance(error, asyncio.CancelledError) else error)
-        raise
-    channel.finish()
-    return result
-
-
-def _mark_as_seen(task: asyncio.Task[SendResult]) -> None:
-    """Nobody has to ask for the result, so an error that nobody fetches is no news."""
-    if not task.cancelled():
-        task.exception()
+async def _abort(runner: TurnRunner, task: asyncio.Task[Any] | None) -> None:
+    if task is not None and not task.done() and not await runner.abort():
+        task.cancel()
 
 
 def _wire_error(error: Exception) -> WireError:

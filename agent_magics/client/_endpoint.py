@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
+import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -100,21 +103,23 @@ class Endpoint:
 
     def get_health(self, *, timeout: float) -> Health:
         """
-        Ask the server how it is, waiting `timeout` seconds at most for each step.
+        Ask the server at the Unix socket how it is, waiting `timeout` seconds for each step.
 
-        Raises `httpx.HTTPError` when there is no answer and `ValueError` for a strange one.
+        Raises `OSError` or `http.client.HTTPException` when there is no answer, `ValueError` for
+        a strange one.
         """
-        import httpx
+        import http.client
 
-        transport = httpx.HTTPTransport(uds=self.uds, verify=self._tls)
-        with httpx.Client(
-            base_url=self.url,
-            headers=self.headers,
-            transport=transport,
-            timeout=timeout,
-            verify=self._tls,
-        ) as client:
-            return Health.from_json(client.get("/global/health").raise_for_status().json())
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as connected:
+            connected.settimeout(timeout)
+            connected.connect(self.uds or "")
+            connection = http.client.HTTPConnection("agent")
+            connection.sock = connected
+            connection.request("GET", "/global/health", headers=self.headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise ValueError(f"the health page answered {response.status}")
+            return Health.from_json(json.load(response))
 
     @property
     def _tls(self) -> bool:

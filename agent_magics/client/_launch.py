@@ -88,12 +88,12 @@ class EngineLauncher:
         return self._probe(engine, timeout)
 
     def _probe(self, engine: EngineFile, timeout: float) -> Endpoint | None:
-        import httpx
+        import http.client
 
         endpoint = self.state.endpoint(engine)
         try:
             health = endpoint.get_health(timeout=timeout)
-        except (httpx.HTTPError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):
             return None
         if not health.healthy:
             return None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import codecs
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from agent_magics.wire import ShellResult, WireError
@@ -17,6 +16,7 @@ from agent_magics.wire import ShellResult, WireError
 from ._errors import ApiError, BadRequest, ConnectionFailed, ProtocolError, SessionNotFound
 from ._protocol import parse, session_path
 from ._sse import iter_events
+from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
@@ -71,7 +71,7 @@ def shell_request(
     return {name: value for name, value in body.items() if value is not None}
 
 
-class AsyncShellStream:
+class AsyncShellStream(TaskStream[ShellOutput]):
     """
     The output of one command as `ShellOutput`s; `result` is there after the last one.
 
@@ -80,37 +80,26 @@ class AsyncShellStream:
     """
 
     def __init__(self, client: AsyncClient, session_id: str, body: Mapping[str, Any]) -> None:
+        self._reader = _ShellReader(client, session_path(session_id, "exec"), body)
+        super().__init__(self._reader.run)
+
+    @property
+    def result(self) -> ShellResult | None:
+        return self._reader.result
+
+
+class _ShellReader:
+    def __init__(self, client: AsyncClient, path: str, body: Mapping[str, Any]) -> None:
         self.result: ShellResult | None = None
         self._client = client
-        self._path = session_path(session_id, "exec")
+        self._path = path
         self._body = body
         self._decoders = {
             name: codecs.getincrementaldecoder("utf-8")("replace") for name in _STREAMS
         }
         self._texts: dict[str, list[str]] = {name: [] for name in _STREAMS}
-        self._chunks = self._read()
 
-    def __aiter__(self) -> AsyncShellStream:
-        return self
-
-    async def __anext__(self) -> ShellOutput:
-        return await anext(self._chunks)
-
-    async def __aenter__(self) -> AsyncShellStream:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        await self._chunks.aclose()
-
-    async def _read(self) -> AsyncGenerator[ShellOutput, None]:
+    async def run(self, put: Put[ShellOutput]) -> None:
         import httpx
 
         await self._client.require_engine("shell")
@@ -120,16 +109,9 @@ class AsyncShellStream:
         try:
             async with aclosing(response), aclosing(iter_events(response)) as frames:
                 async for frame in frames:
-                    data = json.loads(frame.data)
-                    if frame.event in _STREAMS:
-                        yield parse(self._output, frame.event, data)
-                    elif frame.event == "error":
-                        raise _error(data)
-                    elif frame.event == "exit":
-                        for name in _STREAMS:
-                            if tail := self._decode(name, b"", final=True):
-                                yield ShellOutput(name, b"", tail)
-                        self.result = parse(self._finish, data)
+                    for output in self._read(frame.event, json.loads(frame.data)):
+                        await put(output)
+                    if self.result is not None:
                         return
         except (httpx.TransportError, httpx.StreamError) as error:
             raise ConnectionFailed(
@@ -138,6 +120,17 @@ class AsyncShellStream:
         except ValueError as error:
             raise ProtocolError(f"output that cannot be read: {error!r}") from error
         raise ConnectionFailed("The connection ended before the command did.")
+
+    def _read(self, event: str, data: Any) -> list[ShellOutput]:
+        if event in _STREAMS:
+            return [parse(self._output, event, data)]
+        if event == "error":
+            raise _error(data)
+        if event != "exit":
+            return []
+        tails = [(name, self._decode(name, b"", final=True)) for name in _STREAMS]
+        self.result = parse(self._finish, data)
+        return [ShellOutput(name, b"", tail) for name, tail in tails if tail]
 
     def _output(self, stream: str, data: Mapping[str, Any]) -> ShellOutput:
         chunk = base64.b64decode(data["data"], validate=True)

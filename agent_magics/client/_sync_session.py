@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from agent_magics.wire import (
     AgentEvent,
@@ -31,11 +31,14 @@ from ._callbacks import CallbackRun, StreamCallbacks
 from ._errors import ConnectionFailed, PermissionNotFound
 from ._inputs import PromptInput
 from ._shell import AsyncShellStream, ShellOutput
+from ._task_stream import TaskStream
 
 if TYPE_CHECKING:
     from ._sync import Client
 
-__all__ = ["SessionHandle", "ShellStream", "Turn", "TurnStream"]
+__all__ = ["SessionHandle", "ShellStream", "SyncStream", "Turn", "TurnStream"]
+
+T = TypeVar("T")
 
 
 class SessionHandle:
@@ -209,23 +212,13 @@ class SessionHandle:
     def update(self, *, title: str | None = None, archived: bool | None = None) -> None:
         self._run(self._core.update(title=title, archived=archived))
 
-    def events(self, last_event_id: str | int | None = None) -> Iterator[bytes]:
+    def events(self, last_event_id: str | int | None = None) -> SyncStream[bytes]:
         """
         The session's event stream as raw bytes, after `last_event_id` or from now on.
 
-        It ends with the connection: `ConnectionFailed` when that breaks.
+        It ends with the connection: `ConnectionFailed` when that breaks. Reconnecting is yours.
         """
-        chunks = self._core.events(last_event_id)
-
-        async def next_chunk() -> bytes | None:
-            return await anext(chunks, None)
-
-        try:
-            while (chunk := self._run(next_chunk())) is not None:
-                yield chunk
-        finally:
-            with suppress(ConnectionFailed):
-                self._run(chunks.aclose())
+        return SyncStream(self._client, self._core.events(last_event_id))
 
     def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""
@@ -279,30 +272,25 @@ class Turn:
         return self._client.run(asyncio.wait_for(self._core.result(), timeout))
 
 
-class TurnStream:
-    """The events of one turn, to iterate; closed by `with`, by `close()`, or when it is dropped."""
+class SyncStream(Generic[T]):
+    """An iterator over what comes; ended by `with`, by `close()`, or when it is dropped."""
 
-    def __init__(self, client: Client, core: AsyncTurnStream) -> None:
+    def __init__(self, client: Client, core: TaskStream[T]) -> None:
         self._client = client
-        self._core = core
-        self._ready: list[AgentEvent] = []
+        self._stream = core
+        self._ready: list[T] = []
 
-    @property
-    def message_id(self) -> str:
-        """The id of the user's message."""
-        return self._core.message_id
-
-    def __iter__(self) -> Iterator[AgentEvent]:
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> AgentEvent:
+    def __next__(self) -> T:
         if not self._ready:
-            self._ready = self._client.run(self._core.take())[::-1]
+            self._ready = self._client.run(self._stream.take())[::-1]
         if not self._ready:
             raise StopIteration
         return self._ready.pop()
 
-    def __enter__(self) -> TurnStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -312,6 +300,25 @@ class TurnStream:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def close(self) -> None:
+        """End it. Harmless when repeated."""
+        # A closed client has closed this too.
+        with suppress(ConnectionFailed):
+            self._client.run(self._stream.aclose())
+
+
+class TurnStream(SyncStream[AgentEvent]):
+    """The events of one turn. Closing it ends the reading; the turn goes on in the server."""
+
+    def __init__(self, client: Client, core: AsyncTurnStream) -> None:
+        super().__init__(client, core)
+        self._core = core
+
+    @property
+    def message_id(self) -> str:
+        """The id of the user's message."""
+        return self._core.message_id
 
     def abort(self) -> None:
         """Stop the turn; its last events still come."""
@@ -319,67 +326,18 @@ class TurnStream:
 
     def abort_patiently(self) -> None:
         """Abort on the way out: at most a few seconds, and without an error of its own."""
-        self._client.run(self._core.abort_patiently())
-
-    def close(self) -> None:
-        """Stop reading. The turn goes on in the server."""
-        # A closed client has closed this too.
         with suppress(ConnectionFailed):
-            self._client.run(self._core.aclose())
+            self._client.run(self._core.abort_patiently())
 
 
-class ShellStream:
-    """
-    The output of one command; `result` is there after the last one.
-
-    Closing it early (`with`, or `close()`) ends the command. `close()` may come from another
-    thread than the one that reads: that one gets `concurrent.futures.CancelledError`.
-    """
+class ShellStream(SyncStream[ShellOutput]):
+    """The output of one command. Closing it early ends the command."""
 
     def __init__(self, client: Client, core: AsyncShellStream) -> None:
-        self._client = client
+        super().__init__(client, core)
         self._core = core
-        self._step: asyncio.Task[ShellOutput | None] | None = None
 
     @property
     def result(self) -> ShellResult | None:
+        """What the command did; there after its last output."""
         return self._core.result
-
-    def __iter__(self) -> Iterator[ShellOutput]:
-        return self
-
-    def __next__(self) -> ShellOutput:
-        async def step() -> ShellOutput | None:
-            self._step = asyncio.current_task()
-            try:
-                return await anext(self._core, None)
-            finally:
-                self._step = None
-
-        output = self._client.run(step())
-        if output is None:
-            raise StopIteration
-        return output
-
-    def __enter__(self) -> ShellStream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the command if it still runs. Harmless when repeated."""
-
-        async def close() -> None:
-            if self._step is not None:
-                self._step.cancel()
-                await asyncio.wait([self._step])
-            with suppress(ConnectionFailed):
-                await self._core.aclose()
-
-        self._client.run(close())

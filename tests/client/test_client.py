@@ -36,6 +36,7 @@ from agent_magics.client import (
 )
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_launcher import FakeLauncher, async_client
+from tests.support.waiting import until
 
 HEALTH = {"healthy": True, "version": "9", "engine": "agent-magics", "protocol": 1}
 
@@ -343,7 +344,7 @@ async def test_servers_that_are_none(status: int, health: Any, kind: type[AgentE
 
 async def test_nobody_at_the_url() -> None:
     async with AsyncClient("http://127.0.0.1:1") as client:
-        with pytest.raises(ConnectionFailed, match="No agent server at http://127.0.0.1:1"):
+        with pytest.raises(ConnectionFailed, match="No agent server at"):
             await client.health()
 
 
@@ -450,9 +451,3 @@ async def test_a_closed_client_says_so(engine: FakeEngine) -> None:
     await client.aclose()
     with pytest.raises(ConnectionFailed, match="closed"):
         await client.health()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)

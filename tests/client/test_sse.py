@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import httpx
@@ -39,32 +40,36 @@ def read(*chunks: bytes, on_retry=None) -> list[tuple[str, str, str]]:
     return asyncio.run(run())
 
 
+def m(data: str, id: str = "") -> tuple[str, str, str]:
+    return "message", data, id
+
+
 CASES = {
-    "one line": (b"data: a\n\n", [("message", "a", "")]),
-    "several lines": (b"data: a\ndata: b\n\n", [("message", "a\nb", "")]),
+    "one line": (b"data: a\n\n", [m("a")]),
+    "several lines": (b"data: a\ndata: b\n\n", [m("a\nb")]),
     "type": (b"event: x\ndata: a\n\n", [("x", "a", "")]),
-    "no space": (b"data:a\n\n", [("message", "a", "")]),
-    "one space only": (b"data:  a\n\n", [("message", " a", "")]),
-    "CR": (b"data: a\r\rdata: b\r\r", [("message", "a", ""), ("message", "b", "")]),
-    "CRLF": (b"data: a\r\n\r\ndata: b\r\n\r\n", [("message", "a", ""), ("message", "b", "")]),
-    "mixed line ends": (b"data: a\r\ndata: b\n\rdata: c\n\n", [("message", "a\nb", ""), ("message", "c", "")]),
-    "mark": (b"\xef\xbb\xbfdata: a\n\n", [("message", "a", "")]),
-    "mark inside": ("data: \ufeffa\n\n".encode(), [("message", "\ufeffa", "")]),
-    "comments": (b": x\ndata: a\n:\n\n: y\n\n", [("message", "a", "")]),
-    "id persists": (b"id: 7\ndata: a\n\ndata: b\n\n", [("message", "a", "7"), ("message", "b", "7")]),
-    "comment after id": (b"id: 7\ndata: a\n\n: ping\n\n: ping\n\n", [("message", "a", "7")]),
-    "id without data": (b"id: 7\n\ndata: a\n\n", [("message", "a", "7")]),
-    "id reset": (b"id: 7\ndata: a\n\nid\ndata: b\n\n", [("message", "a", "7"), ("message", "b", "")]),
-    "NUL in id": (b"id: 7\ndata: a\n\nid: 8\x009\ndata: b\n\n", [("message", "a", "7"), ("message", "b", "7")]),
-    "empty data": (b"data\n\ndata:\n\ndata: a\n\n", [("message", "a", "")]),
-    "unknown field": (b"foo: x\ndata: a\n\n", [("message", "a", "")]),
-    "no colon": (b"data: a\nfoo\n\n", [("message", "a", "")]),
-    "unfinished": (b"data: a\n\ndata: b\n", [("message", "a", "")]),
-    "unfinished line": (b"data: a\n\ndata: b", [("message", "a", "")]),
-    "no line separator": ("data: a\u2028b\x85c\x0bd\n\n".encode(), [("message", "a\u2028b\x85c\x0bd", "")]),
-    "invalid UTF-8": (b"data: a\xffb\n\n", [("message", "a\ufffdb", "")]),
+    "no space": (b"data:a\n\n", [m("a")]),
+    "one space only": (b"data:  a\n\n", [m(" a")]),
+    "CR": (b"data: a\r\rdata: b\r\r", [m("a"), m("b")]),
+    "CRLF": (b"data: a\r\n\r\ndata: b\r\n\r\n", [m("a"), m("b")]),
+    "mixed line ends": (b"data: a\r\ndata: b\n\rdata: c\n\n", [m("a\nb"), m("c")]),
+    "mark": (b"\xef\xbb\xbfdata: a\n\n", [m("a")]),
+    "mark inside": ("data: \ufeffa\n\n".encode(), [m("\ufeffa")]),
+    "comments": (b": x\ndata: a\n:\n\n: y\n\n", [m("a")]),
+    "id persists": (b"id: 7\ndata: a\n\ndata: b\n\n", [m("a", "7"), m("b", "7")]),
+    "comment after id": (b"id: 7\ndata: a\n\n: ping\n\n: ping\n\n", [m("a", "7")]),
+    "id without data": (b"id: 7\n\ndata: a\n\n", [m("a", "7")]),
+    "id reset": (b"id: 7\ndata: a\n\nid\ndata: b\n\n", [m("a", "7"), m("b")]),
+    "NUL in id": (b"id: 7\ndata: a\n\nid: 8\x009\ndata: b\n\n", [m("a", "7"), m("b", "7")]),
+    "empty data": (b"data\n\ndata:\n\ndata: a\n\n", [m("a")]),
+    "unknown field": (b"foo: x\ndata: a\n\n", [m("a")]),
+    "no colon": (b"data: a\nfoo\n\n", [m("a")]),
+    "unfinished": (b"data: a\n\ndata: b\n", [m("a")]),
+    "unfinished line": (b"data: a\n\ndata: b", [m("a")]),
+    "no line separator": ("data: a\u2028b\x85c\x0bd\n\n".encode(), [m("a\u2028b\x85c\x0bd")]),
+    "invalid UTF-8": (b"data: a\xffb\n\n", [m("a\ufffdb")]),
     "nothing": (b"", []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -90,7 +95,7 @@ def test_what_goes_in_comes_out_however_it_is_cut(
         for n, data in enumerate(payloads)
     ).encode()
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    chunks = [body[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [body[a:b] for a, b in itertools.pairwise(edges)]
     assert read(*chunks) == [("message", data, str(n)) for n, data in enumerate(payloads)]
 
 

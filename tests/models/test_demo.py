@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
 import pytest
 from pydantic_ai import Agent
-from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelRequest, UserPromptPart
+from pydantic_ai.messages import (
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    UserPromptPart,
+)
 
 from agent_magics.engine.models.demo import GuideModel
 from agent_magics.engine.models.demo._csv_request import Column, choose, parse_csv_request
@@ -105,7 +112,7 @@ async def test_no_file_at_all(record: Record) -> None:
 
 async def test_the_only_file_needs_no_name(record: Record) -> None:
     await record.sandbox.write_file("sub/prices.csv", b"city;price\nA;1,5\nA;2,5\nB;3\n")
-    await run_turn(record, MODEL, "average price per city, please")
+    await run_turn(record, MODEL, "average price per city, no chart please")
     assert "| B | 1 | 3 |" in record.said
     assert "| A | 2 | 2 |" in record.said
 
@@ -139,6 +146,7 @@ async def test_a_column_that_is_not_numeric(record: Record) -> None:
     assert "| Adelie | 6 |" in record.said
 
 
+NO_MATPLOTLIB = b"raise ImportError('not here')\n"
 WEIRD = {
     "bom": b"\xef\xbb\xbfcity,price\nA,1\nB,3\n",
     "utf16": "city,price\nA,1\nB,3\n".encode("utf-16"),
@@ -148,23 +156,22 @@ WEIRD = {
     "ragged": b"city,price\nA\nB,3,4,5\nA,1\n\n\n",
     "duplicate": b"city,price,price\nA,1,1\nB,3,3\n",
     "quoted": b'"city","price"\n"A, the\nfirst","1"\n"B","1,234.5"\n',
-    "nul": b"city,price\nA\0,1\nB,3\n",
     "windows": b"city,price\r\nA,1\r\nB,3\r\n",
-    "long cell": b"city,price\nA," + b"9" * 300_000 + b"\nB,3\n",
+    "long cell": b"city,price,note\nA,1," + b"x" * 300_000 + b"\nB,3,y\n",
     "formula": b"city,price\n=cmd|' /C calc'!A0,1\nB,3\n",
     "html": b"city,price\n<script>alert(1)</script>,1\n[x](javascript:alert(1)),3\n",
-    "math": b"ci$ty$,pri$ce\nA$_$,1\nB^{,3\n",
     "many": b"city,price\n" + b"".join(b"c%d,%d\n" % (i, i) for i in range(500)),
 }
 
 
 @pytest.mark.parametrize("name", WEIRD)
 async def test_weird_files(record: Record, name: str) -> None:
+    await record.sandbox.write_file("matplotlib.py", NO_MATPLOTLIB)
     await record.sandbox.write_file("w.csv", WEIRD[name])
     await run_turn(record, MODEL, "mean price per city in w.csv, save the chart as w.svg")
     assert "| --- | --: | --: |" in record.said, record.said
     assert statuses(record) == ["completed"] * 4
-    assert "<script>" not in record.said
+    assert "<script>" not in re.sub("`[^`]*`", "", record.said)
     svg = await record.sandbox.read_file("w.svg")
     assert b"<svg" in svg
     assert b"<script>" not in svg
@@ -211,18 +218,20 @@ async def test_hostile_file_names(record: Record, name: str) -> None:
     assert "| B | 1 | 3 |" in record.said, record.said
     assert not {"pwned"} & await files(record.sandbox)
     commands = [call.arguments["command"] for call in record.of("bash")]
-    assert all(set(command) <= set("abcdefghijklmnopqrstuvwxyz3_. ") for command in commands)
+    assert all(re.fullmatch(r"python3 \w+\.py", command) for command in commands)
+    )
 
 
 async def test_a_chart_outside_the_workspace_is_moved(record: Record) -> None:
-    await record.sandbox.write_file("w.csv", b"city,price\nA,1\nB,3\n")
+    data = b"city,pri$ce\nA$_$,1\nB^{,3\n"  # matplotlib would take the dollars for formulas
+    await record.sandbox.write_file("w.csv", data)
     await run_turn(record, MODEL, "mean price per city in w.csv, save it as /etc/x.svg")
     assert "so the chart goes to /workspace" in record.said
     assert "x.svg" in await files(record.sandbox)
 
 
 async def test_without_matplotlib_the_chart_is_an_svg(record: Record) -> None:
-    await record.sandbox.write_file("matplotlib.py", b"raise ImportError('not here')\n")
+    await record.sandbox.write_file("matplotlib.py", NO_MATPLOTLIB)
     await record.sandbox.write_file("w.csv", b"city,price\nA<b>,1\nB,-3\n")
     await run_turn(record, MODEL, "mean price per city in w.csv, save it as out.png")
     assert "The chart is `/workspace/out.svg`. It is an SVG" in record.said
@@ -313,7 +322,9 @@ def test_the_pace_comes_from_the_environment() -> None:
 async def test_without_tools_it_sums_up() -> None:
     history = [
         ModelRequest([UserPromptPart("analyse a.csv")]),
+        ModelResponse([TextPart("Done.")]),
         ModelRequest([UserPromptPart("look around")]),
+        ModelResponse([TextPart("Done.")]),
     ]
     result = await Agent(MODEL).run("Summarise our conversation", message_history=history)
     assert "- analyse a.csv\n- look around" in result.output
@@ -346,7 +357,9 @@ def test_what_a_prompt_says(
     assert found == (file, chart, statistic, value, group)
 
 
-@pytest.mark.parametrize("prompt", ["hello", "plan a party", "draw x.png", "write a function"])
+@pytest.mark.parametrize(
+    "prompt", ["hello", "plan a party", "draw x.png", "what do you mean by that?"]
+)
 def test_what_is_no_analysis(prompt: str) -> None:
     assert parse_csv_request(prompt) is None
 

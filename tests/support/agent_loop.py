@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pydantic_ai import Agent, UsageLimits
@@ -111,16 +112,20 @@ class _Permissions(AbstractCapability[Record]):
         return await handler(args)
 
 
-async def run_turn(record: Record, model: Model, prompt: str) -> Record:
-    """One turn, streamed. Appends to `record`; its messages are the history of the next turn."""
-    agent = Agent(
+@cache
+def _agent() -> Agent[Record, str]:
+    return Agent(
         deps_type=Record,
         tools=build_tools(),  # type: ignore[arg-type]
         instructions=INSTRUCTIONS,
         capabilities=[_Permissions()],
     )
+
+
+async def run_turn(record: Record, model: Model, prompt: str) -> Record:
+    """One turn, streamed. Appends to `record`; its messages are the history of the next turn."""
     limits = UsageLimits(request_limit=40)
-    async with agent.iter(
+    async with _agent().iter(
         prompt, model=model, deps=record, message_history=record.messages, usage_limits=limits
     ) as run:
         async for node in run:

@@ -185,7 +185,7 @@ def a_rich_turn(session_id: str, message_id: str) -> TurnEvents:
     """One of everything, with characters that take several bytes."""
     turn = TurnEvents(session_id, message_id).begin()
     turn.write("Let me ", "think", kind="reasoning")
-    turn.write("Grüße ", "an 世界", " – 🎉\r\n", "\N{LINE SEPARATOR}end")
+    turn.write("Grüße ", "an 世界", " 🎉\r\n", "\N{LINE SEPARATOR}end")
     turn.ask("per_1").replied("per_1", "once").tool().todos("one", "two").file().step()
     return turn.write("Done", ".").step().end()
 

@@ -200,6 +200,13 @@ async def test_names_that_are_no_utf8_can_be_sent(call: CallTool, sandbox: Sandb
         done.result.encode()
 
 
+async def test_read_knows_byte_order_marks(call: CallTool, sandbox: Sandbox) -> None:
+    await sandbox.write_file("a.txt", "é\n".encode("utf-8-sig"))
+    await sandbox.write_file("b.txt", "é\n".encode("utf-16"))
+    assert (await call("read", filePath="a.txt")).result == "1: é"
+    assert (await call("read", filePath="b.txt")).result == "1: é"
+
+
 # write and edit
 
 

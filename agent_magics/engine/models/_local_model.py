@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 from openai import AsyncOpenAI
 from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ModelAPIError
-from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.profiles.openai import OpenAIModelProfile
@@ -31,8 +32,9 @@ _PROFILE = OpenAIModelProfile(
 # A base model never ends its turn by itself, and in parallel it calls one tool for ever.
 _SETTINGS = ModelSettings(
     stop_sequences=["\nUser:", "\n\n"],
-    max_tokens=256,
+    max_tokens=160,
     temperature=0.0,
+    frequency_penalty=0.5,
     parallel_tool_calls=False,
 )
 
@@ -65,7 +67,9 @@ class LocalModel(OpenAIChatModel):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         await self._ready()
-        return await super().request(messages, model_settings, model_request_parameters)
+        return await super().request(
+            _plain(messages), model_settings, _plain_parameters(model_request_parameters)
+        )
 
     @asynccontextmanager
     async def request_stream(
@@ -77,7 +81,10 @@ class LocalModel(OpenAIChatModel):
     ) -> AsyncGenerator[StreamedResponse]:
         await self._ready()
         async with super().request_stream(
-            messages, model_settings, model_request_parameters, run_context
+            _plain(messages),
+            model_settings,
+            _plain_parameters(model_request_parameters),
+            run_context,
         ) as stream:
             yield stream
 
@@ -89,3 +96,15 @@ class LocalModel(OpenAIChatModel):
             raise ModelAPIError(self.model_name, message) from error
         self._client_of_server.base_url = base_url
         self._client_of_server.api_key = key
+
+
+def _plain(messages: list[ModelMessage]) -> list[ModelMessage]:
+    """Without the system prompt: it would take seconds to read and change nothing."""
+    return [
+        replace(message, instructions=None) if isinstance(message, ModelRequest) else message
+        for message in messages
+    ]
+
+
+def _plain_parameters(parameters: ModelRequestParameters) -> ModelRequestParameters:
+    return replace(parameters, instruction_parts=None)

@@ -25,7 +25,8 @@ READY_TIMEOUT = 120.0
 TEMPLATE = """{{ bos_token }}
 {%- if tools -%}
 Tools (JSON):{% for tool in tools %} {"name": "{{ tool.function.name }}", "arguments": \
-{{ tool.function.parameters.properties | list | tojson }}}{% endfor %}
+[{% for name in tool.function.parameters.properties %}{{ ", " if not loop.first }}"{{ name }}"\
+{% endfor %}]}{% endfor %}
 
 {% endif -%}
 {%- set used = messages | selectattr('role', 'equalto', 'tool') | list -%}
@@ -53,7 +54,7 @@ Assistant: It returns the number of items in a list, string or other container.
 
 {% for m in messages if m.role != 'system' -%}
 {%- set text = m.content if m.content is string else \
-(m.content or [] | map(attribute='text') | join('')) -%}
+((m.content or []) | map(attribute='text') | join('')) -%}
 {%- if m.role == 'assistant' -%}
 Assistant: {{ text }}{% for call in (m.tool_calls or []) %}{"name": "{{ call.function.name }}", \
 "arguments": {{ call.function.arguments if call.function.arguments is string else \

@@ -28,6 +28,7 @@ _IMAGES = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @checked
@@ -63,6 +64,8 @@ async def read(
         raise
     if media_type := _image_type(data):
         return _image(ctx, data, media_type, path)
+    if data.startswith(_UTF16):
+        data = data.decode("utf-16", errors="replace").encode()
     if b"\0" in data[:8192]:
         raise ToolFailed(f"{short_path(path)} is a binary file of {len(data)} bytes.")
     return _numbered(data, max(offset, 1), limit)
@@ -87,7 +90,7 @@ def _image(
 
 
 def _numbered(data: bytes, offset: int, limit: int) -> str:
-    lines = data.decode("utf-8", errors="replace").split("\n")
+    lines = data.decode("utf-8-sig", errors="replace").split("\n")
     if lines[-1] == "":
         lines.pop()
     if not lines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 
@@ -30,6 +31,7 @@ from .protocol import (
     WRITE_DATA,
     WRITE_END,
 )
+from .supervisor import MOST_DESCRIPTORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     os.dup2(null, 1)
     os.close(null)
     os.umask(0o022)
+    _allow_many_descriptors()
     prctl(PR_SET_DUMPABLE, 0)  # no ptrace of, no /proc/PID/fd of this process and the supervisors
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     outlet = Outlet(out)
@@ -120,6 +123,12 @@ def main(config: dict[str, Any]) -> NoReturn:
     outlet.send_json(HELLO, 0, {"pid": os.getpid(), "python": sys.version.split()[0]})
     agent.serve()
     os._exit(0)
+
+
+def _allow_many_descriptors() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _wake_on_child(outlet: Outlet) -> None:

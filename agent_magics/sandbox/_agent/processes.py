@@ -158,9 +158,22 @@ def available_memory() -> int | None:
 
 def system_v_memory() -> int:
     """Bytes in System V shared memory of this IPC namespace: it belongs to no process."""
+    return sum(int(row[14]) + int(row[15]) for row in _segments())
+
+
+def release_system_v_memory() -> None:
+    """Remove the segments that no process is attached to."""
+    import ctypes
+
+    for row in _segments():
+        if row[6] == b"0":
+            ctypes.CDLL(None).shmctl(int(row[1]), 0, None)
+
+
+def _segments() -> list[list[bytes]]:
     try:
         with open("/proc/sysvipc/shm", "rb") as file:
             rows = [line.split() for line in file.read().splitlines()[1:]]
     except OSError:
-        return 0
-    return sum(int(row[14]) + int(row[15]) for row in rows if len(row) > 15)
+        return []
+    return [row for row in rows if len(row) > 15]

@@ -29,7 +29,8 @@ STATUS = struct.Struct(">iI")
 """What a supervisor reports once: the command's exit code (negative: signal), processes left."""
 
 LONGEST_NAP = 2.0
-MOST_DESCRIPTORS = 1 << 20
+MOST_DESCRIPTORS = 1 << 13
+"""Descriptors this program may have open; each command takes three."""
 CANNOT_START = 126
 
 

@@ -8,6 +8,7 @@ from .processes import (
     available_memory,
     descendants,
     proportional,
+    release_system_v_memory,
     resident,
     system_v_memory,
 )
@@ -39,23 +40,18 @@ class Watchdog:
             return "processes"
         if everything and self._machine_is_full():
             return "memory"
-        if self._memory is not None:
-            shared = self.orphan_memory()
-            # the exact figure is slow to get, so only when the quick one is too high
-            if (
-                resident(everything) + shared > self._memory
-                and proportional(everything) + shared > self._memory
-            ):
+        # the quick figure is too high where memory is shared, the exact one is slow to get
+        if self._too_much(resident(everything)):
+            if self._isolated:
+                release_system_v_memory()
+            if self._too_much(proportional(everything)):
                 return "memory"
         return None
 
-    def orphan_memory(self) -> int:
-        """Bytes that stay allocated when every process is dead."""
-        return system_v_memory() if self._isolated else 0
-
-    def hopeless(self) -> bool:
-        """Too much memory is held by nobody: only the end of the container frees it."""
-        return self._memory is not None and self.orphan_memory() > self._memory
+    def _too_much(self, used: int) -> bool:
+        if self._isolated:
+            used += system_v_memory()
+        return self._memory is not None and used > self._memory
 
     def _machine_is_full(self) -> bool:
         available = available_memory()

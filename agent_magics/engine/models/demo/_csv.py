@@ -90,10 +90,10 @@ def _find(work: _Work) -> _Part:
             yield Step("Which one do you mean?", (work.todos(0, stopped=True),))
             yield Step(_which(files, "Name the one to analyse."))
             return False
-        work.file = files[0]
+        work.file = short_path(files[0])
         intro = ""
     else:
-        work.file = work.request.file
+        work.file = short_path(work.request.file)
     _, head = yield Step(
         f"{intro}I start with the first lines of {code(work.file)}.",
         (work.todos(0), Call("read", {"filePath": work.file, "limit": 6})),

@@ -70,14 +70,15 @@ class CsvRequest:
 def parse_csv_request(prompt: str) -> CsvRequest | None:
     """What `prompt` wants to know about a table; None if it is not about one."""
     file = _path(_DATA_FILE, prompt)
-    phrase = _PHRASE.search(prompt)
-    if file is None and phrase is None and not _TABLE_WORDS.search(prompt):
-        return None
     # File names are no words for columns: "by" in "by_city.csv" means nothing.
     words = _CHART_FILE.sub(" ", _DATA_FILE.sub(" ", prompt))
     phrase = _PHRASE.search(words)
     group = phrase or _GROUP_ONLY.search(words)
     statistic = phrase or _STATISTIC_ONLY.search(words)
+    # "mean by" alone may be "what do you mean by that".
+    counts = group and statistic and not re.match("mean", statistic["statistic"], re.IGNORECASE)
+    if not (file or phrase or counts or _TABLE_WORDS.search(prompt)):
+        return None
     return CsvRequest(
         prompt=words,
         file=file,
@@ -124,9 +125,9 @@ class Choice:
 def choose(request: CsvRequest, columns: list[Column]) -> Choice:
     """The columns that the request means, or the most sensible ones."""
     notes: list[str] = []
-    value = _best(columns, request.value) or _mentioned(
-        [c for c in columns if c.kind == "number"], request.prompt
-    )
+    asked_group = _best(columns, request.group)
+    numbers = [c for c in columns if c.kind == "number" and c != asked_group]
+    value = _best(columns, request.value) or _mentioned(numbers, request.prompt)
     if request.value and value is None:
         notes.append(f"I found no column for “{request.value.strip()[:60]}”.")
     statistic = request.statistic
@@ -134,7 +135,7 @@ def choose(request: CsvRequest, columns: list[Column]) -> Choice:
         notes.append(f"The column “{value.name[:60]}” is not numeric, so I count rows instead.")
         statistic, value = "count", None
     elif value is None and statistic != "count":
-        value = _first_number(columns)
+        value = _first_number(numbers)
         if value is None:
             notes.append("There is no numeric column, so I count rows.")
             statistic = "count"
@@ -178,8 +179,7 @@ def _mentioned(columns: list[Column], prompt: str) -> Column | None:
     return max(named, key=lambda column: len(_words(column.name)), default=None)
 
 
-def _first_number(columns: list[Column]) -> Column | None:
-    numbers = [column for column in columns if column.kind == "number"]
+def _first_number(numbers: list[Column]) -> Column | None:
     measured = [c for c in numbers if not _IDENTIFIER.match(c.name.casefold()) and c.distinct > 2]
     return next(iter(measured or numbers), None)
 
