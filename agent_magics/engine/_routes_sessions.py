@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from ._body import Body, query_int, read_json
 from ._engine import NewSession
 from ._requests import Json, engine_of, session_of
 from ._sessions import Session
+from .models import ProviderAuth
 
 __all__ = ["routes"]
 
@@ -31,7 +33,8 @@ async def create(request: Request) -> Json:
     )
     engine = engine_of(request)
     if wanted.model is not None:
-        engine.registry.resolve(f"{wanted.model['providerID']}/{wanted.model['id']}")
+        with contextlib.suppress(ProviderAuth):  # the key may come with the prompt
+            engine.registry.resolve(f"{wanted.model['providerID']}/{wanted.model['id']}")
     return Json((await engine.create_session(wanted)).to_json())
 
 
