@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -331,11 +332,24 @@ class TurnStream(SyncStream[AgentEvent]):
 
 
 class ShellStream(SyncStream[ShellOutput]):
-    """The output of one command. Closing it early ends the command."""
+    """
+    The output of one command. Closing it early (`with`, or `close()`) ends the command.
+
+    `close()` may come from another thread than the one that reads: that one gets
+    `concurrent.futures.CancelledError`.
+    """
 
     def __init__(self, client: Client, core: AsyncShellStream) -> None:
         super().__init__(client, core)
         self._core = core
+
+    def __next__(self) -> ShellOutput:
+        try:
+            return super().__next__()
+        except StopIteration:
+            if self.result is None:
+                raise CancelledError("The command was ended.") from None
+            raise
 
     @property
     def result(self) -> ShellResult | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import inspect
 import os
@@ -250,6 +251,20 @@ def test_an_interrupt_ends_a_command(engine: FakeEngine) -> None:
         with pytest.raises(KeyboardInterrupt):
             session.shell("x", on_output=lambda stream, text: output.append(text))
         thread.join()
+        assert engine.exec_left.wait(5)
+
+
+def test_a_command_may_be_ended_by_another_thread(engine: FakeEngine) -> None:
+    engine.exec_frames = [("stdout", b"x")]
+    engine.exec_hangs = True
+    with sync_client(engine) as client, client.create_session().shell_stream("x") as stream:
+        assert next(stream).text == "x"
+        thread = threading.Thread(target=stream.close)
+        thread.start()
+        with pytest.raises(concurrent.futures.CancelledError):
+            next(stream)
+        thread.join()
+        assert stream.result is None
         assert engine.exec_left.wait(5)
 
 

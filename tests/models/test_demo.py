@@ -219,7 +219,6 @@ async def test_hostile_file_names(record: Record, name: str) -> None:
     assert not {"pwned"} & await files(record.sandbox)
     commands = [call.arguments["command"] for call in record.of("bash")]
     assert all(re.fullmatch(r"python3 \w+\.py", command) for command in commands)
-    )
 
 
 async def test_a_chart_outside_the_workspace_is_moved(record: Record) -> None:

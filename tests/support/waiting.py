@@ -11,7 +11,7 @@ _DEADLINE = 15.0
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(_DEADLINE):
-        while not condition():  # noqa: ASYNC110 - the condition may be of another thread
+        while not condition():
             await asyncio.sleep(0.005)
 
 
