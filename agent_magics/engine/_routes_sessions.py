@@ -11,7 +11,6 @@ from starlette.routing import Route
 from ._body import Body, query_int, read_json
 from ._engine import NewSession
 from ._requests import Json, engine_of, session_of
-from ._sessions import Session
 from .models import ProviderAuth
 
 __all__ = ["routes"]
@@ -116,13 +115,9 @@ async def rules(request: Request) -> Json:
 async def forget_rules(request: Request) -> Json:
     """Without a query all of them; else those with this `permission` and `pattern`."""
     session, query, engine = session_of(request), request.query_params, engine_of(request)
-    _forget(session, engine, query.get("permission"), query.get("pattern"))
+    engine.permissions.forget_rules(session, query.get("permission"), query.get("pattern"))
     await engine.store.flushed()
     return Json(session.standing)
-
-
-def _forget(session: Session, engine: Any, permission: str | None, pattern: str | None) -> None:
-    engine.permissions.forget_rules(session, permission, pattern)
 
 
 routes = [
