@@ -75,6 +75,7 @@ def _demo(options: argparse.Namespace) -> int:
         notebook,
         timeout=options.timeout,
         kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(source.parent)}},
     )
     failure = ""
@@ -94,23 +95,33 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _print_turns(notebook: Any) -> None:
     """What the turns of the executed notebook did: from the record each of them leaves."""
-    turns = [data for _, data in _outputs(notebook, TURN_MIME)]
+    turns = list(_records(notebook))
     for number, turn in enumerate(turns, 1):
-        tools = Counter(part["tool"] for part in turn["parts"] if part["type"] == "tool")
-        used = ", ".join(f"{name} x{count}" for name, count in tools.items()) or "none"
-        tokens = turn["tokens"]
-        print(f"Turn {number}: {turn['outcome']}")
-        print(f"  tools: {used}")
+        tools = Counter(turn["tools"])
+        answers = Counter(answer["reply"] for answer in turn["permissions"])
+        tokens, sandbox = turn["tokens"], turn["sandbox"]
+        print(f"Turn {number}: {turn['outcome']} after {turn['seconds']:.1f} s")
+        print(f"  model: {turn['model']}")
+        print(
+            f"  container: {sandbox['provider']}{'' if sandbox['isolated'] else ' (NOT isolated)'}"
+        )
+        print(f"  tools: {_counted(tools)}")
+        print(f"  permission requests: {_counted(answers)}")
+        print(f"  files to look at: {', '.join(turn['files']) or 'none'}")
         print(f"  tokens: {tokens['input']} in, {tokens['output']} out")
-    images = sum(1 for _ in _outputs(notebook, "image/png"))
-    print(f"{len(turns)} agent turn(s), {images} image(s) in the notebook")
+    if not turns:
+        print("No turn of the agent is in it.")
 
 
-def _outputs(notebook: Any, mime: str) -> Iterator[tuple[int, Any]]:
-    for index, cell in enumerate(notebook.cells):
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} x{count}" for name, count in counts.items()) or "none"
+
+
+def _records(notebook: Any) -> Iterator[Any]:
+    for cell in notebook.cells:
         for output in cell.get("outputs", ()):
-            if mime in output.get("data", {}):
-                yield index, output["data"][mime]
+            if TURN_MIME in output.get("data", {}):
+                yield output["data"][TURN_MIME]
 
 
 # ---- serve

@@ -6,7 +6,7 @@ const markup = ["innerHTML", "outerHTML", "srcdoc"].map((name) => ({
   selector: `AssignmentExpression > MemberExpression.left[property.name="${name}"]`,
   message: `${name} parses markup: build DOM nodes instead.`,
 }));
-const calls = ["insertAdjacentHTML", "createContextualFragment", "parseFromString", "setHTMLUnsafe", "write", "writeln"].map(
+const calls = ["insertAdjacentHTML", "createContextualFragment", "setHTMLUnsafe", "write", "writeln"].map(
   (name) => ({
     selector: `CallExpression[callee.property.name="${name}"]`,
     message: `${name} parses markup: build DOM nodes instead.`,

@@ -163,11 +163,11 @@ class TurnReader:
         ours = event.session_id == self.session_id and event.type not in _ABOUT_SESSIONS
         return [UnknownEvent(event)] if ours else []
 
-    def _begin(self) -> list[AgentEvent]:
+    def _begin(self, model: str = "") -> list[AgentEvent]:
         if self._started:
             return []
         self._started = True
-        return [TurnStarted(self.message_id)]
+        return [TurnStarted(self.message_id, model)]
 
     def _on_turn_started(self, event: WireEvent) -> list[AgentEvent]:
         return self._begin() if event.properties.get("messageID") == self.message_id else []
@@ -184,10 +184,10 @@ class TurnReader:
     def _on_message(self, event: WireEvent) -> list[AgentEvent]:
         info = event.properties["info"]
         if info["id"] == self.message_id:
-            return self._begin()
+            return self._begin(MessageInfo.from_json(info).model)
         if info.get("parentID") == self.message_id and not info.get("summary"):
-            self._answers[info["id"]] = MessageInfo.from_json(info)
-            return self._begin()
+            answer = self._answers[info["id"]] = MessageInfo.from_json(info)
+            return self._begin(answer.model)
         return []
 
     def _on_part(self, event: WireEvent) -> list[AgentEvent]:

@@ -163,7 +163,8 @@ class Engine:
         session = new_session(wanted.title)
         if wanted.parent_id is not None:
             session.parent_id = self.sessions.get(wanted.parent_id).id
-        session.model, session.sandbox = wanted.model, wanted.sandbox
+        session.model = session.chosen = wanted.model
+        session.sandbox = wanted.sandbox
         session.python, session.metadata = wanted.python, wanted.metadata
         session.rules = wanted.rules
         try:

@@ -157,7 +157,10 @@ def file_errors() -> Iterator[None]:
         yield
     except OSError as error:
         status, name = _file_status(error)
-        raise ApiError(str(error), status=status, name=name) from error
+        what = error.strerror or type(error).__name__
+        named = error.filename or (error.args[0] if len(error.args) == 1 else "")
+        message = f"{what}: {named}" if named else what
+        raise ApiError(message, status=status, name=name) from error
 
 
 def _file_status(error: OSError) -> tuple[int, str]:

@@ -15,6 +15,7 @@ share, or from the store when the ring has moved on. A slow reader costs no memo
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -59,7 +60,8 @@ class EventLog:
         self._pending: deque[Event] = deque()
         self._ring: list[Event] = []
         self._ring_bytes = 0
-        self._readers: set[Subscription] = set()
+        # Weak: a stream that was never begun is never closed either.
+        self._readers: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self.closed = False
         store.on_commit = self._on_commit
 

@@ -97,16 +97,10 @@ class MessageBook:
 
     async def history(self, session_id: str, limit: int | None = None) -> list[MessageJSON]:
         """The conversation, oldest first; with `limit` only its last messages."""
-        infos = await self._store.read(
-            "SELECT id, data FROM message WHERE session_id = ? ORDER BY rowid DESC LIMIT ?",
-            session_id,
-            -1 if limit is None else limit,
-        )
-        if limit is None:
-            rows = self._parts("session_id = ?", session_id)
-        else:
-            marks = ",".join("?" * len(infos))
-            rows = self._parts(f"message_id IN ({marks})", *(i for i, _ in infos))
+        chosen = "message WHERE session_id = ? ORDER BY rowid DESC LIMIT ?"
+        within = (session_id, -1 if limit is None else limit)
+        infos = await self._store.read(f"SELECT id, data FROM {chosen}", *within)
+        rows = await self._parts(f"message_id IN (SELECT id FROM {chosen})", *within)
         parts: dict[str, list[PartJSON]] = {}
         for message_id, data in rows:
             parts.setdefault(message_id, []).append(json.loads(data))
@@ -122,8 +116,8 @@ class MessageBook:
         )
         if not rows:
             raise NotFound(f"Message not found: {message_id}", messageID=message_id)
-        parts = [json.loads(data) for _, data in self._parts("message_id = ?", message_id)]
-        return {"info": json.loads(rows[0][0]), "parts": parts}
+        parts = await self._parts("message_id = ?", message_id)
+        return {"info": json.loads(rows[0][0]), "parts": [json.loads(data) for _, data in parts]}
 
     async def session_of(self, message_id: str) -> str | None:
         """The session that has this message."""
@@ -138,7 +132,7 @@ class MessageBook:
                 found = message
         return found
 
-    def _parts(self, where: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        return self._store.query(
+    async def _parts(self, where: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        return await self._store.read(
             f"SELECT message_id, data FROM part WHERE {where} ORDER BY rowid", *arguments
         )

@@ -13,10 +13,9 @@ from pydantic_ai.exceptions import (
     UsageLimitExceeded,
 )
 
-from agent_magics.sandbox import SandboxUnavailable
 from agent_magics.wire import ErrorJSON
 
-from ._errors import log_unforeseen
+from ._errors import from_exception
 
 __all__ = ["RetryPolicy", "turn_error"]
 
@@ -64,9 +63,6 @@ def _is_retryable(status: int) -> bool:
 
 def turn_error(error: Exception, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
     """What the reader of a turn is told. Texts of providers are scrubbed of secrets."""
-    if isinstance(error, SandboxUnavailable):
-        data = {"message": error.reason, "nextStep": error.next_step}
-        return {"name": "SandboxUnavailableError", "data": data}
     if isinstance(error, ModelAPIError):
         return _model_error(error, provider_id, scrub)
     if isinstance(error, UsageLimitExceeded):
@@ -74,15 +70,19 @@ def turn_error(error: Exception, provider_id: str, scrub: Callable[[str], str]) 
         return {"name": "UnknownError", "data": {"message": message}}
     if isinstance(error, AgentRunError):
         return {"name": "UnknownError", "data": {"message": scrub(str(error))}}
-    ref = log_unforeseen(error, "running a turn")
-    message = f"Unexpected {type(error).__name__} in the engine; its log has more under {ref}."
-    return {"name": "UnknownError", "data": {"message": message, "ref": ref}}
+    return from_exception(error, "running a turn").to_json()
 
 
 def _model_error(error: ModelAPIError, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
     message = scrub(provider_message(error))
     status = error.status_code if isinstance(error, ModelHTTPError) else None
+    if status is None and not getattr(error, "in_stream", False):
+        message = (
+            f"The model server of {provider_id!r} can't be reached ({message}) "
+            "Check its address and that it runs."
+        )
     if status in (401, 403):
+        message = f"{provider_id!r} does not accept the key or refuses access: {message}"
         return {
             "name": "ProviderAuthError",
             "data": {"providerID": provider_id, "message": message, "statusCode": status},

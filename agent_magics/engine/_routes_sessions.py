@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from starlette.routing import Route
 from ._body import Body, query_int, read_json
 from ._engine import NewSession
 from ._requests import Json, engine_of, session_of
-from ._sessions import Session
+from .models import ProviderAuth
 
 __all__ = ["routes"]
 
@@ -31,7 +32,8 @@ async def create(request: Request) -> Json:
     )
     engine = engine_of(request)
     if wanted.model is not None:
-        engine.registry.resolve(f"{wanted.model['providerID']}/{wanted.model['id']}")
+        with contextlib.suppress(ProviderAuth):  # the key may come with the prompt
+            engine.registry.resolve(f"{wanted.model['providerID']}/{wanted.model['id']}")
     return Json((await engine.create_session(wanted)).to_json())
 
 
@@ -113,13 +115,9 @@ async def rules(request: Request) -> Json:
 async def forget_rules(request: Request) -> Json:
     """Without a query all of them; else those with this `permission` and `pattern`."""
     session, query, engine = session_of(request), request.query_params, engine_of(request)
-    _forget(session, engine, query.get("permission"), query.get("pattern"))
+    engine.permissions.forget_rules(session, query.get("permission"), query.get("pattern"))
     await engine.store.flushed()
     return Json(session.standing)
-
-
-def _forget(session: Session, engine: Any, permission: str | None, pattern: str | None) -> None:
-    engine.permissions.forget_rules(session, permission, pattern)
 
 
 routes = [

@@ -57,6 +57,8 @@ class Session:
     One session. `rules` came with its creation, `standing` from "always" replies.
 
     `sandbox` is the provider that was asked for, `provider` and `isolated` what it became.
+    `model` is what answered last. `chosen` was asked for when the session was made; without it
+    every turn takes the best model there is then, so that a key found later is used.
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
     """
 
@@ -68,6 +70,7 @@ class Session:
     archived: int = 0
     titled: bool = False
     model: dict[str, str] | None = None
+    chosen: dict[str, str] | None = None
     sandbox: str = "auto"
     provider: str = ""
     isolated: bool = True
@@ -87,7 +90,7 @@ class Session:
     @property
     def model_name(self) -> str | None:
         """`provider/model-id` as chosen for this session."""
-        return f"{self.model['providerID']}/{self.model['id']}" if self.model else None
+        return f"{self.chosen['providerID']}/{self.chosen['id']}" if self.chosen else None
 
     def to_json(self) -> SessionJSON:
         time: dict[str, int] = {"created": self.created, "updated": self.updated}

@@ -14,8 +14,6 @@ from ._text import dumps
 __all__ = ["event_frames", "event_response", "frame", "stream_response"]
 
 _PING_INTERVAL = 10
-_SEND_TIMEOUT = 60
-"""Seconds after which a reader that takes nothing is given up."""
 
 
 def frame(data: str, *, event: str = "message", number: int | None = None) -> str:
@@ -41,7 +39,6 @@ def stream_response(frames: AsyncGenerator[str, None]) -> EventSourceResponse:
         ping=_PING_INTERVAL,
         ping_message_factory=_ping,
         sep="\n",
-        send_timeout=_SEND_TIMEOUT,
     )
 
 

@@ -14,6 +14,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,8 @@ INSERT INTO event(position, stream, seq, session_id, delta_of, body) VALUES (?, 
 """
 
 _LARGEST_BATCH = 4096
+_PAUSE = 0.001
+"""Seconds between transactions: in a fast stream each of them takes several events."""
 
 
 class StoreError(Exception):
@@ -209,6 +212,8 @@ class Store:
                 self._loop.call_soon_threadsafe(self._settle, last, waiters, self._error)
             except RuntimeError:  # the loop was closed before the store
                 return
+            if not closing:
+                time.sleep(_PAUSE)
 
     def _commit(self, items: list[_Item]) -> None:
         self._writer.execute("BEGIN IMMEDIATE")

@@ -74,7 +74,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         min=0,
         help=(
             "Seconds after which an unanswered request is rejected. Unset: no limit. "
-            "A question that has been put to the keyboard waits for its answer."
+            "A question at a terminal's prompt waits for its answer."
         ),
     ).tag(config=True)
     show_reasoning = Bool(True, help="Show the model's reasoning, folded.").tag(config=True)

@@ -8,10 +8,9 @@ the policy for such runs, at once and visibly: a turn never waits for an answer 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._frontend import FrontEnd
@@ -19,6 +18,7 @@ from ._text import one_line, printable
 
 if TYPE_CHECKING:
     from ..wire import PermissionRequest
+    from ._keyboard import Keyboard
     from ._pump import CommPump
     from ._views import TurnView
 
@@ -29,6 +29,7 @@ Answer = Callable[[str, str, str | None], None]
 _HANDSHAKE = 5.0  # seconds that a front end has to show its first sign of life
 _LEAST_WAIT = 1.0  # seconds between a request and the keyboard, whatever the handshake says
 _ATTEMPTS = 3
+_NO_KEYBOARD = "the keyboard cannot be used here"
 _KEYS = {"y": "once", "yes": "once", "a": "always", "always": "always", "n": "reject"}
 
 
@@ -50,14 +51,23 @@ class _Pending:
     request: PermissionRequest
     asked: float
     answered: bool = False
-    typed: bool = field(default=False)  # the keyboard's turn has come for it
 
 
 class PermissionDesk:
-    """Keeps the open requests of one turn. `answer(id, reply, message)` delivers a reply."""
+    """
+    Keeps the open requests of one turn. `answer(id, reply, message)` delivers a reply.
+
+    Without a `keyboard` (in a thread of the user's) only buttons and policies answer.
+    """
 
     def __init__(
-        self, front_end: FrontEnd, policy: Policy, view: TurnView, pump: CommPump, answer: Answer
+        self,
+        front_end: FrontEnd,
+        policy: Policy,
+        view: TurnView,
+        pump: CommPump,
+        answer: Answer,
+        keyboard: Keyboard | None = None,
     ) -> None:
         self._front_end = front_end
         self._policy = policy
@@ -65,7 +75,8 @@ class PermissionDesk:
         self._pump = pump
         self._answer = answer
         self._opened = time.monotonic()
-        self._has_keyboard = threading.current_thread() is threading.main_thread()
+        self._keyboard = keyboard
+        self._question: tuple[_Pending, int] | None = None  # put to the keyboard; attempts left
         self._pending: dict[str, _Pending] = {}
         self._closed = False
 
@@ -111,30 +122,51 @@ class PermissionDesk:
             if timeout is not None and now - pending.asked >= timeout:
                 self._by_policy(pending, "reject", f"no answer within {timeout:g} s")
             elif self._wants_keyboard(pending, now):
-                self._ask(pending)
+                self._type(pending, question(pending.request))
+        self._read_keyboard()
 
     def _wants_keyboard(self, pending: _Pending, now: float) -> bool:
-        if not self._has_keyboard:  # in a thread of the user's: buttons work while no cell runs
+        if self._keyboard is None or self._question is not None:
             return False
-        if self._front_end == "terminal":
-            return True
-        if self._view.rendered or pending.typed:
+        if self._view.rendered:
             return False
-        if not self._pump.live:
+        if self._front_end == "terminal" or not self._pump.live:
             return True
         return now - self._opened >= _HANDSHAKE and now - pending.asked >= _LEAST_WAIT
 
-    def _ask(self, pending: _Pending) -> None:
-        pending.typed = True
+    def _type(self, pending: _Pending, prompt: str, attempts: int = _ATTEMPTS) -> None:
+        assert self._keyboard is not None
         self._view.tick()
         try:
-            with self._pump.blocking():
-                reply = _keyboard(pending.request)
-        except (EOFError, NotImplementedError, OSError):  # StdinNotImplementedError is the second
-            self._by_policy(pending, self._policy.nobody, "the keyboard cannot be used here")
+            self._keyboard.ask(prompt)
+            self._question = (pending, attempts)
+        except (NotImplementedError, OSError):
+            self._by_policy(pending, self._policy.nobody, _NO_KEYBOARD)
+
+    def _read_keyboard(self) -> None:
+        """Takes y, a or n; everything else, three times, is a no."""
+        if self._question is None or self._keyboard is None:
             return
-        pending.answered = True
-        self._answer(pending.request.id, reply, None)
+        pending, attempts = self._question
+        if pending.answered or self._pending.get(pending.request.id) is not pending:
+            self._question = None  # a button was faster
+            return
+        try:
+            line = self._keyboard.answer()
+        except (EOFError, NotImplementedError, OSError):  # StdinNotImplementedError is the second
+            self._question = None
+            self._by_policy(pending, self._policy.nobody, _NO_KEYBOARD)
+            return
+        if line is None:
+            return
+        self._question = None
+        reply = _KEYS.get(line.strip().lower(), "")
+        if not reply or (reply == "always" and not pending.request.always):
+            if attempts > 1:
+                self._type(pending, "Please type y, a or n: ", attempts - 1)
+                return
+            reply = "reject"
+        self.clicked(pending.request.id, reply, None)
 
     def _by_policy(self, pending: _Pending, reply: str, why: str) -> None:
         pending.answered = True
@@ -161,16 +193,3 @@ def question(request: PermissionRequest) -> str:
     scope = f"a = always allow {one_line(always, 200)}, " if always else ""
     lines.append(f"y = allow once, {scope}n = reject: ")
     return printable("\n".join(lines))
-
-
-def _keyboard(request: PermissionRequest) -> str:
-    """Reads y, a or n; everything else, three times, is a no."""
-    prompt = question(request)
-    for _ in range(_ATTEMPTS):
-        reply = _KEYS.get(input(prompt).strip().lower(), "")
-        if reply == "always" and not request.always:
-            reply = ""
-        if reply:
-            return reply
-        prompt = "Please type y, a or n: "
-    return "reject"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from ._errors import TurnFailed, TurnInterrupted, describe
-from ._frontend import current_shell, front_end, kernel_of
+from ._frontend import FrontEnd, current_shell, front_end, kernel_of
+from ._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from ._permissions import PermissionDesk, Policy
 from ._pump import CommPump
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
@@ -94,6 +95,15 @@ def run_turn(
         raise TurnInterrupted from None
 
 
+def _keyboard(kind: FrontEnd, pump: CommPump) -> Keyboard | None:
+    """The keyboard, if this thread may use it: only the main thread gets signals and stdin."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    if kind == "kernel":
+        return KernelKeyboard(kernel_of(current_shell()))
+    return TerminalKeyboard(pump)
+
+
 class _ForegroundTurn:
     def __init__(
         self,
@@ -101,7 +111,7 @@ class _ForegroundTurn:
         prompt: PromptInput,
         settings: TurnSettings,
         pump: CommPump,
-        kind: Any,
+        kind: FrontEnd,
     ) -> None:
         self._acquire = acquire
         self._prompt = prompt
@@ -114,7 +124,9 @@ class _ForegroundTurn:
             self._view = HeadlessView(show_reasoning=settings.show_reasoning)
         else:
             self._view = TerminalView(show_reasoning=settings.show_reasoning)
-        self._desk = PermissionDesk(kind, settings.policy, self._view, pump, self._reply)
+        self._desk = PermissionDesk(
+            kind, settings.policy, self._view, pump, self._reply, _keyboard(kind, pump)
+        )
         self._session: SessionHandle | None = None
         self._turn: Turn | None = None
         self._start_lock = threading.Lock()
@@ -139,6 +151,9 @@ class _ForegroundTurn:
             except KeyboardInterrupt:
                 self._stop()
                 raise TurnInterrupted from None
+            except Exception:
+                self._abandon()
+                raise
             return self._result()
         finally:
             self._view.finish(empty=not self._something_shown)
@@ -234,14 +249,9 @@ class _ForegroundTurn:
 
     def _stop(self) -> None:
         """Abort and show what still comes, but not for long. A second Stop ends the wait."""
-        self._desk.close()
-        with self._start_lock:
-            self._cancelled.set()
-            turn = self._turn
+        turn = self._abandon()
         if self._is_over() or (turn is None and not self._started):
             return
-        if turn is not None:  # else `_start()` is just about to get it, and aborts it
-            self._in_background(turn.abort)
         end = time.monotonic() + _DRAIN
         try:
             while not self._is_over() and time.monotonic() < end:
@@ -252,6 +262,16 @@ class _ForegroundTurn:
             self._view.note(
                 "The agent has not confirmed the stop; it may still be at work.", "error"
             )
+
+    def _abandon(self) -> Turn | None:
+        """Have the turn aborted, without waiting for it. What is just starting aborts itself."""
+        self._desk.close()
+        with self._start_lock:
+            self._cancelled.set()
+            turn = self._turn
+        if turn is not None and not self._is_over():
+            self._in_background(turn.abort)
+        return turn
 
     # -- in background threads -------------------------------------------------------------------
 

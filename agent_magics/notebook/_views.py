@@ -221,7 +221,7 @@ class TerminalView:
         elif event.type in ("tool-start", "tool-update"):
             self._tool(event.part)
             if event.type == "tool-update" and event.output:
-                self._write(event.output)
+                self._write(event.output.replace("\r\n", "\n").replace("\r", "\n"))
         elif event.type in ("tool-complete", "tool-error"):
             self._tool(event.part)
             if event.part.state.error:

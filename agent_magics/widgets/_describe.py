@@ -79,7 +79,7 @@ def facts(record: TurnRecord) -> list[str]:
     found = []
     if record.tokens.total:
         found.append(f"{record.tokens.total:,} tokens".replace(",", "\u202f"))
-    if record.cost is not None:
+    if record.cost:
         found.append(f"${record.cost:.4f}")
     return found
 
@@ -105,7 +105,9 @@ def tool_facts(part: ToolPart) -> list[str]:
     if isinstance(code, int) and code != 0:
         found.append(f"exit code {code}")
     if state.time_start is not None and state.time_end is not None:
-        found.append(duration((state.time_end - state.time_start) / 1000))
+        seconds = (state.time_end - state.time_start) / 1000
+        if seconds >= 0.1:
+            found.append(duration(seconds))
     return [fact for fact in found if fact]
 
 
@@ -161,8 +163,6 @@ def _input_blocks(tool: str, arguments: Mapping[str, Any]) -> list[Block]:
         path = left.pop("filePath")
         blocks.append(Block("", visible(path), "line"))
         blocks += _change_blocks(path, left)
-    elif tool == "todowrite":
-        return []
     for name, value in left.items():
         text = value if isinstance(value, str) else repr(value)
         kind = "code" if "\n" in text or len(text) > 80 else "line"

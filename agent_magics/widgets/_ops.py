@@ -57,6 +57,8 @@ class _TextState:
     def __init__(self) -> None:
         self.stream = MarkdownStream()
         self.taken = 0
+        self.rendered = True
+        """Whether the browser has HTML of the open block, not its plain text."""
 
 
 class OpWriter:
@@ -78,6 +80,7 @@ class OpWriter:
         keys, self._record.dirty = list(self._record.dirty), {}
         items = self._record.items
         ops = [op for key in keys if key in items for op in self._item(items[key])]
+        ops += self._settled(next(reversed(items), ""))
         head = self._head_op()
         if head != self._head:
             self._head = head
@@ -101,7 +104,8 @@ class OpWriter:
                 if self._record.show_reasoning:
                     yield from self._think(item)
             case ToolItem():
-                yield from self._tool(item)
+                if not item.quiet:
+                    yield from self._tool(item)
             case AskItem():
                 if fresh:
                     yield _ask_op(item)
@@ -129,12 +133,22 @@ class OpWriter:
             html = state.stream.open_html()
             if self._open_length + len(html) <= _GRACE + _SHARE * self._text_length:
                 self._open_length += len(html)
-                op["open"] = html
+                op["open"] = html.strip()
             elif done:
                 op["tail"] = visible(state.stream.open_text)
-        if "open" not in op and "tail" not in op:
+        state.rendered = "open" in op
+        if not state.rendered and "tail" not in op:
             op["more"] = visible(fresh)
         yield op
+
+    def _settled(self, last: str) -> Iterator[Op]:
+        """Texts that something else follows are not going to grow: all of them as HTML."""
+        for key, state in self._texts.items():
+            if not state.rendered and (key != last or self._record.outcome):
+                state.rendered = True
+                done = "".join(state.stream.finished())
+                html = state.stream.open_html().strip()
+                yield {"op": "text", "id": key, "done": done, "open": html}
 
     def _think(self, item: ThinkItem) -> Iterator[Op]:
         start = self._thoughts.get(item.key, 0)
@@ -158,8 +172,7 @@ class OpWriter:
                 "input": [] if part.state.status == "pending" else _blocks(tool_blocks(part)),
             }
             if final:
-                quiet = part.tool == "todowrite"
-                op["result"] = "" if quiet else _clipped(tool_output(item), _RESULT_LIMIT)
+                op["result"] = _clipped(tool_output(item), _RESULT_LIMIT)
             yield op
         if not final and item.live:
             yield from self._live(item)

@@ -77,7 +77,13 @@ class ToolItem:
     live_length: int = 0
     dropped: int = 0
 
+    @property
+    def quiet(self) -> bool:
+        """The todo list itself shows what this call did."""
+        return self.part.tool in ("todowrite", "todoread") and self.part.state.status != "error"
+
     def append(self, text: str) -> None:
+        """More live output."""
         self.live.append(text)
         self.live_length += len(text)
         if self.live_length > 2 * _LIVE_KEPT:
@@ -212,6 +218,9 @@ class TurnRecord:
         self.items[item.key] = item
         self.dirty[item.key] = None
 
+    def _turn_started(self, event: Any) -> None:
+        self.model = event.model or self.model
+
     def _text(self, event: Any) -> None:
         key = f"text {event.part_id}"
         item = self.items.get(key)
@@ -285,6 +294,7 @@ class TurnRecord:
 
 
 _HANDLERS: Mapping[str, Callable[[TurnRecord, Any], None]] = {
+    "turn-started": TurnRecord._turn_started,
     "text-delta": TurnRecord._text,
     "reasoning-delta": TurnRecord._reasoning,
     "tool-start": TurnRecord._tool,

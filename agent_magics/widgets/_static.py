@@ -73,7 +73,7 @@ def record_html(record: TurnRecord, limit: int = _LIMIT) -> str:
     pieces = [f'<div style="line-height:1.5">{_head(record)}']
     left = limit - len(pieces[0])
     for item in record.items.values():
-        if isinstance(item, ThinkItem) and not record.show_reasoning:
+        if _is_hidden(record, item):
             continue
         piece = _item_html(item, left)
         if len(piece) > left:
@@ -81,6 +81,12 @@ def record_html(record: TurnRecord, limit: int = _LIMIT) -> str:
         pieces.append(piece)
         left -= len(piece)
     return "".join([*pieces, "</div>"])
+
+
+def _is_hidden(record: TurnRecord, item: Item) -> bool:
+    if isinstance(item, ToolItem):
+        return item.quiet
+    return isinstance(item, ThinkItem) and not record.show_reasoning
 
 
 def _head(record: TurnRecord) -> str:
@@ -128,7 +134,7 @@ def _tool_html(item: ToolItem) -> str:
     title, details = escape(tool_title(part)), escape(" · ".join(tool_facts(part)))
     blocks = "".join(_block_html(block) for block in tool_blocks(part))
     output = tool_output(item)
-    result = _pre(output, _OUTPUT_LIMIT) if output and part.tool != "todowrite" else ""
+    result = _pre(output, _OUTPUT_LIMIT) if output else ""
     return (
         f'<details style="{_BOX}"><summary><b>{escape(visible(part.tool))}</b> '
         f'<code style="background:none">{title}</code> '
@@ -210,6 +216,8 @@ def record_text(record: TurnRecord) -> str:
     """The turn as plain text, for readers without HTML."""
     pieces = []
     for item in record.items.values():
+        if _is_hidden(record, item):
+            continue
         match item:
             case TextItem():
                 pieces.append(visible(item.text).strip())
@@ -232,7 +240,7 @@ def record_text(record: TurnRecord) -> str:
             case NoteItem():
                 pieces.append(f"[{item.kind}] {visible(item.text)}")
             case ThinkItem():
-                pass
+                pieces.append(f"[reasoning] {visible(item.text).strip()}")
     if not record.isolated:
         pieces.insert(0, "[warning] not isolated: commands ran on this computer itself")
     return "\n\n".join(piece for piece in pieces if piece)

@@ -44,12 +44,19 @@ def terminal_text(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n")
         text = "\n".join(_overwritten(line) for line in text.split("\n"))
-    while "\b" in text:
-        shorter = re.sub(r"[^\n\b]\b", "", text)
-        if shorter == text:
-            break
-        text = shorter
+    if "\b" in text:
+        text = _erased(text)
     return visible(text)
+
+
+def _erased(text: str) -> str:
+    kept: list[str] = []
+    for char in text:
+        if char == "\b" and kept and kept[-1] not in "\n\b":
+            kept.pop()
+        else:
+            kept.append(char)
+    return "".join(kept)
 
 
 def _overwritten(line: str) -> str:

@@ -72,9 +72,14 @@ class WireEvent:
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The server took the prompt. `message_id` is the id of the user's message."""
+    """
+    The server took the prompt. `message_id` is the id of the user's message.
+
+    `model` is the `provider/model-id` that answers, empty when the server did not say.
+    """
 
     message_id: str
+    model: str = ""
     type: Literal["turn-started"] = "turn-started"
 
 

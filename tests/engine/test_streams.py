@@ -245,9 +245,13 @@ async def test_open_streams_hold_the_engine(tmp_path: Path) -> None:
 
 
 async def test_leases_end_when_the_engine_leaves(tmp_path: Path) -> None:
-    async with engine_in(tmp_path) as harness, served(harness, tmp_path) as http:
-        async with asyncio.timeout(PATIENCE), http.stream("GET", "/lease") as response:
-            body = response.aiter_bytes()
-            await anext(body)
-            harness.presence.closing.set()
-            assert [chunk async for chunk in body] == []
+    async with (
+        engine_in(tmp_path) as harness,
+        served(harness, tmp_path) as http,
+        asyncio.timeout(PATIENCE),
+        http.stream("GET", "/lease") as response,
+    ):
+        body = response.aiter_bytes()
+        await anext(body)
+        harness.presence.closing.set()
+        assert [chunk async for chunk in body] == []

@@ -114,6 +114,17 @@ def test_stop_ends_a_silent_command(front: FrontEnd) -> None:
     front.until(lambda: front.run(f"{probe}; print(repr(r))") == "''\n", 20)
 
 
+def test_a_megabyte_with_braces_arrives_unchanged(front: FrontEnd, llm: ThreadedLLM) -> None:
+    line = 'd = {"a": {x}}; f"{{y}}" # <b>\\\\ $HOME %s \\n \u202e {% z %}\n'
+    prompt = line * (1_000_000 // len(line))
+    cell = front.execute("%%agent --model scripted/hello\n" + prompt)
+    front.until(lambda: front.is_done(cell), 60)
+    assert front.text(cell) == ""
+    content = llm.log[-1]["body"]["messages"][-1]["content"]
+    text = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    assert text == prompt.removesuffix("\n")
+
+
 def test_stop_in_mid_stream(front: FrontEnd) -> None:
     cell = front.execute("%%agent --model scripted/slow\ntalk")
     card = TurnCard(front)

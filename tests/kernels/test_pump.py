@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -124,10 +125,11 @@ def test_a_second_stop_interrupts_a_callback(busy: FrontEnd) -> None:
     waiting(busy, 5)
     click = busy.click("STUCK")
     busy.until(lambda: "stuck" in busy.text(click))
-    busy.interrupt()
-    flagged = busy.execute("print('next')")
-    busy.interrupt()
-    busy.until(lambda: busy.is_done(cell) and busy.is_done(flagged), 10)
+    for _ in range(10):  # two signals at once may arrive as one
+        busy.interrupt()
+        with contextlib.suppress(AssertionError):
+            busy.until(lambda: busy.is_done(cell), 1)
+            break
     assert "interrupted" in busy.text(cell)
     assert busy.is_idle(click)
 

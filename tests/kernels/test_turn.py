@@ -54,6 +54,19 @@ def test_without_buttons_the_keyboard_is_asked(kernel: FrontEnd) -> None:
     assert "The answer was once." in static["text/plain"]
 
 
+def test_a_button_works_while_the_keyboard_is_asked(kernel: FrontEnd) -> None:
+    load(kernel, "full")
+    cell = kernel.execute("%agent look around")
+    card = TurnCard(kernel)
+    kernel.until(lambda: kernel.of(cell, "input_request"), 20)
+    card.reply(card.asked(), "always")
+    kernel.until(lambda: kernel.is_done(cell))
+    kernel.client.input("n")  # too late, and for nobody
+    assert "The answer was always." in kernel.run("print(_agent.text)")
+    kernel.inputs.append("typed")
+    assert kernel.run("print(input())").endswith("typed\n")
+
+
 def test_stop_in_mid_stream(kernel: FrontEnd) -> None:
     load(kernel, "endless")
     cell = kernel.execute("%%agent\ntalk")

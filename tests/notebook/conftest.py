@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import atexit
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also under `pytest -s`: nobody is asked."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
 
 
 @pytest.fixture

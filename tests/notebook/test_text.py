@@ -19,6 +19,7 @@ from agent_magics.notebook._text import one_line, printable
         ("back\x08space\r", "back\\x08space\\x0d"),
         ("\x9b31m", "\\x9b31m"),
         ("lone \x1b", "lone \\x1b"),
+        ("half \ud83d", "half \\ud83d"),
     ],
 )
 def test_printable(text: str, shown: str) -> None:
@@ -26,13 +27,14 @@ def test_printable(text: str, shown: str) -> None:
 
 
 def test_colours_can_stay() -> None:
-    text = "\x1b[1;31mred\x1b[0m \x1b[2Jgone \x1b]0;t\x07"
-    assert printable(text, colours=True) == "\x1b[1;31mred\x1b[0m gone "
+    text = "\x1b[1;31mred\x1b[0m\r\x1b[2Jgone \x1b]0;t\x07"
+    assert printable(text, colours=True) == "\x1b[1;31mred\x1b[0m\rgone "
 
 
 @given(st.text())
 def test_no_escape_survives(text: str) -> None:
     assert "\x1b" not in printable(text)
+    printable(text).encode()
     assert "\n" not in one_line(text)
     assert len(one_line(text, 50)) <= 50
 

@@ -249,6 +249,19 @@ def test_an_unanswered_request_is_rejected_in_time(monkeypatch: pytest.MonkeyPat
     assert session.calls == [("reply", "per_1", "reject", "Rejected: no answer within 0.2 s.")]
 
 
+def test_a_failing_view_does_not_leave_the_agent_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(turn_module.TerminalView):
+        def handle(self, event: Any) -> None:
+            if event.type == "text-delta":
+                raise RuntimeError("cannot draw this")
+
+    monkeypatch.setattr(turn_module, "TerminalView", Failing)
+    session = FakeSession(endless)
+    with pytest.raises(RuntimeError, match="cannot draw this"):
+        run_turn(lambda: session, "Hi", TurnSettings())  # type: ignore[arg-type,return-value]
+    assert session.wait_for(lambda: session.turns[0].aborted.is_set())
+
+
 def test_a_flood_of_deltas_arrives_whole(capsys: pytest.CaptureFixture[str]) -> None:
     start = time.monotonic()
     result, _ = run(flood)

@@ -71,8 +71,9 @@ class FrontEnd:
         """Answers to `input()`, in order."""
 
     def close(self) -> None:
+        """End the kernel in good order, so that what it counted (coverage) is kept."""
         self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
+        self.manager.shutdown_kernel()
         self._log.close()
 
     # -- receiving -------------------------------------------------------------------------------

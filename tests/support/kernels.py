@@ -35,7 +35,7 @@ def write_kernelspec(
             "-f",
             "{connection_file}",
         ],
-        "display_name": name,
+        "display_name": "Python 3 (ipykernel)",
         "language": "python",
         "env": {
             "PYTHONPATH": str(ROOT),

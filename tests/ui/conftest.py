@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext, expect, sync_playwright
 
 from tests.support.engine_home import EngineHome
 from tests.support.jupyter import CHROMIUM_ARGS, JupyterServer, NotebookPage, OpenNotebook, Reopen
 from tests.support.kernels import ROOT, write_kernelspec
 from tests.support.scripted_model import ScriptedModel, StartModel
+
+expect.set_options(timeout=30_000)
 
 FAILURES = ROOT / ".ui-failures"
 FAILED = pytest.StashKey[bool]()

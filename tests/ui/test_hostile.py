@@ -45,7 +45,7 @@ def assert_unharmed(page: NotebookPage, canary: Canary, index: int) -> None:
     for tag in ("script", "iframe", "object", "video", "form", "link", "style"):
         assert output.locator(tag).count() == 0, tag
     assert output.locator(f'[src*="{canary.url}"]').count() == 0
-    assert output.locator('a[href^="javascript:" i], a[href^="data:" i]').count() == 0
+    assert output.locator('[href^="javascript:" i]').count() == 0
     expect(output).to_be_visible()
 
 

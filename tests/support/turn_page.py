@@ -1,0 +1,103 @@
+"""A model of the browser's half of the turn widget: what the page shows after some messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TurnPage:
+    """Follows `turn.js`: numbered messages in, the state of the page out."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.missed = False
+        self.clear()
+
+    def clear(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.open: dict[str, str] = {}
+        self.thoughts: dict[str, str] = {}
+        self.tools: dict[str, dict[str, Any]] = {}
+        self.live: dict[str, str] = {}
+        self.asks: dict[str, dict[str, Any]] = {}
+        self.images: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.todos: list[dict[str, Any]] = []
+        self.head: dict[str, Any] = {}
+        self.order: list[str] = []
+
+    def receive(self, message: dict[str, Any]) -> None:
+        if message.get("reset"):
+            self.clear()
+        elif message["n"] != self.next:
+            self.missed = self.missed or message["n"] > self.next
+            return
+        self.next = message["n"] + 1
+        self.apply(message["ops"])
+
+    def apply(self, ops: list[dict[str, Any]]) -> None:
+        for op in ops:
+            getattr(self, f"_{op['op']}")(op)
+
+    def shown(self) -> dict[str, Any]:
+        """Everything a person sees, in comparable form."""
+        return {
+            "texts": {k: self.texts[k] + self.open[k] for k in self.texts},
+            "thoughts": self.thoughts,
+            "tools": self.tools,
+            "live": {k: v for k, v in self.live.items() if "result" not in self.tools[k]},
+            "asks": self.asks,
+            "images": self.images,
+            "notes": self.notes,
+            "todos": self.todos,
+            "order": self.order,
+            "head": {k: v for k, v in self.head.items() if k not in ("elapsed", "retryIn")},
+        }
+
+    def _place(self, key: str) -> None:
+        if key not in self.order:
+            self.order.append(key)
+
+    def _text(self, op: dict[str, Any]) -> None:
+        key = op["id"]
+        self._place(key)
+        self.texts[key] = self.texts.get(key, "") + op.get("done", "")
+        self.open[key] = op.get("open", op.get("tail", self.open.get(key, "")))
+        self.open[key] += op.get("more", "")
+
+    def _think(self, op: dict[str, Any]) -> None:
+        self._place(op["id"])
+        self.thoughts[op["id"]] = self.thoughts.get(op["id"], "") + op["more"]
+
+    def _tool(self, op: dict[str, Any]) -> None:
+        self._place(op["id"])
+        self.tools[op["id"]] = op
+
+    def _output(self, op: dict[str, Any]) -> None:
+        self.live[op["id"]] = self.live.get(op["id"], "") + op["more"]
+
+    def _todos(self, op: dict[str, Any]) -> None:
+        self._place("todos")
+        self.todos = op["todos"]
+
+    def _ask(self, op: dict[str, Any]) -> None:
+        self._place(op["id"])
+        self.asks[op["id"]] = {**op, "answer": None}
+
+    def _answered(self, op: dict[str, Any]) -> None:
+        self.asks[op["id"]]["answer"] = op["text"]
+
+    def _reopen(self, op: dict[str, Any]) -> None:
+        assert op["id"] in self.asks
+
+    def _image(self, op: dict[str, Any]) -> None:
+        if op["id"] in self.order:
+            self.order.remove(op["id"])
+        self.order.append(op["id"])
+        self.images[op["id"]] = op["src"]
+
+    def _note(self, op: dict[str, Any]) -> None:
+        self.notes.append(op["text"])
+
+    def _head(self, op: dict[str, Any]) -> None:
+        self.head = op

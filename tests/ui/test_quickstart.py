@@ -1,0 +1,64 @@
+"""The first thing a person does: the quickstart by hand, with the built-in demo model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support.jupyter import NotebookPage, OpenNotebook
+from tests.support.kernels import ROOT
+
+pytestmark = [pytest.mark.browser, pytest.mark.kernel, pytest.mark.container]
+
+PUT = f"""
+import agent_magics
+from pathlib import Path
+data = Path({str(ROOT / "notebooks" / "data" / "penguins.csv")!r})
+agent_magics.current_session().put_file("/workspace/penguins.csv", data)
+"""
+TASK = (
+    "%%agent\nLook at penguins.csv in /workspace, plan the steps, compute mean body mass per "
+    "species, save a bar chart as /workspace/mass.png"
+)
+
+
+def picture(page: NotebookPage, name: str) -> None:
+    """Keep a picture for the README in the directory that AGENT_MAGICS_PICTURES names."""
+    directory = os.environ.get("AGENT_MAGICS_PICTURES")
+    if directory:
+        page.page.locator(".jp-NotebookPanel").screenshot(path=Path(directory) / name)
+
+
+def test_quickstart_by_hand(notebook: OpenNotebook) -> None:
+    cells = ("%load_ext agent_magics", PUT.strip(), TASK, "%agent_shell ls -l /workspace")
+    page = notebook(*cells, name="penguins.ipynb")
+    page.page.set_viewport_size({"width": 920, "height": 1000})
+    page.js("app.commands.execute('application:toggle-left-area');")
+    page.run(0)
+    page.run(1)
+    page.run(2, wait=False)
+    output = page.output(2)
+
+    expect(output).to_contain_text("demo model")
+    output.get_by_role("button", name="Allow once").click()
+    # the second command waits for its answer: everything live is on the screen
+    always = output.get_by_role("button", name="Always allow")
+    expect(always).to_have_count(1)
+    expect(output).to_contain_text("python3 demo_penguins.py")
+    always.scroll_into_view_if_needed()
+    picture(page, "permission.png")
+    always.click()
+
+    page.wait_done(2, timeout=90)
+    expect(output).to_contain_text("3,700.66")
+    chart = output.locator("img").first
+    expect(chart).to_be_visible()
+    assert chart.evaluate("image => image.naturalWidth") > 200
+    expect(output.get_by_role("button", name="Allow once")).to_have_count(0)
+    chart.scroll_into_view_if_needed()
+    picture(page, "chart.png")
+    page.run(3)
+    expect(page.output(3)).to_contain_text("mass.png")
