@@ -44,12 +44,12 @@ from ._shell import AsyncShellStream, shell_request
 from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
-    from ._async_client import AsyncClient
+    from ._api import Api
 
 __all__ = ["AsyncSessionHandle", "file_bytes"]
 
-_ABORT_TIMEOUT = 60.0
-"""An abort is answered when the turn is over: its commands are ended first."""
+_END_TIMEOUT = 60.0
+"""Ending a session ends its commands and deletes its files first."""
 
 
 class AsyncSessionHandle:
@@ -60,9 +60,9 @@ class AsyncSessionHandle:
     `ConnectionFailed` when the server is out of reach.
     """
 
-    def __init__(self, client: AsyncClient, id: str) -> None:
+    def __init__(self, api: Api, id: str) -> None:
         self.id = id
-        self._client = client
+        self._api = api
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
@@ -110,7 +110,7 @@ class AsyncSessionHandle:
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted. Permissions that are asked meanwhile have to be answered by somebody.
         """
-        return AsyncTurnStream(TurnRunner(self._client, self.id, prompt, model))
+        return AsyncTurnStream(TurnRunner(self._api, self.id, prompt, model))
 
     def start(
         self,
@@ -124,15 +124,11 @@ class AsyncSessionHandle:
 
         `on_event` is called on the event loop, in order; its last event is a `TurnEnded`, always.
         """
-        return AsyncTurn(TurnRunner(self._client, self.id, prompt, model), on_event)
+        return AsyncTurn(TurnRunner(self._api, self.id, prompt, model), on_event)
 
     async def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""
-        path = session_path(self.id, "abort")
-        answer = await self._client.post_json(
-            path, {}, missing=SessionNotFound, timeout=_ABORT_TIMEOUT
-        )
-        return bool(answer)
+        return await self._api.abort(self.id)
 
     async def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None
@@ -144,7 +140,7 @@ class AsyncSessionHandle:
         """
         body = {"reply": reply} if message is None else {"reply": reply, "message": message}
         path = api_path("permission", request_id, "reply")
-        await self._client.post_json(path, body, missing=PermissionNotFound)
+        await self._api.post_json(path, body, missing=PermissionNotFound)
 
     # -- the container ---------------------------------------------------------------------------
 
@@ -191,7 +187,7 @@ class AsyncSessionHandle:
         body = shell_request(
             command, timeout=timeout, timeout_ms=timeout_ms, cwd=cwd, env=env, stdin=stdin
         )
-        return AsyncShellStream(self._client, self.id, body)
+        return AsyncShellStream(self._api, self.id, body)
 
     async def get_file(self, path: str) -> str:
         """A text file of the container. Raises `FileMissing`, `UnicodeDecodeError`."""
@@ -199,8 +195,8 @@ class AsyncSessionHandle:
 
     async def get_file_buffer(self, path: str) -> bytes:
         """The exact bytes of a file of the container. Raises `FileMissing`."""
-        await self._client.require_engine("files")
-        response = await self._client.request(
+        await self._api.require_engine("files")
+        response = await self._api.request(
             "GET", session_path(self.id, "fs"), params={"path": path}, missing=FileMissing
         )
         return response.content
@@ -211,9 +207,9 @@ class AsyncSessionHandle:
 
         `data` are the bytes, a text, or a `Path` on this machine. Raises `TooLarge`.
         """
-        await self._client.require_engine("files")
+        await self._api.require_engine("files")
         content = await asyncio.to_thread(file_bytes, data)
-        await self._client.request(
+        await self._api.request(
             "PUT", session_path(self.id, "fs"), params={"path": path}, content=content
         )
 
@@ -221,8 +217,8 @@ class AsyncSessionHandle:
         self, path: str = "/workspace", recursive: bool = False
     ) -> list[FileEntry]:
         """The entries of a directory of the container, by path. Raises `FileMissing`."""
-        await self._client.require_engine("files")
-        entries = await self._client.get_json(
+        await self._api.require_engine("files")
+        entries = await self._api.get_json(
             session_path(self.id, "fs", "list"),
             {"path": path, "recursive": "true" if recursive else "false"},
             missing=FileMissing,
@@ -232,7 +228,7 @@ class AsyncSessionHandle:
     # -- what there is to know -------------------------------------------------------------------
 
     async def get_info(self) -> SessionInfo:
-        data, statuses = await asyncio.gather(self._get(), self._client.get_json("/session/status"))
+        data, statuses = await asyncio.gather(self._get(), self._api.get_json("/session/status"))
         return parse(lambda: SessionInfo.from_json(data, status_name(statuses, self.id)))
 
     async def get_messages(self) -> list[Message]:
@@ -241,7 +237,7 @@ class AsyncSessionHandle:
         return parse(lambda: [Message.from_json(message) for message in messages])
 
     async def get_metrics(self) -> SessionMetrics:
-        await self._client.require_engine("metrics")
+        await self._api.require_engine("metrics")
         return parse(SessionMetrics.from_json, as_mapping(await self._get("metrics")))
 
     async def get_todos(self) -> list[Todo]:
@@ -250,7 +246,7 @@ class AsyncSessionHandle:
 
     async def get_permissions(self) -> list[PermissionRequest]:
         """The permission requests of this session that wait for an answer."""
-        requests = await self._client.get_json("/permission", {"sessionID": self.id})
+        requests = await self._api.get_json("/permission", {"sessionID": self.id})
         return parse(
             lambda: [
                 PermissionRequest.from_json(request)
@@ -267,7 +263,7 @@ class AsyncSessionHandle:
             body["time"] = {"archived": _now_ms() if archived else 0}
         if body:
             path = session_path(self.id)
-            await self._client.post_json(path, body, method="PATCH", missing=SessionNotFound)
+            await self._api.post_json(path, body, method="PATCH", missing=SessionNotFound)
 
     def events(self, last_event_id: str | int | None = None) -> TaskStream[bytes]:
         """
@@ -276,17 +272,17 @@ class AsyncSessionHandle:
         It ends with the connection: `ConnectionFailed` when that breaks. Reconnecting is yours.
         """
         position = None if last_event_id is None else str(last_event_id)
-        return TaskStream(functools.partial(_read_bytes, self._client, self.id, position))
+        return TaskStream(functools.partial(_read_bytes, self._api, self.id, position))
 
     async def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""
         with suppress(NotFound):
-            await self._client.request("DELETE", session_path(self.id), timeout=_ABORT_TIMEOUT)
+            await self._api.request("DELETE", session_path(self.id), timeout=_END_TIMEOUT)
 
     # -- inside ----------------------------------------------------------------------------------
 
     async def _get(self, *rest: str) -> Any:
-        return await self._client.get_json(session_path(self.id, *rest), missing=SessionNotFound)
+        return await self._api.get_json(session_path(self.id, *rest), missing=SessionNotFound)
 
     async def _call(
         self, run: CallbackRun, event: AgentEvent, answers: set[asyncio.Task[None]]
@@ -334,12 +330,10 @@ class AsyncSessionHandle:
             run.failed("on_permission", error)
 
 
-async def _read_bytes(
-    client: AsyncClient, session_id: str, position: str | None, put: Put[bytes]
-) -> None:
+async def _read_bytes(api: Api, session_id: str, position: str | None, put: Put[bytes]) -> None:
     import httpx
 
-    response = await client.open_events(session_id, position)
+    response = await api.open_events(session_id, position)
     try:
         async with aclosing(response):
             async for chunk in response.aiter_bytes():

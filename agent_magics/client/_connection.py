@@ -148,7 +148,8 @@ class EmbeddedConnector(Connector):
             if self._current is not None and self._current is not stale:
                 return self._current
             endpoint = await run_in_daemon_thread(self._launcher.ensure)
-            if endpoint == stale.endpoint and self._lease and not self._lease.done():
+            is_held = self._lease is not None and not self._lease.done()
+            if endpoint == stale.endpoint and is_held and not stale.http.is_closed:
                 return stale
             await self._let_go()
             await stale.http.aclose()
@@ -161,20 +162,23 @@ class EmbeddedConnector(Connector):
         await super().aclose()
 
     async def _connect(self) -> Connection:
+        import httpx
+
         for _ in range(3):
             endpoint = await run_in_daemon_thread(self._launcher.ensure)
             http = endpoint.async_client(timeout=self.timeout)
+            connection = None
             try:
                 response = await http.get("/global/health")
                 health = Health.from_json(response.raise_for_status().json())
                 if await self._take_lease(http):
-                    return Connection(endpoint, http, health)
-            except Exception as error:
-                await http.aclose()
-                if not _is_http_error(error):
-                    raise
-            else:
-                await http.aclose()
+                    connection = Connection(endpoint, http, health)
+                    return connection
+            except (httpx.HTTPError, TypeError, ValueError):
+                continue
+            finally:
+                if connection is None:
+                    await http.aclose()
         # It was found healthy each time and left each time before we could hold on to it.
         raise EngineStartError(f"The engine does not stay. Its log is {self._launcher.state.log}.")
 
@@ -210,9 +214,3 @@ async def _hold_lease(http: httpx.AsyncClient, held: asyncio.Future[None]) -> No
             return
         failures += 1
         await asyncio.sleep(0.1 * 2**failures)
-
-
-def _is_http_error(error: Exception) -> bool:
-    import httpx
-
-    return isinstance(error, httpx.HTTPError | ValueError)

@@ -31,6 +31,8 @@ __all__ = ["EngineLauncher", "check_protocol", "ensure_engine"]
 _MODULE = "agent_magics.engine"
 _LOG_LIMIT = 4 * 1024 * 1024
 _LOG_TAIL_LINES = 12
+_END_PATIENCE = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
+"""How to end a hung engine: which signal, and the seconds that it gets."""
 
 
 def ensure_engine(state_dir: Path | str | None = None) -> Endpoint:
@@ -132,7 +134,7 @@ class EngineLauncher:
         return os.fsencode(self.state.path) in arguments
 
     def _kill(self, pid: int) -> None:
-        for number, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)):
+        for number, patience in _END_PATIENCE:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             deadline = time.monotonic() + patience

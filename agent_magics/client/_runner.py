@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from ._stream import EventStream
 from ._turn import TurnReader
 
 if TYPE_CHECKING:
-    from ._async_client import AsyncClient
+    from ._api import Api
 
 __all__ = ["TurnRunner"]
 
@@ -38,14 +39,12 @@ class TurnRunner:
     Making one checks the input: `BadRequest` for an empty prompt or a malformed model name.
     """
 
-    def __init__(
-        self, client: AsyncClient, session_id: str, prompt: PromptInput, model: str | None
-    ) -> None:
+    def __init__(self, api: Api, session_id: str, prompt: PromptInput, model: str | None) -> None:
         self.session_id = session_id
         self.message_id = new_message_id()
         self.accepted = False
         """The server has taken the prompt."""
-        self._client = client
+        self._api = api
         self._body: dict[str, Any] = {"parts": prompt_parts(prompt)}
         if model is not None:
             self._body["model"] = model_reference(model, key="modelID")
@@ -64,13 +63,13 @@ class TurnRunner:
         """
         self._emit = emit
         await emit(StatusChanged("connecting"))
-        connection = await self._client.connection()
+        connection = await self._api.connection()
         self._numbered = connection.is_numbered
         if not self._numbered:
             self.message_id = new_opencode_message_id()
             self._reader = TurnReader(self.session_id, self.message_id)
-        opener = functools.partial(self._client.open_events, self.session_id)
-        stream = EventStream(opener, self._client.policy)
+        opener = functools.partial(self._api.open_events, self.session_id)
+        stream = EventStream(opener, self._api.policy)
         try:
             await stream.open()
             await self._send()
@@ -86,7 +85,7 @@ class TurnRunner:
         """
         self._abort_wanted = True
         if self.accepted:
-            await self._client.session(self.session_id).abort()
+            await self._api.abort(self.session_id)
         return self._sending
 
     def cut_short(self) -> TurnEnded:
@@ -103,29 +102,31 @@ class TurnRunner:
 
     async def _send(self) -> None:
         body = {**self._body, "messageID": self.message_id}
-        if environ := self._client.credentials():
+        if environ := self._api.credentials():
             body["environ"] = environ
         self._sending = True
         path = self._path("prompt_async")
         try:
-            await self._client.post_json(path, body, missing=SessionNotFound)
+            await self._api.post_json(path, body, missing=SessionNotFound)
         except ConnectionFailed:
             if not await self._was_taken():
-                await self._client.post_json(path, body, missing=SessionNotFound)
+                await self._api.post_json(path, body, missing=SessionNotFound)
         self.accepted = True
         if self._abort_wanted:
-            await self._client.session(self.session_id).abort()
+            # When this fails, whoever follows the turn still sees how it goes on.
+            with contextlib.suppress(AgentError):
+                await self._api.abort(self.session_id)
 
     async def _was_taken(self) -> bool:
         """Whether a prompt whose answer was lost had arrived."""
         try:
-            await self._client.request("GET", self._path("message", self.message_id))
+            await self._api.request("GET", self._path("message", self.message_id))
         except NotFound:
             return False
         return True
 
     async def _follow(self, stream: EventStream) -> TurnEnded:
-        policy = self._client.policy
+        policy = self._api.policy
         connections = 0
         while True:
             try:
@@ -166,27 +167,29 @@ class TurnRunner:
         Ask the server whether the turn still runs, for a stream that is quiet or had a gap.
 
         A turn that is not running is over; its last events may still be on their way, so this
-        must be seen twice unless the history is complete.
+        must be seen twice, or stand in the history.
         """
         try:
-            statuses = await self._client.get_json("/session/status")
+            statuses = await self._api.get_json("/session/status")
             if _is_running(statuses, self.session_id):
                 self._idle_seen = 0
                 if self._numbered:
                     return None
             else:
                 self._idle_seen += 1
-            messages = await self._client.get_json(self._path("message"))
+            messages = await self._api.get_json(self._path("message"))
             events = self._reader.feed_history(messages)
         except (AgentError, AttributeError, KeyError, TypeError, ValueError):
             # The stream itself notices when the server is gone for good.
             return None
         for event in events:
             await self._emit(event)
-        settled = self._reader.is_answered and not self._numbered
-        if self._idle_seen >= (1 if settled else 2):
-            return self._reader.end_quietly()
-        return None
+        if self._numbered:
+            is_over = self._idle_seen >= 2
+        else:
+            # A plain server tells the status of one directory's sessions only.
+            is_over = self._idle_seen >= 1 and self._reader.is_answered
+        return self._reader.end_quietly() if is_over else None
 
     def _path(self, *rest: str) -> str:
         return session_path(self.session_id, *rest)

@@ -19,7 +19,7 @@ from ._sse import iter_events
 from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
-    from ._async_client import AsyncClient
+    from ._api import Api
 
 __all__ = ["AsyncShellStream", "ShellOutput", "shell_request"]
 
@@ -79,8 +79,8 @@ class AsyncShellStream(TaskStream[ShellOutput]):
     `aclose()`. Raises `ConnectionFailed` when the engine is lost: a command is not repeated.
     """
 
-    def __init__(self, client: AsyncClient, session_id: str, body: Mapping[str, Any]) -> None:
-        self._reader = _ShellReader(client, session_path(session_id, "exec"), body)
+    def __init__(self, api: Api, session_id: str, body: Mapping[str, Any]) -> None:
+        self._reader = _ShellReader(api, session_path(session_id, "exec"), body)
         super().__init__(self._reader.run)
 
     @property
@@ -89,9 +89,9 @@ class AsyncShellStream(TaskStream[ShellOutput]):
 
 
 class _ShellReader:
-    def __init__(self, client: AsyncClient, path: str, body: Mapping[str, Any]) -> None:
+    def __init__(self, api: Api, path: str, body: Mapping[str, Any]) -> None:
         self.result: ShellResult | None = None
-        self._client = client
+        self._api = api
         self._path = path
         self._body = body
         self._decoders = {
@@ -102,8 +102,8 @@ class _ShellReader:
     async def run(self, put: Put[ShellOutput]) -> None:
         import httpx
 
-        await self._client.require_engine("shell")
-        response = await self._client.stream(
+        await self._api.require_engine("shell")
+        response = await self._api.open_stream(
             "POST", self._path, json=self._body, missing=SessionNotFound
         )
         try:

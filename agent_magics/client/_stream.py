@@ -82,14 +82,6 @@ class EventStream:
         self._least_delay = 0.0
         self._progress = False
 
-    @property
-    def last_event_id(self) -> str | None:
-        return self._last_event_id
-
-    @property
-    def exhausted(self) -> bool:
-        return self._channel.exhausted
-
     async def open(self) -> None:
         """
         Connect; returns when the server has said that it is listening for us.

@@ -174,7 +174,8 @@ class StepFinished:
 @dataclass(frozen=True, slots=True)
 class StatusChanged:
     """
-    `status`: idle, busy, compacting, error, retry, connecting or reconnecting.
+    `status`: idle, busy, compacting, error or retry; about the connection to the server:
+    connecting, connected or reconnecting.
 
     For `retry`: `attempt` counts from 1, `next` is when it goes on (ms since the epoch).
     """

@@ -397,6 +397,21 @@ async def test_an_engine_that_refuses_leases_is_given_up(engine: FakeEngine) -> 
             await client.health()
 
 
+async def test_an_engine_that_needs_a_second_try(engine: FakeEngine) -> None:
+    engine.refusals["GET", "health"] = [(500, {}), (200, {"nothing": 1})]
+    async with async_client(engine) as client:
+        assert (await client.health()).healthy
+
+
+async def test_where_the_embedded_engine_is_looked_for(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_MAGICS_STATE_DIR", str(short_dir / ("x" * 100)))
+    for client in [AsyncClient(), AsyncClient(state_dir=short_dir / ("x" * 100))]:
+        with pytest.raises(EngineStartError, match="too long"):
+            await client.health()
+
+
 async def test_an_engine_that_was_replaced_is_found_again(short_dir: Path) -> None:
     engines = [FakeEngine(short_dir)]
     engines[0].__enter__()
@@ -424,6 +439,14 @@ async def test_an_engine_that_is_gone_for_good(engine: FakeEngine) -> None:
         engine.die()
         with pytest.raises(EngineStartError):
             await client.health()
+
+
+async def test_a_connection_replaced_meanwhile(engine: FakeEngine) -> None:
+    """Another task's renewal closed it between getting it and using it."""
+    async with async_client(engine) as client:
+        connection = await client._api.connection()
+        await connection.http.aclose()
+        assert (await client.health()).healthy
 
 
 async def test_a_request_that_may_have_been_done_is_not_repeated(engine: FakeEngine) -> None:

@@ -184,6 +184,33 @@ def test_an_engine_that_is_never_ready(state: StateDir) -> None:
         launcher(state, "mute", start_timeout=0.5).ensure()
 
 
+def test_an_engine_that_leaves_no_address(state: StateDir) -> None:
+    code = "import os, sys; os.write(int(sys.argv[-1]), b'x')"
+    with pytest.raises(EngineStartError, match="started but does not answer"):
+        launcher(state, command=(sys.executable, "-c", code)).ensure()
+
+
+def test_an_engine_that_is_not_well(state: StateDir) -> None:
+    with pytest.raises(EngineStartError, match="does not answer"):
+        launcher(state, "sick").ensure()
+
+
+def test_a_system_without_file_locks(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(EngineStartError, match="needs a POSIX system"):
+        launcher(state).ensure()
+
+
+def test_an_engine_that_cannot_be_ended(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineStartError):
+        launcher(state, "deaf", start_timeout=1.0).ensure()
+    (deaf,) = started(state)
+    # It ignores the one signal that it gets.
+    monkeypatch.setattr(launch, "_END_PATIENCE", ((signal.SIGTERM, 0.1),))
+    with pytest.raises(EngineStartError, match=f"process {deaf}\\) does not answer and cannot"):
+        launcher(state, hang_timeout=0.1, probe_timeout=0.1).ensure()
+
+
 def test_an_engine_that_takes_too_long(state: StateDir) -> None:
     sleeper = (sys.executable, "-c", "import signal; signal.pause()")
     with pytest.raises(EngineStartError, match=r"not ready after 0\.2 s.*\(empty\)"):

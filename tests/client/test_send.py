@@ -297,6 +297,17 @@ async def test_a_senseless_answer_rejects(engine: FakeEngine) -> None:
         assert engine.seen("POST", "reply")[1].json["reply"] == "reject"
 
 
+async def test_a_late_callback_may_have_no_answer(engine: FakeEngine) -> None:
+    engine.script = asking
+    async with async_client(engine) as client:
+        session = await client.create_session()
+
+        async def tell_another(request: PermissionRequest) -> None:
+            await session.reply_to_permission(request.id, "once")
+
+        assert (await session.send("hi", on_permission=tell_another)).text == "got once"
+
+
 async def test_somebody_else_may_answer(engine: FakeEngine) -> None:
     engine.script = asking
     async with async_client(engine) as client:
@@ -355,6 +366,17 @@ async def test_an_abort_while_the_prompt_is_being_sent(engine: FakeEngine) -> No
         await turn.abort()
         result = await turn.result()
         assert result.error is not None and result.error.name == "MessageAbortedError"
+
+
+async def test_a_turn_that_cannot_be_told_to_stop_goes_on(engine: FakeEngine) -> None:
+    engine.refusals["POST", "abort"] = [(500, {})]
+    events: list[AgentEvent] = []
+    async with async_client(engine) as client:
+        session = await client.create_session()
+        turn = session.start("hi", on_event=events.append)
+        await until(lambda: turn._runner._sending)
+        await turn.abort()
+        assert (await turn.result()).text == "Hello world"
 
 
 async def test_cancelling_send_aborts_the_turn(engine: FakeEngine) -> None:
@@ -557,6 +579,20 @@ async def test_a_turn_that_the_server_forgot_ends(engine: FakeEngine) -> None:
             result = await session.send("hi")
     assert result.text == "half"
     assert result.error is not None and result.error.name == "TurnLostError"
+
+
+async def test_a_server_that_cannot_say_how_it_stands(engine: FakeEngine) -> None:
+    async def slow(turn: FakeTurn) -> None:
+        turn.events.begin()
+        turn.publish()
+        engine.refusals["GET", "status"] = [(500, {}), (200, []), (200, {turn.session.id: 5})]
+        await until(lambda: not engine.refusals["GET", "status"])
+        turn.events.write("late").end()
+
+    engine.script = slow
+    async with async_client(engine, policy=StreamPolicy(quiet=0.02)) as client:
+        session = await client.create_session()
+        assert (await session.send("hi")).text == "late"
 
 
 async def test_a_quiet_turn_that_runs_is_left_alone(engine: FakeEngine) -> None:

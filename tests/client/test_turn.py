@@ -239,6 +239,25 @@ def test_nothing_comes_after_the_end() -> None:
     assert reader.end("error") is reader.ended
 
 
+def test_what_comes_twice_without_a_number_counts_once() -> None:
+    turn = a_turn().ask("per_1").replied("per_1", "once").file().step().tool().write("x")
+    again = turn.events[:]
+    reader = TurnReader(SESSION, PROMPT)
+    events = feed(reader, turn.events, plain=True) + feed(reader, again, plain=True)
+    for kind in (TurnStarted, PermissionAsked, PermissionReplied, Attachment, StepFinished):
+        assert len(of(events, kind)) == 1
+    assert len(of(events, ToolStart)) == len(of(events, ToolComplete)) == 1
+    assert text_of(events) == "x"
+
+
+def test_the_history_of_other_turns_does_not_count() -> None:
+    reader = TurnReader(SESSION, PROMPT)
+    before = a_rich_turn(SESSION, "msg_0").messages()
+    events = reader.feed_history(before + a_turn().write("mine").messages())
+    assert text_of(events) == "mine"
+    assert reader.feed(WireEvent("turn.started", {"messageID": "msg_2"}, 9, SESSION)) == []
+
+
 def test_an_event_that_breaks_the_protocol_raises() -> None:
     with pytest.raises(KeyError):
         TurnReader(SESSION, PROMPT).feed(WireEvent("message.updated", {}, 1, SESSION))

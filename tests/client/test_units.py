@@ -18,6 +18,7 @@ from agent_magics.client import (
     AgentError,
     ApiError,
     BadRequest,
+    ConnectionFailed,
     Endpoint,
     FileInput,
     RateLimited,
@@ -28,6 +29,9 @@ from agent_magics.client._channel import Channel
 from agent_magics.client._daemon import run_in_daemon_thread
 from agent_magics.client._ids import new_message_id, new_opencode_message_id
 from agent_magics.client._inputs import prompt_parts
+from agent_magics.client._loop_thread import LoopThread
+from agent_magics.client._python import current_python
+from tests.support.waiting import until
 
 # -- the package ----------------------------------------------------------------------------------
 
@@ -224,7 +228,17 @@ async def test_a_blocking_call_elsewhere() -> None:
         await run_in_daemon_thread(lambda: 1 // 0)
 
 
-def test_a_blocking_call_that_nobody_waits_for_any_more() -> None:
+def test_the_python_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("site.getusersitepackages", lambda: str(tmp_path))
+    found = current_python()
+    assert found["executable"] == sys.executable
+    assert {sys.prefix, sys.base_prefix, str(tmp_path)} <= set(found["prefixes"])
+    monkeypatch.setattr("site.getusersitepackages", lambda: "/nonexistent")
+    assert "/nonexistent" not in current_python()["prefixes"]
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_blocking_call_that_nobody_waits_for_any_more(is_open: bool) -> None:
     release = threading.Event()
     ended = threading.Event()
 
@@ -238,7 +252,25 @@ def test_a_blocking_call_that_nobody_waits_for_any_more() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        if is_open:
+            release.set()
+            await until(ended.is_set)
+            await asyncio.sleep(0.01)
 
     asyncio.run(leave())
     release.set()
     assert ended.wait(10)
+
+
+def test_a_loop_thread_is_closed_once() -> None:
+    closed: list[bool] = []
+
+    async def on_close() -> None:
+        closed.append(True)
+
+    thread = LoopThread(on_close)
+    thread.close()
+    thread.close()
+    assert closed == [True]
+    with pytest.raises(ConnectionFailed):
+        thread.run(on_close())

@@ -2,7 +2,8 @@
 Run as a module by the launcher's tests: the least that the launcher takes for an engine.
 
 `STANDIN` in the environment makes it misbehave: "fail" (ends at once), "mute" (never ready),
-"deaf" (ready, then answers nothing), "new" (speaks a newer protocol), "old" (an older one).
+"deaf" (ready, then answers nothing), "new" (speaks a newer protocol), "old" (an older one),
+"sick" (says that it is not healthy).
 """
 
 from __future__ import annotations
@@ -45,7 +46,12 @@ def main() -> None:
 
 def serve(server: socket.socket, mode: str) -> None:
     protocol = {"new": 2, "old": 0}.get(mode, 1)
-    health = {"healthy": True, "version": "9", "engine": "agent-magics", "protocol": protocol}
+    health = {
+        "healthy": mode != "sick",
+        "version": "9",
+        "engine": "agent-magics",
+        "protocol": protocol,
+    }
     body = json.dumps(health).encode()
     while mode in ("mute", "deaf"):
         signal.pause()
