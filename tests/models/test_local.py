@@ -89,7 +89,7 @@ async def test_a_cancelled_start_leaves_no_process(tmp_path: Path) -> None:
     local = server(tmp_path, program)
     starting = asyncio.create_task(local.ensure())
     async with asyncio.timeout(10):
-        while not marker.exists() or not marker.read_text():  # noqa: ASYNC110
+        while not marker.exists() or not marker.read_text():
             await asyncio.sleep(0.01)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -252,12 +252,12 @@ async def test_a_cancelled_turn_closes_the_stream(
 ) -> None:
     turn = asyncio.create_task(run_turn(record, model(provider, "slow"), "hi"))
     async with asyncio.timeout(10):
-        while not record.said:  # noqa: ASYNC110 - text arrives when it arrives
+        while not record.said:
             await asyncio.sleep(0.005)
         turn.cancel()
         with pytest.raises(asyncio.CancelledError):
             await turn
-        while llm.log[0]["outcome"] == "running":  # noqa: ASYNC110
+        while llm.log[0]["outcome"] == "running":
             await asyncio.sleep(0.005)
     assert llm.log[0]["outcome"] == "client closed"
 

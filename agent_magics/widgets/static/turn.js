@@ -189,13 +189,13 @@ class View {
     this.root.append(this.head, this.log, this.news);
     host.append(this.root);
     this.timer = 0;
-    this.clear();
+    /** @type {Map<string, any>} */
+    this.parts = new Map();
     this.apply(store.ops);
   }
 
   clear() {
-    /** @type {Map<string, any>} */
-    this.parts = new Map();
+    this.parts.clear();
     this.log.replaceChildren();
   }
 
