@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._markdown import MarkdownStream, render_markdown
 from ._record import MIME, TurnRecord
-from ._visible import terminal_text, visible
+from ._visible import TerminalTail, terminal_text, visible
 
 if TYPE_CHECKING:
     from ._turn_widget import TurnWidget
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MIME",
     "MarkdownStream",
+    "TerminalTail",
     "TurnRecord",
     "TurnWidget",
     "render_markdown",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-__all__ = ["terminal_text", "visible"]
+__all__ = ["TerminalTail", "terminal_text", "utf16_length", "visible"]
 
 _ESCAPES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
-_JOINERS = "\u200c\u200d\ufeff"  # belong to words and emoji
-_HIDDEN = ("Cc", "Cf", "Zl", "Zp", "Cs")
+_HALF_ESCAPE = re.compile(r"\x1b(?:\][^\x07\x1b]{0,200}\x1b?|\[[0-?]{0,60}[ -/]{0,8})?\Z")
+# Control and format characters, surrogates, separators; letters and marks without a shape. Joiners
+# and variation selectors stay: words and emoji are made with them.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
+    "\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    "\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
 
 
 def visible(text: str) -> str:
@@ -18,18 +24,17 @@ def visible(text: str) -> str:
 
     Newlines and tabs stay. `U+202E` becomes `⟦U+202E⟧`, an escape character `␛`.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(char) for char in text)
+    return _HIDDEN.sub(_shown, text)
 
 
-def _shown(char: str) -> str:
-    if char in "\n\t" or unicodedata.category(char) not in _HIDDEN or char in _JOINERS:
-        return char
-    code = ord(char)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return f"⟦U+{code:04X}⟧"
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return chr(0x2400 + code) if code < 0x20 else f"⟦U+{code:04X}⟧"
+
+
+def utf16_length(text: str) -> int:
+    """The length of `text` as JavaScript counts."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def terminal_text(text: str) -> str:
@@ -62,3 +67,53 @@ def _erased(text: str) -> str:
 def _overwritten(line: str) -> str:
     pieces = [piece for piece in line.split("\r") if piece]
     return pieces[-1] if pieces else ""
+
+
+class TerminalTail:
+    """
+    `terminal_text` for output that is still coming, whatever it is cut up into.
+
+    Its last line may yet be overwritten or go on with the other half of an escape sequence, so an
+    update says how much of what was shown before is to be taken back.
+    """
+
+    _LONG = 4_000
+    """Longer lines are not rewritten any more; a line without an end must not cost its square."""
+
+    def __init__(self) -> None:
+        self._line = ""
+        self._shown = ""
+
+    def feed(self, text: str) -> tuple[int, str]:
+        """`(back, more)`: remove `back` UTF-16 units from the end, then append `more`."""
+        text = self._line + text
+        # A last CR may belong to a CR LF; half an escape sequence is not shown yet.
+        half = _HALF_ESCAPE.search(text)
+        end = half.start() if half else len(text)
+        if text.endswith("\r"):
+            end = min(end, len(text) - 1)
+        clean, rest = _ESCAPES.sub("", text[:end]), text[end:]
+        shown = terminal_text(clean)
+        kept = _common_prefix(self._shown, shown)
+        back, more = utf16_length(self._shown[kept:]), shown[kept:]
+        self._line = _last_state(clean.rpartition("\n")[2]) + rest
+        self._shown = shown.rpartition("\n")[2]
+        if len(self._line) > self._LONG:
+            self._line, self._shown = rest, ""
+        return back, more
+
+
+def _last_state(line: str) -> str:
+    """What of an unfinished line still counts: all before the last rewriting does not."""
+    return _overwritten(line) + ("\r" if line.endswith("\r") else "")
+
+
+def _common_prefix(a: str, b: str) -> int:
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
