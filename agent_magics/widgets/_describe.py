@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..wire import PermissionRequest, ToolPart
-from ._record import ToolItem, TurnRecord
+from ._record import TextItem, ThinkItem, ToolItem, TurnRecord
 from ._visible import terminal_text, visible
 
 __all__ = [
@@ -18,11 +18,13 @@ __all__ = [
     "ask_blocks",
     "ask_title",
     "duration",
+    "exit_code",
     "facts",
     "reply_words",
     "status_words",
     "tool_blocks",
     "tool_facts",
+    "tool_mark",
     "tool_output",
     "tool_title",
 ]
@@ -71,7 +73,18 @@ def status_words(record: TurnRecord) -> str:
     if record.open_asks and not record.outcome:
         return "waiting for you"
     words = _STATUS.get(record.status, visible(record.status))
+    if record.status == "busy":
+        words = _activity(record)
     return f"{words}: {visible(record.status_message)}" if record.status_message else words
+
+
+def _activity(record: TurnRecord) -> str:
+    last = next(reversed(record.items.values()), None)
+    if isinstance(last, ToolItem) and last.part.state.status == "running":
+        return f"running {visible(last.part.tool)}"
+    if isinstance(last, TextItem):
+        return "writing"
+    return "thinking" if isinstance(last, ThinkItem) else _STATUS["busy"]
 
 
 def facts(record: TurnRecord) -> list[str]:
@@ -101,14 +114,26 @@ def tool_facts(part: ToolPart) -> list[str]:
     state = part.state
     words = {"pending": "preparing", "running": "running", "completed": "", "error": "failed"}
     found = [words.get(state.status, visible(state.status))]
-    code = state.metadata.get("exit")
-    if isinstance(code, int) and code != 0:
+    if code := exit_code(part):
         found.append(f"exit code {code}")
     if state.time_start is not None and state.time_end is not None:
         seconds = (state.time_end - state.time_start) / 1000
         if seconds >= 0.1:
             found.append(duration(seconds))
     return [fact for fact in found if fact]
+
+
+def exit_code(part: ToolPart) -> int:
+    """The exit code of the call's command; 0 when there is none."""
+    code = part.state.metadata.get("exit")
+    return code if isinstance(code, int) else 0
+
+
+def tool_mark(part: ToolPart) -> str:
+    """How the call went, in one character."""
+    if part.state.status == "completed":
+        return "!" if exit_code(part) else "✓"
+    return {"pending": "○", "running": "●", "error": "✕"}.get(part.state.status, "·")
 
 
 def tool_blocks(part: ToolPart) -> list[Block]:
@@ -127,9 +152,13 @@ def tool_output(item: ToolItem) -> str:
 
 
 def ask_title(request: PermissionRequest) -> str:
-    return (
-        f"The agent asks to {_KINDS.get(request.permission, 'use ' + visible(request.permission))}"
-    )
+    """What it asks for and, for a command, where that would run."""
+    kind = _KINDS.get(request.permission, "use " + visible(request.permission))
+    where = ""
+    if request.permission == "bash":
+        given = request.metadata.get("workdir")
+        where = f" in {visible(given) if isinstance(given, str) and given else '/workspace'}"
+    return f"The agent asks to {kind}{where}"
 
 
 def ask_blocks(request: PermissionRequest) -> list[Block]:
@@ -144,7 +173,8 @@ def always_label(request: PermissionRequest) -> str:
     """The scope of an "always": what exactly will not be asked again."""
     if not request.always:
         return ""
-    return "Always allow " + ", ".join(visible(p) for p in request.always)
+    patterns = ", ".join(visible(p) for p in request.always)
+    return f"Always allow {patterns} in this session"
 
 
 def reply_words(reply: str) -> str:

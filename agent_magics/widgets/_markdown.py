@@ -9,6 +9,7 @@ the result from an allow-list once more.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -26,6 +27,10 @@ __all__ = ["MarkdownStream", "render_markdown"]
 
 _LINK = re.compile(r"(?:https?://|mailto:)[^\s\\]", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,32}")
+_PRE = (
+    "background:rgba(127,127,127,.12);border-radius:4px;margin:4px 0;padding:6px 8px;"
+    "overflow-x:auto;color:inherit"
+)
 _SETTLED = 2048
 """Characters up to which an open block is worth a new rendering each time."""
 # A blank line, then a line that goes on with neither a list nor a quotation.
@@ -77,7 +82,8 @@ def _code_block(renderer: Any, tokens: Any, index: int, options: Any, env: Any) 
     elif language and env["colours"] == "runs":
         runs = highlight_runs(code, language)
     tail = f'<data value="{runs}"></data>' if runs else ""
-    return f"<pre><code{name}>{body}</code>{tail}</pre>\n"
+    style = f' style="{_PRE}"' if env["colours"] == "spans" else ""
+    return f"<pre{style}><code{name}>{body}</code>{tail}</pre>\n"
 
 
 def render_markdown(text: str, *, colours: str = "spans") -> str:
@@ -188,7 +194,7 @@ class MarkdownStream:
         lines = self._open.split("\n")
         whole = len(lines) - 1
         starts = _starts(tokens)
-        for before, index in reversed(list(zip(starts, starts[1:], strict=False))):
+        for before, index in reversed(list(itertools.pairwise(starts))):
             place = tokens[index].map
             if place and _is_final(tokens[before].type, lines, place[0], whole):
                 return index, place[0]

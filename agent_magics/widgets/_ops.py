@@ -18,11 +18,13 @@ from ._describe import (
     always_label,
     ask_blocks,
     ask_title,
+    exit_code,
     facts,
     reply_words,
     status_words,
     tool_blocks,
     tool_facts,
+    tool_mark,
     tool_output,
     tool_title,
 )
@@ -39,7 +41,7 @@ from ._record import (
     TurnRecord,
 )
 from ._static import data_url
-from ._visible import terminal_text, visible
+from ._visible import TerminalTail, visible
 
 __all__ = ["Op", "OpWriter"]
 
@@ -61,6 +63,12 @@ class _TextState:
         """Whether the browser has HTML of the open block, not its plain text."""
 
 
+class _LiveState:
+    def __init__(self) -> None:
+        self.taken = 0
+        self.tail = TerminalTail()
+
+
 class OpWriter:
     """Turns what is dirty in `record` into operations. One writer feeds one front end."""
 
@@ -68,7 +76,7 @@ class OpWriter:
         self._record = record
         self._texts: dict[str, _TextState] = {}
         self._thoughts: dict[str, int] = {}
-        self._lives: dict[str, int] = {}
+        self._lives: dict[str, _LiveState] = {}
         self._tools: dict[str, tuple[Any, ...]] = {}
         self._known: set[str] = set()
         self._text_length = 0
@@ -109,9 +117,15 @@ class OpWriter:
             case AskItem():
                 if fresh:
                     yield _ask_op(item)
+                if item.taken and not item.reply:
+                    yield {"op": "taken", "id": item.request.id, "reply": item.taken}
                 if item.reply:
-                    words = reply_words(item.reply)
-                    yield {"op": "answered", "id": item.request.id, "text": words}
+                    yield {
+                        "op": "answered",
+                        "id": item.request.id,
+                        "text": reply_words(item.reply),
+                        "allowed": item.reply in ("once", "always"),
+                    }
             case TodosItem():
                 yield {"op": "todos", "todos": [_todo(t) for t in item.todos]}
             case ImageItem():
@@ -147,7 +161,7 @@ class OpWriter:
             if not state.rendered and (key != last or self._record.outcome):
                 state.rendered = True
                 done = "".join(state.stream.finished())
-                html = state.stream.open_html().strip()
+                html = state.stream.open_html(final=True).strip()
                 yield {"op": "text", "id": key, "done": done, "open": html}
 
     def _think(self, item: ThinkItem) -> Iterator[Op]:
@@ -168,6 +182,8 @@ class OpWriter:
                 "tool": visible(part.tool),
                 "title": tool_title(part),
                 "status": part.state.status,
+                "mark": tool_mark(part),
+                "warn": exit_code(part) != 0,
                 "facts": " · ".join(tool_facts(part)),
                 "input": [] if part.state.status == "pending" else _blocks(tool_blocks(part)),
             }
@@ -178,12 +194,15 @@ class OpWriter:
             yield from self._live(item)
 
     def _live(self, item: ToolItem) -> Iterator[Op]:
+        state = self._lives.setdefault(item.key, _LiveState())
         total = item.dropped + item.live_length
-        fresh = total - self._lives.get(item.key, 0)
-        self._lives[item.key] = total
-        if fresh > 0:
-            text = "".join(item.live)[-fresh:]
-            yield {"op": "output", "id": item.key, "more": _clipped_live(text)}
+        fresh = total - state.taken
+        state.taken = total
+        if fresh <= 0:
+            return
+        back, more = state.tail.feed(_clipped_live("".join(item.live)[-fresh:]))
+        if back or more:
+            yield {"op": "output", "id": item.key, "back": back, "more": more}
 
     def _head_op(self) -> Op:
         record = self._record
@@ -236,4 +255,4 @@ def _clipped_live(text: str) -> str:
     if len(text) > _LIVE_FLUSH:
         missing = len(text) - _LIVE_FLUSH
         text = f"[… {missing} characters went by …]\n{text[-_LIVE_FLUSH:]}"
-    return terminal_text(text)
+    return text

@@ -99,11 +99,16 @@ class ToolItem:
 
 @dataclass(eq=False)
 class AskItem:
-    """A permission request; `reply` is empty while it is open."""
+    """
+    A permission request; `reply` is empty while it is open.
+
+    `taken` is the answer that was clicked and is on its way to the engine.
+    """
 
     key: str
     request: PermissionRequest
     reply: str = ""
+    taken: str = ""
 
 
 @dataclass(eq=False)

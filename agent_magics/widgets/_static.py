@@ -23,6 +23,7 @@ from ._describe import (
     status_words,
     tool_blocks,
     tool_facts,
+    tool_mark,
     tool_output,
     tool_title,
 )
@@ -136,7 +137,8 @@ def _tool_html(item: ToolItem) -> str:
     output = tool_output(item)
     result = _pre(output, _OUTPUT_LIMIT) if output else ""
     return (
-        f'<details style="{_BOX}"><summary><b>{escape(visible(part.tool))}</b> '
+        f'<details style="{_BOX}"><summary>{tool_mark(part)} '
+        f"<b>{escape(visible(part.tool))}</b> "
         f'<code style="background:none">{title}</code> '
         f'<span style="{_SMALL}">{details}</span></summary>{blocks}{result}</details>'
     )

@@ -48,7 +48,6 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
         self._number = 0
         self._updates = 0
         self._due = 0.0
-        self._clicked: set[str] = set()
         super().__init__()
         self.on_msg(self._from_front_end)
 
@@ -86,8 +85,10 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
 
     def reopen(self, request_id: str) -> None:
         """The click on this request did not reach the engine: its buttons work again."""
-        self._clicked.discard(request_id)
-        self._put([{"op": "reopen", "id": request_id}])
+        item = self.record.items.get(f"ask {request_id}")
+        if isinstance(item, AskItem) and not item.reply:
+            item.taken = ""
+            self._put([{"op": "reopen", "id": request_id}])
 
     def _put(self, ops: list[Op], **more: Any) -> None:
         self.send({"n": self._number, "ops": ops, **more})
@@ -112,9 +113,11 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
             return
         if reply == "always" and not item.request.always:
             return
-        if item.request.id in self._clicked:
-            return
-        self._clicked.add(item.request.id)
-        message = content.get("message")
-        reason = message.strip()[:_REASON_LIMIT] if isinstance(message, str) else ""
-        self._on_reply(item.request.id, str(reply), reason or None)
+        if fresh := not item.taken:
+            item.taken = str(reply)
+        # The first click counts. Every one is confirmed: the page may not have heard of it.
+        self._put([{"op": "taken", "id": item.request.id, "reply": item.taken}])
+        if fresh:
+            message = content.get("message")
+            reason = message.strip()[:_REASON_LIMIT] if isinstance(message, str) else ""
+            self._on_reply(item.request.id, item.taken, reason or None)

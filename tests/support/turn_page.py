@@ -46,7 +46,7 @@ class TurnPage:
             "thoughts": self.thoughts,
             "tools": self.tools,
             "live": {k: v for k, v in self.live.items() if "result" not in self.tools[k]},
-            "asks": self.asks,
+            "asks": {k: _settled(ask) for k, ask in self.asks.items()},
             "images": self.images,
             "notes": self.notes,
             "todos": self.todos,
@@ -74,7 +74,9 @@ class TurnPage:
         self.tools[op["id"]] = op
 
     def _output(self, op: dict[str, Any]) -> None:
-        self.live[op["id"]] = self.live.get(op["id"], "") + op["more"]
+        shown = self.live.get(op["id"], "").encode("utf-16-le")
+        kept = shown[: len(shown) - 2 * op["back"]].decode("utf-16-le")
+        self.live[op["id"]] = kept + op["more"]
 
     def _todos(self, op: dict[str, Any]) -> None:
         self._place("todos")
@@ -82,13 +84,16 @@ class TurnPage:
 
     def _ask(self, op: dict[str, Any]) -> None:
         self._place(op["id"])
-        self.asks[op["id"]] = {**op, "answer": None}
+        self.asks[op["id"]] = {**op, "taken": None, "answer": None}
+
+    def _taken(self, op: dict[str, Any]) -> None:
+        self.asks[op["id"]]["taken"] = op["reply"]
 
     def _answered(self, op: dict[str, Any]) -> None:
         self.asks[op["id"]]["answer"] = op["text"]
 
     def _reopen(self, op: dict[str, Any]) -> None:
-        assert op["id"] in self.asks
+        self.asks[op["id"]]["taken"] = None
 
     def _image(self, op: dict[str, Any]) -> None:
         if op["id"] in self.order:
@@ -101,3 +106,8 @@ class TurnPage:
 
     def _head(self, op: dict[str, Any]) -> None:
         self.head = op
+
+
+def _settled(ask: dict[str, Any]) -> dict[str, Any]:
+    """Once it is answered it does not matter on which page the click was."""
+    return {**ask, "taken": None} if ask["answer"] else ask

@@ -145,7 +145,7 @@ def test_closed_code_is_coloured() -> None:
     assert runs is not None
     lengths = [int(n) for n in re.findall(r"\d+", runs[1])]
     assert sum(lengths) == len("if a < '<b>':\n    pass  # 🐧\n") + 1  # as JavaScript counts
-    assert render_markdown("```python onload=x\nx\n```\n").startswith("<pre><code class")
+    assert render_markdown("```python onload=x\nx\n```\n").startswith("<pre style=")
     assert "class" not in render_markdown('```x"y\nx\n```\n')
     assert "span" not in render_markdown("```python\n" + "x = 1\n" * 5_000 + "```\n")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +78,7 @@ def followed(chunks: list[str]) -> str:
 )
 def test_live_output_shows_what_the_whole_would(text: str, cuts: list[int]) -> None:
     places = [0, *sorted(c for c in cuts if c < len(text)), len(text)]
-    chunks = [text[a:b] for a, b in zip(places, places[1:], strict=False)]
+    chunks = [text[a:b] for a, b in itertools.pairwise(places)]
     # What ends with half a line end or half an escape sequence waits for the other half.
     assert followed([*chunks, "\n"]) == terminal_text(text + "\n")
 

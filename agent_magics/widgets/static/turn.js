@@ -20,10 +20,55 @@ function rebuild(from, to) {
   for (const node of from.childNodes) {
     if (node.nodeType === Node.TEXT_NODE) {
       to.appendChild(document.createTextNode(node.textContent || ''));
+    } else if (node instanceof Element && node.tagName === 'DATA') {
+      paint(to, node.getAttribute('value') || '');
     } else if (node instanceof Element) {
       to.appendChild(rebuilt(node));
     }
   }
+}
+
+/**
+ * Colours for the code in `pre`: `6k4 12s` is six characters of a keyword, four plain, …
+ * @param {Node} pre
+ * @param {string} runs
+ */
+function paint(pre, runs) {
+  const code = pre instanceof HTMLPreElement && pre.querySelector('code');
+  if (!code || !/^(\d+[bcdfkms ])+$/.test(runs)) {
+    return;
+  }
+  const text = code.textContent || '';
+  const pieces = [];
+  let at = 0;
+  for (const [, length, kind] of runs.matchAll(/(\d+)(.)/g)) {
+    const piece = text.slice(at, (at += Number(length)));
+    pieces.push(kind === ' ' ? piece : element('span', `agent-code-${kind}`, piece));
+  }
+  if (at === text.length) {
+    code.replaceChildren(...pieces);
+  }
+}
+
+/**
+ * `pre` with a button that copies its text.
+ * @param {HTMLPreElement} pre
+ */
+function copyable(pre) {
+  const box = element('div', 'agent-copyable');
+  const button = element('button', 'agent-copy', 'Copy');
+  button.type = 'button';
+  button.addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(pre.textContent || '');
+      button.textContent = 'Copied';
+    } catch {
+      button.textContent = 'Not allowed';
+    }
+    window.setTimeout(() => (button.textContent = 'Copy'), 1500);
+  });
+  box.append(pre, button);
+  return box;
 }
 
 /**
@@ -53,7 +98,7 @@ function rebuilt(from) {
     made.style.textAlign = align[1];
   }
   rebuild(from, made);
-  return made;
+  return made instanceof HTMLPreElement ? copyable(made) : made;
 }
 
 /**
@@ -112,7 +157,7 @@ function addBlocks(parent, blocks) {
       } else {
         pre.textContent = block.text;
       }
-      parent.append(pre);
+      parent.append(copyable(pre));
     }
   }
 }
@@ -195,6 +240,9 @@ class View {
   }
 
   clear() {
+    for (const part of this.parts.values()) {
+      part.dispose?.();
+    }
     this.parts.clear();
     this.log.replaceChildren();
   }
@@ -233,7 +281,8 @@ class View {
 
   /** @param {Op} op */
   drawHead(op) {
-    const dot = element('span', `agent-dot agent-${op.state}`);
+    const state = /^[a-z]+$/.test(op.state) ? op.state : 'busy';
+    const dot = element('span', `agent-dot agent-is-${state}`);
     dot.setAttribute('aria-hidden', 'true');
     const status = element('span', 'agent-status', op.status);
     const clock = element('span', 'agent-clock');
@@ -271,6 +320,7 @@ class View {
 
   dispose() {
     window.clearInterval(this.timer);
+    this.clear();
     this.store.views.delete(this);
   }
 }
@@ -295,26 +345,40 @@ function newTool() {
   const summary = element('summary');
   const input = element('div');
   const output = element('pre', 'agent-output');
-  output.hidden = true;
   output.tabIndex = 0;
-  root.append(summary, input, output);
-  const part = { root, summary, input, output, length: 0, touched: false };
+  output.setAttribute('aria-label', 'Output');
+  const box = copyable(output);
+  box.hidden = true;
+  root.append(summary, input, box);
+  const part = { root, summary, input, output, box, length: 0, touched: false };
   summary.addEventListener('click', () => (part.touched = true));
   return part;
 }
 
 /**
  * @param {any} part
+ * @param {number} back characters to take away from the end first
  * @param {string} text
  */
-function appendOutput(part, text) {
+function appendOutput(part, back, text) {
   const pre = part.output;
   const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 30;
-  pre.hidden = false;
-  pre.append(text);
-  part.length += text.length;
+  part.box.hidden = false;
+  part.length += text.length - back;
+  for (let left = back; left > 0 && pre.lastChild; ) {
+    const last = pre.lastChild;
+    const cut = Math.min(left, last.data.length);
+    last.data = last.data.slice(0, last.data.length - cut);
+    left -= cut;
+    if (!last.data) {
+      last.remove();
+    }
+  }
+  if (text) {
+    pre.append(text);
+  }
   while (part.length > OUTPUT_SHOWN && pre.childNodes.length > 1) {
-    part.length -= (pre.firstChild.textContent || '').length;
+    part.length -= pre.firstChild.data.length;
     pre.firstChild.remove();
   }
   if (atEnd) {
@@ -322,61 +386,130 @@ function appendOutput(part, text) {
   }
 }
 
-/**
- * A permission request with its buttons.
- * @param {View} view
- * @param {Op} op
- */
-function newAsk(view, op) {
-  const root = element('div', 'agent-card agent-ask');
-  root.setAttribute('role', 'group');
-  root.setAttribute('aria-label', op.title);
-  root.append(element('div', 'agent-title', op.title));
-  addBlocks(root, op.blocks);
-  const row = element('div', 'agent-buttons');
-  const reason = element('input', 'agent-reason');
-  reason.type = 'text';
-  reason.placeholder = 'Reason, if you reject (optional)';
-  reason.setAttribute('aria-label', 'Reason for a rejection, optional');
-  reason.maxLength = 2000;
-  const state = element('span', 'agent-delivery');
-  let timer = 0;
-  const setBusy = (/** @type {boolean} */ busy, /** @type {string} */ text) => {
-    window.clearTimeout(timer);
-    row.querySelectorAll('button').forEach(button => (button.disabled = busy));
-    state.textContent = text;
-  };
-  const send = (/** @type {string} */ reply) => {
-    setBusy(true, 'sending …');
-    timer = window.setTimeout(
-      () => setBusy(false, 'Not confirmed yet. The kernel may be busy; you can try again.'),
-      DELIVERY_TIME
-    );
-    const message = reply === 'reject' ? reason.value : undefined;
-    view.store.model.send({ kind: 'reply', id: op.id, reply, message });
-  };
-  for (const [reply, label] of [
-    ['once', 'Allow once'],
-    ['always', op.always],
-    ['reject', 'Reject']
-  ]) {
-    if (label) {
-      const button = element('button', `agent-${reply}`, label);
-      button.type = 'button';
-      button.dataset.reply = reply;
-      if (reply === 'always') {
-        button.title = 'Not asked again in this session';
-      }
-      button.addEventListener('click', () => send(reply));
-      row.append(button);
-    }
+/** A permission request with its buttons. */
+class Ask {
+  /**
+   * @param {View} view
+   * @param {Op} op
+   */
+  constructor(view, op) {
+    this.op = op;
+    this.model = view.store.model;
+    this.timer = 0;
+    /** @type {object | null} */
+    this.sent = null;
+    this.root = element('div', 'agent-card agent-ask');
+    this.root.setAttribute('role', 'group');
+    this.root.setAttribute('aria-label', op.title);
+    this.title = element('div', 'agent-title', op.title);
+    this.body = element('div');
+    addBlocks(this.body, op.blocks);
+    this.row = element('div', 'agent-buttons');
+    this.reason = element('input', 'agent-reason');
+    this.delivery = element('div', 'agent-delivery');
+    this.delivery.setAttribute('role', 'status');
+    this.addButtons();
+    this.root.append(this.title, this.body, this.row);
   }
-  row.append(reason, state);
-  // Jupyter's shortcuts must not see what is typed here.
-  reason.addEventListener('keydown', event => event.stopPropagation());
-  root.append(row);
-  return { root, row, setBusy };
+
+  addButtons() {
+    for (const [reply, label] of [
+      ['once', 'Allow once'],
+      ['always', this.op.always],
+      ['reject', 'Reject']
+    ]) {
+      if (label) {
+        const button = element('button', `agent-${reply}`, label);
+        button.type = 'button';
+        button.dataset.reply = reply;
+        button.addEventListener('click', () => this.answer(reply));
+        this.row.append(button);
+      }
+    }
+    this.reason.type = 'text';
+    this.reason.placeholder = 'Reason, if you reject (optional)';
+    this.reason.setAttribute('aria-label', 'Reason for a rejection, optional');
+    this.reason.maxLength = 2000;
+    this.reason.addEventListener('keydown', event => {
+      event.stopPropagation(); // Jupyter's shortcuts must not see what is typed here
+      if (event.key === 'Enter') {
+        this.answer('reject');
+      }
+    });
+    this.row.append(this.reason, this.delivery);
+  }
+
+  /** @param {string} reply */
+  answer(reply) {
+    if (this.sent) {
+      return;
+    }
+    if (this.root.closest('.jupyter-widgets-disconnected')) {
+      this.delivery.textContent = 'The kernel is gone: nobody waits for this answer any more.';
+      return;
+    }
+    const message = reply === 'reject' ? this.reason.value : undefined;
+    this.sent = { kind: 'reply', id: this.op.id, reply, message };
+    this.send();
+  }
+
+  send() {
+    this.lock(true, 'Sending …');
+    this.timer = window.setTimeout(() => this.unconfirmed(), DELIVERY_TIME);
+    this.model.send(this.sent);
+  }
+
+  // The answer may still lie in a queue and would count before any other: it is this one or none.
+  unconfirmed() {
+    const again = element('button', '', 'Send again');
+    again.type = 'button';
+    again.addEventListener('click', () => this.send());
+    this.delivery.replaceChildren('Not confirmed: the kernel has not taken this answer yet. ', again);
+  }
+
+  /** The kernel has the answer and passes it on. */
+  taken() {
+    this.sent = this.sent || {};
+    this.lock(true, 'Sent.');
+  }
+
+  /** The answer got lost behind the kernel. */
+  reopen() {
+    this.sent = null;
+    this.lock(false, 'The answer did not reach the agent. Please try again.');
+  }
+
+  /** @param {Op} op */
+  settle(op) {
+    this.dispose();
+    const card = element('details', 'agent-card agent-answered');
+    const summary = element('summary', '', `${this.op.title}: `);
+    summary.append(element('b', op.allowed ? 'agent-good' : 'agent-bad', op.text));
+    card.append(summary, this.body);
+    this.root.className = '';
+    this.root.replaceChildren(card);
+  }
+
+  /**
+   * @param {boolean} locked
+   * @param {string} text
+   */
+  lock(locked, text) {
+    window.clearTimeout(this.timer);
+    for (const control of this.row.children) {
+      if (control instanceof HTMLButtonElement || control instanceof HTMLInputElement) {
+        control.disabled = locked;
+      }
+    }
+    this.delivery.textContent = text;
+  }
+
+  dispose() {
+    window.clearTimeout(this.timer);
+  }
 }
+
+const TODO_STATES = new Set(['pending', 'in_progress', 'completed', 'cancelled']);
 
 /** @type {Record<string, (view: View, op: Op) => void>} */
 const DRAW = {
@@ -399,22 +532,26 @@ const DRAW = {
   tool: (view, op) => {
     const part = view.part(op.id, newTool);
     const running = op.status === 'pending' || op.status === 'running';
-    const title = element('span', 'agent-tool', op.title);
     const facts = element('span', 'agent-facts', op.facts);
-    part.summary.replaceChildren(element('b', '', op.tool), ' ', title, ' ', facts);
+    const mark = element('span', 'agent-mark', op.mark);
+    mark.setAttribute('aria-hidden', 'true');
+    const title = element('span', 'agent-tool', op.title);
+    part.summary.replaceChildren(facts, mark, element('b', '', op.tool), ' ', title);
+    part.root.classList.toggle('agent-done', op.status === 'completed' && !op.warn);
+    part.root.classList.toggle('agent-warned', op.warn);
     part.root.classList.toggle('agent-failed', op.status === 'error');
     part.root.classList.toggle('agent-running', running);
     part.input.replaceChildren();
     addBlocks(part.input, op.input);
     if (op.result !== undefined) {
       part.output.textContent = op.result;
-      part.output.hidden = !op.result;
+      part.box.hidden = !op.result;
     }
     if (!part.touched) {
       part.root.open = op.status === 'running' || op.status === 'error';
     }
   },
-  output: (view, op) => appendOutput(view.part(op.id, newTool), op.more),
+  output: (view, op) => appendOutput(view.part(op.id, newTool), op.back, op.more),
   todos: (view, op) => {
     const part = view.part('todos', () => {
       const root = element('ul', 'agent-card agent-todos');
@@ -423,7 +560,8 @@ const DRAW = {
     });
     part.root.replaceChildren(
       ...op.todos.map((/** @type {any} */ todo) => {
-        const item = element('li', `agent-todo-${todo.status}`);
+        const state = TODO_STATES.has(todo.status) ? todo.status : 'pending';
+        const item = element('li', `agent-todo-${state}`);
         const mark = element('span', 'agent-mark', todo.mark);
         mark.setAttribute('aria-label', todo.status);
         mark.setAttribute('role', 'img');
@@ -433,22 +571,14 @@ const DRAW = {
     );
   },
   ask: (view, op) => {
-    view.part(`ask ${op.id}`, () => newAsk(view, op));
+    view.part(`ask ${op.id}`, () => new Ask(view, op));
     view.say(op.title);
   },
-  reopen: (view, op) => {
-    const part = view.parts.get(`ask ${op.id}`);
-    if (part) {
-      part.setBusy(false, 'The answer did not reach the agent. Please try again.');
-    }
-  },
+  taken: (view, op) => view.parts.get(`ask ${op.id}`)?.taken(),
+  reopen: (view, op) => view.parts.get(`ask ${op.id}`)?.reopen(),
   answered: (view, op) => {
-    const part = view.parts.get(`ask ${op.id}`);
-    if (part) {
-      part.setBusy(true, '');
-      part.root.classList.add('agent-answered');
-      part.row.replaceChildren(element('b', '', op.text));
-    }
+    view.parts.get(`ask ${op.id}`)?.settle(op);
+    view.say(op.text);
   },
   image: (view, op) => {
     const part = view.part(op.id, () => {
