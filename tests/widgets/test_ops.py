@@ -169,6 +169,27 @@ def test_live_output_that_rushes_by_is_clipped() -> None:
     assert "characters went by" in page.live["tool prt_1"]
 
 
+def test_a_progress_bar_is_one_line() -> None:
+    record, page = TurnRecord(), TurnPage()
+    writer = OpWriter(record)
+    record.handle(tool_start())
+    for percent in range(0, 101, 5):
+        record.handle(tool_prints(f"\r{percent}% 🐧"))
+        follow(writer, page)
+    assert page.live["tool prt_1"] == "100% 🐧"
+
+
+def test_it_says_what_the_agent_does_now() -> None:
+    record, page = TurnRecord(), TurnPage()
+    writer = OpWriter(record)
+    seen = []
+    for event in (status("busy"), thought("Hm."), tool_start(), tool_runs(), text("So:")):
+        record.handle(event)
+        follow(writer, page)
+        seen.append(page.head["status"])
+    assert seen == ["working", "thinking", "working", "running bash", "writing"]
+
+
 def test_the_plan_speaks_for_todo_calls() -> None:
     record, page = TurnRecord(), TurnPage()
     writer = OpWriter(record)

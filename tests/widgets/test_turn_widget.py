@@ -117,6 +117,25 @@ def test_a_lost_answer_can_be_given_again(widget: TurnWidget, replies: list[Any]
     assert [reply for _, reply, _ in replies] == ["once", "always"]
 
 
+def test_a_click_is_confirmed_and_stays_so_on_a_reloaded_page(
+    widget: TurnWidget, replies: list[Any]
+) -> None:
+    widget.handle(asked())
+    click(widget, kind="reply", id="per_1", reply="once")
+    assert messages(widget)[-1]["ops"] == [{"op": "taken", "id": "per_1", "reply": "once"}]
+    click(widget, kind="reply", id="per_1", reply="reject")  # its confirmation got lost
+    assert messages(widget)[-1]["ops"] == [{"op": "taken", "id": "per_1", "reply": "once"}]
+    assert len(replies) == 1
+    click(widget, kind="hello", next=0)
+    assert page_of(widget).asks["per_1"]["taken"] == "once"
+    widget.reopen("per_1")
+    assert page_of(widget).asks["per_1"]["taken"] is None
+    widget.handle(replied())
+    before = len(messages(widget))
+    widget.reopen("per_1")  # too late: it is settled
+    assert len(messages(widget)) == before
+
+
 def test_handshake_and_resync(widget: TurnWidget) -> None:
     assert not widget.rendered
     click(widget, kind="ready")

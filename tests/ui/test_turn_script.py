@@ -1,0 +1,278 @@
+"""The page's half of the turn widget by itself: `turn.js` in a browser, fed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+import agent_magics.widgets
+from agent_magics.widgets import TurnRecord
+from agent_magics.widgets._ops import OpWriter
+from tests.support.agent_events import (
+    asked,
+    ended,
+    plan,
+    replied,
+    text,
+    thought,
+    tool_done,
+    tool_prints,
+    tool_runs,
+    tool_start,
+)
+
+pytestmark = pytest.mark.browser
+
+STATIC = Path(agent_magics.widgets.__file__).parent / "static"
+ORIGIN = "http://turn.test"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:"
+PAGE = """<!doctype html><title>turn</title><link rel="stylesheet" href="/turn.css">
+<main></main><script type="module" src="/harness.js"></script>"""
+HARNESS = """
+import widget from '/turn.js';
+const { initialize, render } = widget();
+const listeners = [];
+const model = {
+  get: () => undefined,
+  on: (name, listener) => name === 'msg:custom' && listeners.push(listener),
+  off: () => {},
+  send: message => window.sent.push(message),
+};
+window.sent = [];
+window.receive = message => listeners.forEach(listener => listener(message, []));
+window.show = () => {
+  const el = document.createElement('section');
+  document.querySelector('main').append(el);
+  return render({ model, el });
+};
+initialize({ model });
+window.hide = window.show();
+"""
+
+
+class Script:
+    """A page that runs the script; `foreign` are the addresses it asked other hosts for."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.foreign: list[str] = []
+        self.errors: list[str] = []
+        self.number = 0
+        self.record = TurnRecord()
+        self.writer = OpWriter(self.record)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.route("**/*", self._serve)
+        page.goto(f"{ORIGIN}/")
+        page.wait_for_function("() => !!window.hide")
+
+    def _serve(self, route: Route) -> None:
+        url = route.request.url
+        if not url.startswith(ORIGIN):
+            self.foreign.append(url)
+            route.abort()
+            return
+        path = url.removeprefix(ORIGIN)
+        kinds = {".js": "text/javascript", ".css": "text/css"}
+        kind = kinds.get(Path(path).suffix, "text/html")
+        body = {"/": PAGE, "/harness.js": HARNESS}.get(path)
+        route.fulfill(
+            body=(STATIC / path[1:]).read_text() if body is None else body,
+            content_type=f"{kind}; charset=utf-8",
+            headers={"Content-Security-Policy": POLICY},
+        )
+
+    def receive(self, ops: list[dict[str, Any]], **more: Any) -> None:
+        self.page.evaluate(
+            "m => window.receive(m)", {"n": more.pop("n", self.number), "ops": ops, **more}
+        )
+        self.number += 1
+
+    def follow(self, *events: Any) -> None:
+        """Take the events in, one message for each."""
+        for event in events:
+            self.record.handle(event)
+            self.receive(self.writer.changes())
+
+    def sent(self, kind: str) -> list[dict[str, Any]]:
+        return [m for m in self.page.evaluate("() => window.sent") if m["kind"] == kind]
+
+
+@pytest.fixture
+def script(browser_context: BrowserContext) -> Iterator[Script]:
+    page = browser_context.new_page()
+    page.clock.install()
+    yield (script := Script(page))
+    assert script.errors == []
+    page.close()
+
+
+def test_a_view_says_that_it_is_there_and_is_drawn(script: Script) -> None:
+    assert script.sent("ready") == [{"kind": "ready"}]
+    script.follow(
+        thought("Hm."),
+        text("# Head\n\nSome *text* and ```"),
+        text("\n\n```python\nif x:\n    pass\n```\n\nEnd.\n\n"),
+        plan(("first", "completed"), ("second", "x jp-Dialog")),
+        tool_start(),
+        tool_runs(input={"command": "make"}),
+        tool_prints("10%\r", input={"command": "make"}),
+        tool_prints("20%\r", input={"command": "make"}),
+    )
+    page = script.page
+    expect(page.locator("h1")).to_have_text("Head")
+    expect(page.locator(".agent-code-k").first).to_have_text("if ")
+    expect(page.locator("pre.agent-output")).to_have_text("20%")
+    expect(page.locator("details.agent-running")).to_have_attribute("open", "")
+    expect(page.locator(".agent-todos li")).to_have_count(2)
+    expect(page.locator(".jp-Dialog")).to_have_count(0)
+    script.follow(
+        tool_done(input={"command": "make"}, output="built 🐧\n", metadata={"exit": 3}), ended()
+    )
+    expect(page.locator("pre.agent-output")).to_have_text("built 🐧")
+    expect(page.locator(".agent-warned > summary")).to_contain_text("exit code 3")
+    expect(page.locator("details.agent-card[open]")).to_have_count(0)
+
+
+def test_a_click_is_sent_once_and_settled(script: Script) -> None:
+    script.follow(asked())
+    page = script.page
+    page.get_by_role("button", name="Always allow").click()
+    assert [m["reply"] for m in script.sent("reply")] == ["always"]
+    expect(page.get_by_role("button", name="Reject")).to_be_disabled()
+    script.receive([{"op": "taken", "id": "per_1", "reply": "always"}])
+    expect(page.locator(".agent-delivery")).to_have_text("Sent.")
+    page.clock.fast_forward(10_000)
+    expect(page.locator(".agent-delivery")).to_have_text("Sent.")
+    script.follow(replied("always"))
+    expect(page.get_by_role("button", name="Allow once")).to_have_count(0)
+    expect(page.locator("summary")).to_contain_text("always allowed in this session")
+
+
+def test_an_unconfirmed_click_can_be_repeated_but_not_changed(script: Script) -> None:
+    script.follow(asked())
+    page = script.page
+    page.get_by_role("button", name="Allow once").click()
+    page.clock.fast_forward(5_100)
+    expect(page.locator(".agent-delivery")).to_contain_text("Not confirmed")
+    expect(page.get_by_role("button", name="Reject")).to_be_disabled()
+    page.get_by_role("button", name="Send again").click()
+    assert [m["reply"] for m in script.sent("reply")] == ["once", "once"]
+    script.receive([{"op": "reopen", "id": "per_1"}])
+    page.get_by_label("Reason for a rejection").fill("not now")
+    page.get_by_role("button", name="Reject").click()
+    last = script.sent("reply")[-1]
+    assert (last["reply"], last["message"]) == ("reject", "not now")
+
+
+def test_the_keyboard_is_enough(script: Script) -> None:
+    script.follow(asked())
+    page = script.page
+    page.get_by_role("button", name="Allow once").focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Always allow")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.type("no")
+    page.keyboard.press("Enter")
+    assert script.sent("reply")[-1] == {
+        "kind": "reply",
+        "id": "per_1",
+        "reply": "reject",
+        "message": "no",
+    }
+
+
+def test_a_missed_message_is_asked_for_and_a_second_view_shows_all(script: Script) -> None:
+    script.follow(text("one\n\n"), asked())
+    script.record.handle(text("two\n\n", "prt_t2"))
+    script.writer.changes()  # lost on the way
+    script.number += 1
+    script.follow(text("three\n\n", "prt_t3"))
+    assert script.sent("hello")[-1] == {"kind": "hello", "next": 2}
+    script.writer = OpWriter(script.record)
+    script.receive(script.writer.everything(), reset=True)
+    page = script.page
+    expect(page.locator(".agent-text")).to_have_text(["one", "two", "three"])
+    page.evaluate("() => { window.hide(); window.hide = window.show(); }")
+    views = page.locator(".agent-turn")
+    expect(views).to_have_count(2)
+    expect(views.last.get_by_role("button", name="Allow once")).to_be_enabled()
+    script.follow(replied())
+    expect(views.last.get_by_role("button", name="Allow once")).to_have_count(0)
+
+
+ATTACKS = [
+    "<script>window.__xss = 1</script>",
+    "<img src=x onerror='window.__xss = 1'><img src='http://evil.test/img'>",
+    "<svg onload='window.__xss = 1'><style>@import 'http://evil.test/css'</style></svg>",
+    "<iframe srcdoc='<script>parent.__xss = 1</script>'></iframe>",
+    "<a href='javascript:window.__xss = 1' onclick='window.__xss = 1'>x</a>",
+    "<a href=' java\tscript:window.__xss = 1'>x</a><a href='data:text/html,x'>y</a>",
+    "<p style='position:fixed;inset:0;background:url(http://evil.test/bg)'>x</p>",
+    "<form action='http://evil.test'><button>Allow once</button><input></form>",
+    "<math><mtext><table><mglyph><style><img src=x onerror='window.__xss = 1'>",
+    "<noscript><p title='</noscript><img src=x onerror=window.__xss=1>'></noscript>",
+    "<template><script>window.__xss = 1</script></template><base href='http://evil.test/'>",
+    "<pre><code>ab</code><data value='1k1<script>'></data><data value='9k'></data></pre>",
+    "<ol start='1e9' type='x' id='cell'><li class='jp-Dialog' id='main'>x</li></ol>",
+    "<td style='text-align:left;position:fixed'>x</td><details open ontoggle='window.__xss=1'>",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_html_past_the_first_wall_stays_inert(script: Script, attack: str) -> None:
+    """As if the kernel's renderer had a hole."""
+    script.receive([{"op": "text", "id": "t", "done": attack, "open": attack, "more": attack}])
+    page = script.page
+    found = page.evaluate(
+        """() => [...document.querySelectorAll('main .agent-text *')].flatMap(e => [
+             ...[e.tagName].filter(t => !/^(A|P|PRE|CODE|SPAN|DIV|BUTTON|OL|LI|TABLE|TBODY|TR|TD)$/
+               .test(t)),
+             ...[...e.attributes].filter(a => !['class', 'type', 'style'].includes(a.name))
+               .map(a => `${e.tagName}@${a.name}`),
+             ...[...e.classList].filter(c => !/^(agent-|language-)/.test(c)),
+             ...(e.getAttribute('style') || '').split(';').filter(s => s.trim()),
+           ])"""
+    )
+    assert found == []
+    assert page.evaluate("() => window.__xss") is None
+    assert script.foreign == []
+    names = page.get_by_role("button", name="Allow once")
+    expect(names).to_have_count(0)
+
+
+def test_hostile_values_of_operations_stay_text(script: Script) -> None:
+    attack = "<img src=x onerror='window.__xss = 1'>"
+    block = {"label": attack, "text": attack, "kind": attack}
+    script.receive(
+        [
+            {"op": "head", "status": attack, "state": attack, "facts": [attack], "model": attack}
+            | {
+                "session": attack,
+                "isolated": False,
+                "running": True,
+                "elapsed": 1,
+                "retryIn": None,
+            },
+            {"op": "tool", "id": "t", "tool": attack, "title": attack, "status": attack}
+            | {"mark": attack, "facts": attack, "input": [block], "result": attack},
+            {"op": "think", "id": "r", "more": attack},
+            {"op": "todos", "todos": [{"mark": attack, "text": attack, "status": attack}]},
+            {"op": "ask", "id": "p", "title": attack, "blocks": [block], "always": attack},
+            {"op": "image", "id": "i", "src": "http://evil.test/i.png", "name": attack},
+            {"op": "image", "id": "j", "src": "javascript:window.__xss=1", "name": attack},
+            {"op": "note", "text": attack, "kind": attack},
+            {"op": "constructor"},
+            {"op": "unknown"},
+        ]
+    )
+    page = script.page
+    expect(page.locator("main img[src]")).to_have_count(0)
+    assert page.evaluate("() => window.__xss") is None
+    assert script.foreign == []
+    assert json.dumps(page.locator("main").inner_text()).count("onerror") >= 10
