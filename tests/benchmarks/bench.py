@@ -21,6 +21,15 @@ from tests.support.kernel import FrontEnd
 from tests.support.scripted_model import ScriptedModel
 
 
+@dataclass(frozen=True)
+class Click:
+    """A click on a permission button: when, and the message that told the kernel."""
+
+    request_id: str
+    at: float
+    msg_id: str
+
+
 class MeasuringFrontEnd(FrontEnd):
     """
     A front end that answers widgets as the real one does and stamps what it gets.
@@ -28,6 +37,12 @@ class MeasuringFrontEnd(FrontEnd):
     Every message has `at` (`time.perf_counter()` when it was there) and `size`, the bytes of all
     its frames: what goes on to the browser.
     """
+
+    clicks: list[Click]
+
+    def __init__(self, *arguments: Any) -> None:
+        self.clicks = []
+        super().__init__(*arguments)
 
     def _receive(self) -> None:
         sockets = {
@@ -52,6 +67,29 @@ class MeasuringFrontEnd(FrontEnd):
         size = sum(map(len, frames))
         self.messages.append({**message, "channel": channel, "at": at, "size": size})
         self._react(message)
+
+    def _react(self, message: dict[str, Any]) -> None:
+        super()._react(message)
+        content = message["content"]
+        if message["msg_type"] == "comm_open" and "_esm" in content["data"].get("state", {}):
+            self.custom(content["comm_id"], {"kind": "ready"})
+        elif message["msg_type"] == "comm_msg":
+            drawn = content["data"].get("content") or {}
+            for op in drawn.get("ops", ()):
+                if op["op"] == "ask" and op["id"] not in {
+                    click.request_id for click in self.clicks
+                }:
+                    self._allow(content["comm_id"], op["id"])
+
+    def _allow(self, comm_id: str, request_id: str) -> None:
+        """Click "Allow once" as soon as the card is there."""
+        at = time.perf_counter()
+        reply = {"kind": "reply", "id": request_id, "reply": "once", "message": None}
+        self.clicks.append(Click(request_id, at, self.custom(comm_id, reply)))
+
+    def taken_up(self, msg_id: str) -> float:
+        """When the kernel announced that it handles this message."""
+        return float(self.of(msg_id, "status")[0]["at"])
 
     def timed(self, code: str, *, timeout: float = 120.0) -> tuple[float, list[dict[str, Any]]]:
         """Run a cell: when it was sent, and all messages until it was done."""
@@ -89,8 +127,11 @@ class Bench:
             events = client.session(session_id).events()
 
             def read() -> None:
-                for event in events:
-                    wire.frames.append((time.perf_counter(), event.data))
+                rest = b""
+                for chunk in events:
+                    at = time.perf_counter()
+                    *frames, rest = (rest + chunk).split(b"\n\n")
+                    wire.frames += [(at, event) for frame in frames for event in _events(frame)]
 
             thread = threading.Thread(target=read, daemon=True)
             thread.start()
@@ -118,6 +159,13 @@ def bench(scenarios: dict[str, Any]) -> Iterator[Bench]:
             yield Bench(front, model, home)
         finally:
             front.close()
+
+
+def _events(frame: bytes) -> Iterator[dict[str, Any]]:
+    """The event in one frame of the stream; comments have none."""
+    for line in frame.splitlines():
+        if line.startswith(b"data:"):
+            yield json.loads(line[5:])
 
 
 def content_of(message: dict[str, Any]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+from pydantic_ai import Agent, PartDeltaEvent
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.benchmarks.bench import bench
 from tests.benchmarks.figures import Figure
@@ -77,24 +80,23 @@ def deltas_per_second() -> Iterator[Figure]:
     with bench(scenario) as place:
         sent, messages = place.front.timed("%%agent\nfast")
         reply = next(m for m in messages if m["msg_type"] == "execute_reply")
-        direct = _read_directly(place.model)
+        alone = asyncio.run(_agent_library_alone(place.model))
     yield Figure(
         "deltas a second, model to finished cell",
         FAST / (reply["at"] - sent),
         "/s",
         limit=1500,
         more_is_better=True,
-        baseline=direct,
-        against="bare HTTP",
+        baseline=alone,
+        against="pydantic-ai alone",
     )
 
 
-def _read_directly(model: ScriptedModel) -> float:
-    """The same stream, read line by line by a bare HTTP client: deltas a second."""
-    url = model.environ["OPENAI_BASE_URL"] + "/chat/completions"
-    body = {"model": "fast", "stream": True, "messages": [{"role": "user", "content": "fast"}]}
-    head = {"Authorization": f"Bearer {model.environ['OPENAI_API_KEY']}"}
+async def _agent_library_alone(model: ScriptedModel) -> float:
+    """The same reply read with nothing but the agent library: deltas a second."""
+    provider = OpenAIProvider(base_url=model.environ["OPENAI_BASE_URL"], api_key="sk-test")
     start = time.perf_counter()
-    with httpx.stream("POST", url, json=body, headers=head, timeout=60) as reply:
-        lines = sum(1 for line in reply.iter_lines() if line.startswith("data: "))
-    return lines / (time.perf_counter() - start)
+    agent = Agent(OpenAIChatModel("fast", provider=provider))
+    async with agent.run_stream_events("fast") as events:
+        count = [event async for event in events if isinstance(event, PartDeltaEvent)]
+    return len(count) / (time.perf_counter() - start)
