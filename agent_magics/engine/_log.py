@@ -102,6 +102,12 @@ class EventLog:
             found = self._seqs[stream] = rows[0][0] or 0
         return found
 
+    def committed_number(self, stream: str | None) -> int:
+        """The last number that a reader of `stream`, or of everything, may have seen."""
+        if stream is None:
+            return self.committed
+        return self.seq(stream) - sum(event.stream == stream for event in self._pending)
+
     def forget(self, stream: str) -> None:
         """Delete all events of a stream."""
         self._store.put("DELETE FROM event WHERE stream = ?", stream)
@@ -187,6 +193,8 @@ class Subscription:
         self.wake = asyncio.Event()
         self._position = log.committed
         self._seq = 0
+        self.start = log.committed_number(self.stream) if after is None else after
+        """The number after which this reader starts."""
         if self.stream is None:
             if after is not None:
                 self._position = min(after, log.committed)

@@ -47,7 +47,7 @@ async def event_frames(
 ) -> AsyncGenerator[str, None]:
     """The log as frames; `wrapped` in the way of opencode's /global/event."""
     try:
-        yield _connected(wrapped)
+        yield _connected(subscription.start, wrapped)
         async for batch in subscription:
             yield "".join(
                 _event_frame(event, subscription.number(event), wrapped) for event in batch
@@ -56,8 +56,10 @@ async def event_frames(
         subscription.close()
 
 
-def _connected(wrapped: bool) -> str:
-    data = dumps({"id": new_id("evt"), "type": "server.connected", "properties": {}})
+def _connected(start: int, wrapped: bool) -> str:
+    """The first frame; it names the number to resume from if nothing else comes."""
+    properties = {"seq": start}
+    data = dumps({"id": new_id("evt"), "type": "server.connected", "properties": properties})
     return frame(f'{{"payload":{data}}}' if wrapped else data)
 
 

@@ -136,6 +136,7 @@ class _ForegroundTurn:
         self._started = False
         self._something_shown = False
         self._images_due = 0
+        self._undrawn = False
         self._next_frame = 0.0
 
     # -- on the cell's thread --------------------------------------------------------------------
@@ -176,9 +177,11 @@ class _ForegroundTurn:
         return self._ended is not None or self._failure is not None
 
     def _step(self) -> None:
-        """Take what has been posted for the time of one frame, then draw it."""
+        """Take what has been posted and draw it: at once, but at most once per frame."""
+        pause = max(0.0, self._next_frame - time.monotonic()) if self._undrawn else _FRAME
         try:
-            item = self._pump.get(_FRAME)
+            item = self._pump.get(pause)
+            self._undrawn = True
             while True:
                 self._take(item)
                 if time.monotonic() >= self._next_frame:
@@ -188,7 +191,9 @@ class _ForegroundTurn:
             pass
         if time.monotonic() >= self._next_frame:
             self._view.tick()
-            self._next_frame = time.monotonic() + _FRAME
+            if self._undrawn:
+                self._undrawn = False
+                self._next_frame = time.monotonic() + _FRAME
         self._desk.due()
 
     def _take(self, item: Any) -> None:

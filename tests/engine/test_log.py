@@ -204,3 +204,17 @@ async def test_lone_surrogates_are_stored(log: EventLog) -> None:
     log.publish("ses_a", "test", {"text": "a\ud83d\ude00b\ud83d"})
     (event,) = await take(reader, 1)
     assert json.loads(event.json(1))["properties"]["text"] == "a😀b\ufffd"
+
+
+async def test_a_reader_is_told_where_it_starts(log: EventLog, store: Store) -> None:
+    """Whoever comes back with that number misses nothing and gets nothing twice."""
+    publish(log, 3)
+    await store.flushed()
+    await take(log.subscribe("ses_a", 0), 3)
+    publish(log, 2)  # numbered, but perhaps not committed yet
+    reader = log.subscribe("ses_a")
+    assert numbers(await take(reader, 5 - reader.start)) == list(range(reader.start + 1, 6))
+    again = log.subscribe("ses_a", reader.start)
+    assert again.start == reader.start
+    assert numbers(await take(again, 5 - reader.start))[0] == reader.start + 1
+    assert log.subscribe().start == log.committed
