@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jupyter_client import KernelManager
@@ -42,10 +43,13 @@ class FrontEnd:
         (spec / "kernel.json").write_text(
             json.dumps({"argv": argv, "display_name": "under test", "language": "python"})
         )
+        sockets = self._sockets = TemporaryDirectory(prefix="am-")  # their paths must be short
         self.manager = KernelManager(
             kernel_name="under-test",
             kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(spec.parent)]),
             connection_file=str(directory / "connection.json"),
+            transport="ipc",  # TCP ports are chosen before they are bound: others may take them
+            ip=str(Path(sockets.name) / "k"),
         )
         self._log = (directory / "kernel.log").open("w")
         home = directory / "home"
@@ -64,7 +68,11 @@ class FrontEnd:
         )
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(60)
+        try:
+            self.client.wait_for_ready(60)
+        except BaseException:
+            self.close()
+            raise
         self.comms: dict[str, dict[str, Any]] = {}
         self.messages: list[dict[str, Any]] = []
         self.inputs: list[str] = []
@@ -75,6 +83,7 @@ class FrontEnd:
         self.client.stop_channels()
         self.manager.shutdown_kernel()
         self._log.close()
+        self._sockets.cleanup()
 
     # -- receiving -------------------------------------------------------------------------------
 

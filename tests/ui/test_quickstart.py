@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.jupyter import NotebookPage, OpenNotebook
+from tests.support.jupyter import JupyterServer, NotebookPage, OpenNotebook
 from tests.support.kernels import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.kernel, pytest.mark.container]
 
-PUT = f"""
-import agent_magics
+PENGUINS = ROOT / "notebooks" / "data" / "penguins.csv"
+PUT = """
 from pathlib import Path
-data = Path({str(ROOT / "notebooks" / "data" / "penguins.csv")!r})
-agent_magics.current_session().put_file("/workspace/penguins.csv", data)
+import agent_magics
+
+session = agent_magics.current_session()
+session.put_file("/workspace/penguins.csv", Path("penguins.csv"))
 """
-TASK = (
-    "%%agent\nLook at penguins.csv in /workspace, plan the steps, compute mean body mass per "
-    "species, save a bar chart as /workspace/mass.png"
-)
+TASK = """%%agent
+Look at penguins.csv in /workspace, plan the steps, compute mean body mass
+per species, save a bar chart as /workspace/mass.png"""
 
 
 def picture(page: NotebookPage, name: str) -> None:
@@ -32,10 +34,11 @@ def picture(page: NotebookPage, name: str) -> None:
         page.page.locator(".jp-NotebookPanel").screenshot(path=Path(directory) / name)
 
 
-def test_quickstart_by_hand(notebook: OpenNotebook) -> None:
+def test_quickstart_by_hand(notebook: OpenNotebook, server: JupyterServer) -> None:
+    shutil.copy(PENGUINS, server.notebooks)
     cells = ("%load_ext agent_magics", PUT.strip(), TASK, "%agent_shell ls -l /workspace")
     page = notebook(*cells, name="penguins.ipynb")
-    page.page.set_viewport_size({"width": 920, "height": 1000})
+    page.page.set_viewport_size({"width": 920, "height": 1060})
     page.js("app.commands.execute('application:toggle-left-area');")
     page.run(0)
     page.run(1)
