@@ -83,8 +83,9 @@ def _code_block(renderer: Any, tokens: Any, index: int, options: Any, env: Any) 
     elif language and env["colours"] == "runs":
         runs = highlight_runs(code, language)
     tail = f'<data value="{runs}"></data>' if runs else ""
-    style = f' style="{_PRE}"' if env["colours"] == "spans" else ""
-    return f"<pre{style}><code{name}>{body}</code>{tail}</pre>\n"
+    if env["colours"] == "spans":  # for pages with any style sheet or none
+        return f'<pre style="{_PRE}"><code{name} style="background:none">{body}</code></pre>\n'
+    return f"<pre><code{name}>{body}</code>{tail}</pre>\n"
 
 
 def render_markdown(text: str, *, colours: str = "spans") -> str:

@@ -125,6 +125,9 @@ def test_a_view_says_that_it_is_there_and_is_drawn(script: Script) -> None:
     )
     page = script.page
     expect(page.locator("h1")).to_have_text("Head")
+    stray = """() => [...document.querySelectorAll('.agent-text .agent-open')]
+        .flatMap(e => [...e.childNodes]).filter(n => n.nodeType === Node.TEXT_NODE).length"""
+    assert page.evaluate(stray) == 0  # they would be blank lines
     expect(page.locator(".agent-code-k").first).to_have_text("if ")
     expect(page.locator("pre.agent-output")).to_have_text("20%")
     expect(page.locator("details.agent-running")).to_have_attribute("open", "")

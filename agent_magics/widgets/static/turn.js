@@ -19,6 +19,9 @@ const DELIVERY_TIME = 5000; // ms until an unconfirmed answer is called that
 function rebuild(from, to) {
   for (const node of from.childNodes) {
     if (node.nodeType === Node.TEXT_NODE) {
+      if (to instanceof DocumentFragment && !(node.textContent || '').trim()) {
+        continue; // line ends between blocks
+      }
       to.appendChild(document.createTextNode(node.textContent || ''));
     } else if (node instanceof Element && node.tagName === 'DATA') {
       paint(to, node.getAttribute('value') || '');
