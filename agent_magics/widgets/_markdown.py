@@ -33,6 +33,7 @@ _PRE = (
 )
 _SETTLED = 2048
 """Characters up to which an open block is worth a new rendering each time."""
+_LARGE = 16_000
 # A blank line, then a line that goes on with neither a list nor a quotation.
 _AFTER_BLANK = re.compile(r"\n[ \t]*\n(?![ \t>|\n]|[-*+]|\d+[.)])[^\n]+\n")
 _ENDS_AT_BLANK = ("paragraph_open", "table_open", "blockquote_open", "code_block")
@@ -150,7 +151,8 @@ class MarkdownStream:
         grown = size - self._parsed
         if grown <= 0:
             return False
-        return size <= _SETTLED or grown >= size // 3 or self._may_have_ended()
+        enough = size // 3 if size <= _LARGE else size // 2
+        return size <= _SETTLED or grown >= enough or self._may_have_ended()
 
     def _may_have_ended(self) -> bool:
         """Whether new lines look like the end of a long block. Wrong guesses are rationed."""

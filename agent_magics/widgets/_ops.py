@@ -1,9 +1,10 @@
 """
 What the browser must do to show a `TurnRecord`: small operations, only appended to.
 
-Byte discipline: a finished block of Markdown is sent once as HTML. Text that is still growing is
-sent as plain text to append; HTML for it is sent only within a budget that grows with the text.
-Live output is appended and clipped when it comes faster than anybody reads.
+Byte discipline: text that grows is sent as plain text to append and, when it has been rendered
+anew, as the part of its HTML that differs from what the page has. What is sent again for that is
+held within a budget that grows with the text. Live output is appended and clipped when it comes
+faster than anybody reads.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from ._record import (
     TurnRecord,
 )
 from ._static import data_url
-from ._visible import TerminalTail, visible
+from ._visible import TerminalTail, common_prefix, utf16_length, visible
 
 __all__ = ["Op", "OpWriter"]
 
@@ -49,18 +50,38 @@ Op = dict[str, Any]
 
 _GRACE = 16_000
 _SHARE = 0.75
-"""HTML of open blocks may take this share of the text so far, and `_GRACE` characters more."""
+"""HTML may be sent twice up to this share of the text so far, and `_GRACE` characters more."""
 _LIVE_FLUSH = 32_000
 """Characters of live output that one update carries at most."""
 _RESULT_LIMIT = 100_000
 
 
 class _TextState:
+    """What the page has of one text."""
+
     def __init__(self) -> None:
         self.stream = MarkdownStream()
         self.taken = 0
-        self.rendered = True
-        """Whether the browser has HTML of the open block, not its plain text."""
+        self.html = ""
+        """The open block's HTML."""
+        self.plain = False
+        """Whether plain text follows it that is not part of it yet."""
+        self.settled = True
+        """Whether the page has the final HTML of all there is."""
+
+    def kept(self, html: str) -> int:
+        """How much of the page's HTML stays when `html` takes its place."""
+        return common_prefix(self.html, html)
+
+    def replace(self, done: str, html: str) -> Op:
+        """The finished blocks `done` and the open one's `html`, as what differs from the page."""
+        new = done + html
+        kept = self.kept(new)
+        op: Op = {"keep": utf16_length(new[:kept]), "add": new[kept:]}
+        if done:
+            op["done"] = utf16_length(done)
+        self.html, self.plain = html, False
+        return op
 
 
 class _LiveState:
@@ -80,7 +101,7 @@ class OpWriter:
         self._tools: dict[str, tuple[Any, ...]] = {}
         self._known: set[str] = set()
         self._text_length = 0
-        self._open_length = 0
+        self._again = 0
         self._head: Op = {}
 
     def changes(self) -> list[Op]:
@@ -139,30 +160,31 @@ class OpWriter:
         fresh = state.stream.feed("".join(item.chunks[state.taken :]))
         state.taken = len(item.chunks)
         self._text_length += len(fresh)
+        state.settled = False
         op: Op = {"op": "text", "id": item.key}
         if state.stream.due:
-            done = state.stream.finished()
+            done, html = "".join(state.stream.finished()), state.stream.open_html()
+            again = len(state.html) - state.kept(done + html)
+            if self._again + again <= _GRACE + _SHARE * self._text_length:
+                self._again += again
+                yield op | state.replace(done, html)
+                return
             if done:
-                op["done"] = "".join(done)
-            html = state.stream.open_html()
-            if self._open_length + len(html) <= _GRACE + _SHARE * self._text_length:
-                self._open_length += len(html)
-                op["open"] = html.strip()
-            elif done:
-                op["tail"] = visible(state.stream.open_text)
-        state.rendered = "open" in op
-        if not state.rendered and "tail" not in op:
-            op["more"] = visible(fresh)
-        yield op
+                yield op | state.replace(done, "") | {"tail": visible(state.stream.open_text)}
+                state.plain = True
+                return
+        state.plain = True
+        yield op | {"more": visible(fresh)}
 
     def _settled(self, last: str) -> Iterator[Op]:
-        """Texts that something else follows are not going to grow: all of them as HTML."""
+        """Texts that something else follows are not going to grow: all of them as final HTML."""
         for key, state in self._texts.items():
-            if not state.rendered and (key != last or self._record.outcome):
-                state.rendered = True
+            if not state.settled and (key != last or self._record.outcome):
+                state.settled = True
                 done = "".join(state.stream.finished())
-                html = state.stream.open_html(final=True).strip()
-                yield {"op": "text", "id": key, "done": done, "open": html}
+                html = state.stream.open_html(final=True)
+                if state.plain or done or html != state.html:
+                    yield {"op": "text", "id": key} | state.replace(done, html)
 
     def _think(self, item: ThinkItem) -> Iterator[Op]:
         start = self._thoughts.get(item.key, 0)

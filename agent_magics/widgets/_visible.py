@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["TerminalTail", "terminal_text", "utf16_length", "visible"]
+__all__ = ["TerminalTail", "common_prefix", "terminal_text", "utf16_length", "visible"]
 
 _ESCAPES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 _HALF_ESCAPE = re.compile(r"\x1b(?:\][^\x07\x1b]{0,200}\x1b?|\[[0-?]{0,60}[ -/]{0,8})?\Z")
@@ -94,7 +94,7 @@ class TerminalTail:
             end = min(end, len(text) - 1)
         clean, rest = _ESCAPES.sub("", text[:end]), text[end:]
         shown = terminal_text(clean)
-        kept = _common_prefix(self._shown, shown)
+        kept = common_prefix(self._shown, shown)
         back, more = utf16_length(self._shown[kept:]), shown[kept:]
         self._line = _last_state(clean.rpartition("\n")[2]) + rest
         self._shown = shown.rpartition("\n")[2]
@@ -108,7 +108,8 @@ def _last_state(line: str) -> str:
     return _overwritten(line) + ("\r" if line.endswith("\r") else "")
 
 
-def _common_prefix(a: str, b: str) -> int:
+def common_prefix(a: str, b: str) -> int:
+    """How many characters `a` and `b` begin with alike."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent_magics.widgets._visible import utf16_length
+
 
 class TurnPage:
     """Follows `turn.js`: numbered messages in, the state of the page out."""
@@ -16,6 +18,7 @@ class TurnPage:
     def clear(self) -> None:
         self.texts: dict[str, str] = {}
         self.open: dict[str, str] = {}
+        self.html: dict[str, str] = {}
         self.thoughts: dict[str, str] = {}
         self.tools: dict[str, dict[str, Any]] = {}
         self.live: dict[str, str] = {}
@@ -61,9 +64,13 @@ class TurnPage:
     def _text(self, op: dict[str, Any]) -> None:
         key = op["id"]
         self._place(key)
-        self.texts[key] = self.texts.get(key, "") + op.get("done", "")
-        self.open[key] = op.get("open", op.get("tail", self.open.get(key, "")))
-        self.open[key] += op.get("more", "")
+        if "add" in op:
+            html = _slice(self.html.get(key, ""), 0, op["keep"]) + op["add"]
+            done = op.get("done", 0)
+            self.texts[key] = self.texts.get(key, "") + _slice(html, 0, done)
+            self.html[key] = self.open[key] = _slice(html, done)
+        self.texts.setdefault(key, "")
+        self.open[key] = op.get("tail", self.open.get(key, "")) + op.get("more", "")
 
     def _think(self, op: dict[str, Any]) -> None:
         self._place(op["id"])
@@ -74,9 +81,9 @@ class TurnPage:
         self.tools[op["id"]] = op
 
     def _output(self, op: dict[str, Any]) -> None:
-        shown = self.live.get(op["id"], "").encode("utf-16-le")
-        kept = shown[: len(shown) - 2 * op["back"]].decode("utf-16-le")
-        self.live[op["id"]] = kept + op["more"]
+        shown = self.live.get(op["id"], "")
+        end = utf16_length(shown) - op["back"]
+        self.live[op["id"]] = _slice(shown, 0, end) + op["more"]
 
     def _todos(self, op: dict[str, Any]) -> None:
         self._place("todos")
@@ -106,6 +113,13 @@ class TurnPage:
 
     def _head(self, op: dict[str, Any]) -> None:
         self.head = op
+
+
+def _slice(text: str, start: int, end: int | None = None) -> str:
+    """`text.slice(start, end)` as JavaScript has it."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    cut = units[2 * start : None if end is None else 2 * end]
+    return cut.decode("utf-16-le", "surrogatepass")
 
 
 def _settled(ask: dict[str, Any]) -> dict[str, Any]:

@@ -227,7 +227,7 @@ ATTACKS = [
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_hostile_html_past_the_first_wall_stays_inert(script: Script, attack: str) -> None:
     """As if the kernel's renderer had a hole."""
-    script.receive([{"op": "text", "id": "t", "done": attack, "open": attack, "more": attack}])
+    script.receive([{"op": "text", "id": "t", "keep": 0, "add": attack * 2, "done": len(attack)}])
     page = script.page
     found = page.evaluate(
         """() => [...document.querySelectorAll('main .agent-text *')].flatMap(e => [

@@ -32,6 +32,9 @@ REPLIES = {
     "one code block": "```python\n" + "x = [1, 2, 3] < 4\n" * 5_500,
     "one list": "- an item with *emphasis*\n" * 3_900,
     "one table": "| a | b |\n|---|---|\n" + "| 1 & 2 | <x> |\n" * 6_000,
+    "one loose list": "- item\n\n" * 12_500,
+    "code blocks": ("Words.\n\n```python\n" + "return a + b * 3  # sum\n" * 20 + "```\n\n") * 200,
+    "unclosed emphasis": "**a _b `c " * 10_000,
 }
 
 
@@ -86,7 +89,7 @@ def test_text_is_settled_when_something_follows() -> None:
     follow(writer, page)
     record.handle(tool_start())
     follow(writer, page)
-    assert page.open["text prt_t"].endswith("<em>end</em></p>")
+    assert page.open["text prt_t"].endswith("<em>end</em></p>\n")
 
 
 def events() -> list[Any]:
@@ -167,6 +170,17 @@ def test_live_output_that_rushes_by_is_clipped() -> None:
     follow(writer, page)
     assert len(page.live["tool prt_1"]) < 40_000
     assert "characters went by" in page.live["tool prt_1"]
+
+
+def test_code_at_the_end_gets_its_colours() -> None:
+    record, page = TurnRecord(), TurnPage()
+    writer = OpWriter(record)
+    record.handle(text("```python\nif x:\n    pass\n```\n"))
+    follow(writer, page)
+    assert "<data" not in page.open["text prt_t"]
+    record.handle(ended())
+    follow(writer, page)
+    assert '<data value="3k' in page.open["text prt_t"]
 
 
 def test_a_progress_bar_is_one_line() -> None:

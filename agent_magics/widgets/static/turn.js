@@ -330,7 +330,7 @@ function newText() {
   const done = element('div');
   const open = element('div', 'agent-open');
   root.append(done, open);
-  return { root, done, open };
+  return { root, done, open, html: '' };
 }
 
 function newThought() {
@@ -516,12 +516,15 @@ const DRAW = {
   head: (view, op) => view.drawHead(op),
   text: (view, op) => {
     const part = view.part(op.id, newText);
-    if (op.done) {
-      part.done.append(safe(op.done));
+    if (op.add !== undefined) {
+      part.html = part.html.slice(0, op.keep) + op.add;
+      if (op.done) {
+        part.done.append(safe(part.html.slice(0, op.done)));
+        part.html = part.html.slice(op.done);
+      }
+      part.open.replaceChildren(safe(part.html));
     }
-    if (op.open !== undefined) {
-      part.open.replaceChildren(safe(op.open));
-    } else if (op.tail !== undefined) {
+    if (op.tail !== undefined) {
       part.open.replaceChildren(op.tail);
     }
     if (op.more) {
