@@ -18,9 +18,9 @@ __all__ = ["TurnWidget"]
 _STATIC = Path(__file__).parent / "static"
 _REPLIES = ("once", "always", "reject")
 _REASON_LIMIT = 2000
-_QUICK, _STEADY = 0.04, 0.08
-"""Seconds between two updates: at first, and after some seconds of streaming."""
-_QUICK_UPDATES = 50
+_PACES = ((50, 0.04), (150, 0.08))
+_STEADY = 0.12
+"""Seconds between two updates: up to so many updates of a turn, and for all that follow."""
 
 
 class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is untyped
@@ -80,7 +80,7 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
             return
         self._put(ops)
         self._updates += 1
-        pause = _QUICK if self._updates < _QUICK_UPDATES else _STEADY
+        pause = next((p for limit, p in _PACES if self._updates < limit), _STEADY)
         self._due = time.monotonic() + pause
 
     def reopen(self, request_id: str) -> None:

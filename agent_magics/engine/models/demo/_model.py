@@ -73,7 +73,7 @@ class GuideModel(Model):
     ) -> ModelResponse:
         step = next_step(messages, _tool_names(model_request_parameters))
         calls = [ToolCallPart(c.tool, c.arguments, tool_call_id=_call_id()) for c in step.calls]
-        text = [TextPart(step.text)] if step.text else []
+        text = [TextPart(step.spoken)] if step.text else []
         return ModelResponse(
             parts=[*text, *calls],
             usage=_usage(messages, step),
@@ -118,7 +118,7 @@ class _GuideStream(StreamedResponse):
         self.finish_reason = "tool_call" if self.step.calls else "stop"
 
     def _events(self) -> Iterator[ModelResponseStreamEvent]:
-        for piece in _PIECES.findall(self.step.text):
+        for piece in _PIECES.findall(self.step.spoken):
             yield from self._parts_manager.handle_text_delta(vendor_part_id="text", content=piece)
         for index, call in enumerate(self.step.calls):
             arguments = json.dumps(call.arguments, ensure_ascii=False)

@@ -49,6 +49,11 @@ class Step:
     text: str
     calls: tuple[Call, ...] = ()
 
+    @property
+    def spoken(self) -> str:
+        """The text as a paragraph: what the next step says does not run on from it."""
+        return f"{self.text}\n\n" if self.text and self.calls else self.text
+
 
 Walk = Generator[Step, tuple[Result, ...], None]
 """Yields steps and receives the results of their calls, in the order of the calls."""
