@@ -1,0 +1,61 @@
+"""What a terminal shows of a turn."""
+
+from __future__ import annotations
+
+import io
+
+from agent_magics.notebook._views import TerminalView
+from tests.support.agent_events import (
+    plan,
+    replied,
+    text,
+    thought,
+    tool_done,
+    tool_failed,
+    tool_prints,
+    tool_runs,
+)
+
+
+def shown(*events: object) -> str:
+    stream = io.StringIO()
+    view = TerminalView(stream)
+    view.open()
+    for event in events:
+        view.handle(event)  # type: ignore[arg-type]
+    view.finish()
+    return stream.getvalue()
+
+
+def test_a_turn_is_plain_lines() -> None:
+    assert (
+        shown(
+            thought("hm"),
+            text("Let me look."),
+            tool_runs(input={"command": "ls"}),
+            replied(),
+            tool_prints("a.csv\n", input={"command": "ls"}),
+            tool_done(input={"command": "ls"}, output="a.csv\n"),
+            text("Done."),
+        )
+        == "[thinking]\nhm\nLet me look.\n[bash] ls\n[permission] once\na.csv\nDone.\n"
+    )
+
+
+def test_the_plan_is_shown_once_and_its_tool_calls_are_not() -> None:
+    output = shown(
+        tool_runs("todowrite", input={"todos": []}),
+        plan(("load", "completed"), ("plot", "in_progress")),
+        tool_done("todowrite", output="[]"),
+        plan(("load", "completed"), ("plot", "in_progress")),
+        tool_failed("todowrite", "2", error="no list given"),
+    )
+    assert output.count("[plan]\n  [x] load\n  [>] plot\n") == 1
+    assert output.count("[todowrite]") == 2  # only the failed call: its line and its error
+    assert "no list given" in output
+
+
+def test_no_control_sequence_reaches_the_terminal() -> None:
+    output = shown(text("\x1b]0;title\x07\x1b[2Jhi \u202e"), tool_prints("\x1b[31mred\r\n"))
+    assert "\x1b" not in output
+    assert "\u202e" not in output
