@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -59,6 +60,8 @@ class LoopThread:
         try:
             while not concurrent.futures.wait([future], _SLICE).done:
                 if not self._thread.is_alive():
+                    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                        coroutine.close()  # the loop ended before it took it up
                     raise ConnectionFailed("The client was closed meanwhile.")
         except BaseException:
             future.cancel()
