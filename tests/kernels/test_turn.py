@@ -27,7 +27,7 @@ def test_a_click_while_busy_and_the_static_record(kernel: FrontEnd) -> None:
     cell = kernel.execute("%%agent\nlook around")
     after = kernel.execute("print(_agent.text.count('always'), list(fake.sessions))")
     card = TurnCard(kernel)
-    (live,) = kernel.outputs(cell)
+    (live,) = kernel.until(lambda: kernel.outputs(cell), what="the live view")
     assert live["application/vnd.jupyter.widget-view+json"]["model_id"] == card.comm_id
     card.shows()
     request = card.asked()
