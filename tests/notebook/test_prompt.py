@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import string
-import time
 import types
 
 import pytest
@@ -129,8 +128,8 @@ def test_pairs_of_braces_count_as_in_f_strings(opening: int, closing: int) -> No
 
 
 @pytest.mark.parametrize("unit", ["{", "}", "{x", "{x[0]", "{x.", '{x["', "{{x}}", "{a.b.c"])
-def test_a_megabyte_takes_no_time(unit: str) -> None:
+@pytest.mark.timeout(60)  # quadratic would take hours
+def test_a_megabyte_takes_linear_time(unit: str) -> None:
     prompt = unit * (1_000_000 // len(unit))
-    start = time.process_time()
-    expand(prompt, {"x": [1], "a": types.SimpleNamespace(b=1)})
-    assert time.process_time() - start < 5
+    text = expand(prompt, {"x": [1], "a": types.SimpleNamespace(b=1)}).text
+    assert len(text) >= len(prompt) // 3
