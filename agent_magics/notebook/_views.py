@@ -23,7 +23,6 @@ __all__ = ["HeadlessView", "TerminalView", "TurnView", "WidgetView"]
 
 OnReply = Callable[[str, str, str | None], None]
 
-_PLAN_TOOLS = frozenset({"todoread", "todowrite"})
 _HEADLESS_INTERVAL = 1.0  # seconds between two updates of an output that nobody may be watching
 
 
@@ -265,7 +264,7 @@ class TerminalView:
         """One line per call, as soon as its arguments are complete."""
         if part.state.status == "pending" or part.call_id in self._called:
             return
-        if part.tool in _PLAN_TOOLS and part.state.status != "error":  # the plan itself is shown
+        if part.is_shown_by_todos:
             return
         self._called.add(part.call_id)
         what = part.state.title or next((str(v) for v in part.state.input.values()), "")

@@ -44,27 +44,23 @@ _LIVE_KEPT = 200_000
 
 
 @dataclass(eq=False)
-class TextItem:
+class _Growing:
+    """Text that arrives in pieces."""
+
+    key: str
+    chunks: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.chunks)
+
+
+class TextItem(_Growing):
     """Text of the agent, in Markdown."""
 
-    key: str
-    chunks: list[str] = field(default_factory=list)
 
-    @property
-    def text(self) -> str:
-        return "".join(self.chunks)
-
-
-@dataclass(eq=False)
-class ThinkItem:
+class ThinkItem(_Growing):
     """Reasoning of the model."""
-
-    key: str
-    chunks: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.chunks)
 
 
 @dataclass(eq=False)
@@ -80,7 +76,7 @@ class ToolItem:
     @property
     def quiet(self) -> bool:
         """The todo list itself shows what this call did."""
-        return self.part.tool in ("todowrite", "todoread") and self.part.state.status != "error"
+        return self.part.is_shown_by_todos
 
     def append(self, text: str) -> None:
         """More live output."""
@@ -227,21 +223,17 @@ class TurnRecord:
         self.model = event.model or self.model
 
     def _text(self, event: Any) -> None:
-        key = f"text {event.part_id}"
-        item = self.items.get(key)
-        if not isinstance(item, TextItem):
-            item = TextItem(key)
-            self._add(item)
-        item.chunks.append(event.delta)
-        self.dirty[key] = None
+        self._grow(TextItem, f"text {event.part_id}", event.delta)
 
     def _reasoning(self, event: Any) -> None:
-        key = f"think {event.part_id}"
+        self._grow(ThinkItem, f"think {event.part_id}", event.delta)
+
+    def _grow(self, kind: type[TextItem] | type[ThinkItem], key: str, delta: str) -> None:
         item = self.items.get(key)
-        if not isinstance(item, ThinkItem):
-            item = ThinkItem(key)
+        if not isinstance(item, kind):
+            item = kind(key)
             self._add(item)
-        item.chunks.append(event.delta)
+        item.chunks.append(delta)
         self.dirty[key] = None
 
     def _tool(self, event: Any) -> None:

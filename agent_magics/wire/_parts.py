@@ -146,6 +146,11 @@ class ToolPart:
     state: ToolState
     type: Literal["tool"] = "tool"
 
+    @property
+    def is_shown_by_todos(self) -> bool:
+        """Whether the todo list itself shows what this call did: one about it, not failed."""
+        return self.tool in ("todoread", "todowrite") and self.state.status != "error"
+
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
