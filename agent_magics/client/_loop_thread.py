@@ -82,6 +82,7 @@ class LoopThread:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
+        self._loop.set_exception_handler(_pass_over_late_readiness)
         await self._stop.wait()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
@@ -89,3 +90,14 @@ class LoopThread:
         if others:
             await asyncio.wait(others, timeout=_CLOSE_PATIENCE / 2)
         await self._on_close()
+
+
+def _pass_over_late_readiness(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """
+    Say nothing of a socket that became readable just as its reader was cancelled.
+
+    anyio 4.16 (`_RawSocketMixin._wait_until_readable`) then sets a result on a future that is
+    done already. Nothing is lost, but asyncio would print a traceback into the user's terminal.
+    """
+    if not isinstance(context.get("exception"), asyncio.InvalidStateError):
+        loop.default_exception_handler(context)

@@ -6,11 +6,13 @@ import asyncio
 import base64
 import pickle
 import re
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import anyio
 import pytest
 
 import agent_magics.client as client_package
@@ -274,3 +276,35 @@ def test_a_loop_thread_is_closed_once() -> None:
     assert closed == [True]
     with pytest.raises(ConnectionFailed):
         thread.run(on_close())
+
+
+def test_data_that_arrives_as_its_reader_is_cancelled_is_no_news(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(message: str) -> None:
+        raise RuntimeError(message)
+
+    async def race() -> None:
+        loop = asyncio.get_running_loop()
+        stream = await anyio.connect_unix(tmp_path / "socket")
+        peer, _ = listener.accept()
+        reading = asyncio.create_task(stream.receive())
+        await until(lambda: stream._receive_future is not None)  # it waits for its socket
+        peer.send(b"!")
+        loop.call_soon(reading.cancel)  # runs first in the pass that finds the socket readable
+        loop.call_soon(fail, "something else")
+        await asyncio.wait([reading])
+        peer.close()
+        await stream.aclose()
+
+    async def on_close() -> None:
+        pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        thread = LoopThread(on_close)
+        thread.run(race())
+        thread.close()
+    assert len(caplog.records) == 1
+    assert "something else" in caplog.text
