@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_magics.wire import SessionInfo
 
+from . import _history
 from ._api import Api
 from ._async_session import AsyncSessionHandle
 from ._connection import Connector, EmbeddedConnector, UrlConnector
@@ -125,6 +126,16 @@ class AsyncClient:
     def session(self, id: str) -> AsyncSessionHandle:
         """A handle on an existing session. Asks nobody: an unknown id shows at the first call."""
         return AsyncSessionHandle(self._api, id)
+
+    async def fork_session(self, id: str, message_id: str | None = None) -> AsyncSessionHandle:
+        """
+        A copy of a session as it is, or as it was before the turn of this message.
+
+        Messages, todos, the model's memory and the files of /workspace are copied; running
+        processes and standing permissions are not. The original is untouched. Raises
+        `SessionNotFound`, `MessageNotFound`, and `Busy` while a turn runs.
+        """
+        return AsyncSessionHandle(self._api, await _history.fork(self._api, id, message_id))
 
     async def list_sessions(self) -> list[SessionInfo]:
         sessions, statuses = await asyncio.gather(

@@ -10,15 +10,18 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from agent_magics.wire import (
     AgentEvent,
+    FileDiff,
     FileEntry,
     Message,
     PermissionAsked,
     PermissionReply,
     PermissionRequest,
+    RevertPreview,
+    RevertResult,
     SendResult,
     SessionInfo,
     SessionMetrics,
@@ -27,6 +30,7 @@ from agent_magics.wire import (
     TurnEnded,
 )
 
+from . import _history
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
 from ._errors import (
@@ -142,6 +146,42 @@ class AsyncSessionHandle:
         path = api_path("permission", request_id, "reply")
         await self._api.post_json(path, body, missing=PermissionNotFound)
 
+    # -- the past --------------------------------------------------------------------------------
+
+    @overload
+    async def revert(self, message_id: str, preview: Literal[False] = False) -> RevertResult: ...
+
+    @overload
+    async def revert(self, message_id: str, preview: Literal[True]) -> RevertPreview: ...
+
+    async def revert(self, message_id: str, preview: bool = False) -> RevertResult | RevertPreview:
+        """
+        Remove this message and all after it, and undo what their turns did to files.
+
+        The id of an answer means the prompt that it answers. `unrevert()` brings all of it back
+        until the next prompt. With `preview` nothing changes. Raises `MessageNotFound`, `Busy`,
+        and `RevertConflict` when somebody else changed one of these files since.
+        """
+        if preview:
+            return await _history.preview(self._api, self.id, message_id)
+        return await _history.revert(self._api, self.id, message_id)
+
+    async def unrevert(self) -> None:
+        """
+        Bring back what the last `revert()` removed; nothing happens when there is nothing.
+
+        Raises `Busy`, and `RevertConflict` when somebody else changed one of its files since.
+        """
+        await _history.unrevert(self._api, self.id)
+
+    async def get_diff(self, message_id: str | None = None) -> list[FileDiff]:
+        """
+        What the turn of this message changed in /workspace, or all turns together.
+
+        A turn is there when it is over. Raises `MessageNotFound`.
+        """
+        return await _history.get_diff(self._api, self.id, message_id)
+
     # -- the container ---------------------------------------------------------------------------
 
     async def shell(
@@ -232,9 +272,8 @@ class AsyncSessionHandle:
         return parse(lambda: SessionInfo.from_json(data, status_name(statuses, self.id)))
 
     async def get_messages(self) -> list[Message]:
-        """The whole history, oldest first."""
-        messages = await self._get("message")
-        return parse(lambda: [Message.from_json(message) for message in messages])
+        """The whole history, oldest first, without what is reverted."""
+        return await _history.messages(self._api, self.id)
 
     async def get_metrics(self) -> SessionMetrics:
         await self._api.require_engine("metrics")

@@ -109,5 +109,9 @@ class Client:
         """A handle on an existing session. Asks nobody: an unknown id shows at the first call."""
         return SessionHandle(self, self._core.session(id))
 
+    def fork_session(self, id: str, message_id: str | None = None) -> SessionHandle:
+        """A copy of a session; see `AsyncClient.fork_session`."""
+        return SessionHandle(self, self.run(self._core.fork_session(id, message_id)))
+
     def list_sessions(self) -> list[SessionInfo]:
         return self.run(self._core.list_sessions())

@@ -17,8 +17,10 @@ from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
 from ._attachments import PromptPart
 from ._capability import TurnHooks
+from ._checkpoints import Checkpoints
 from ._containers import Containers
 from ._errors import Conflict, SessionBusy
+from ._fork import Forks
 from ._history import History
 from ._ids import new_id, now_ms
 from ._log import EventLog
@@ -26,7 +28,9 @@ from ._messages import MessageBook
 from ._permissions import Permissions
 from ._recovery import recover
 from ._retry import RetryPolicy
+from ._revert import Reverts
 from ._sessions import Session, SessionBook, new_session
+from ._snapshots import SnapshotLimits, Snapshots
 from ._store import Store
 from ._text import Scrubber
 from ._turn import Services, Turn
@@ -94,6 +98,7 @@ class Engine:
         sandbox: str = "auto",
         retry: RetryPolicy | None = None,
         environ: Mapping[str, str] | None = None,
+        snapshot_limits: SnapshotLimits | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -103,6 +108,20 @@ class Engine:
         self.messages = MessageBook(store, self.log)
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
+        self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
+        self.checkpoints = Checkpoints(store, self.snapshots)
+        self.reverts = Reverts(
+            store, self.log, self.sessions, self.containers, self.checkpoints, self.snapshots
+        )
+        self.forks = Forks(
+            store,
+            self.sessions,
+            self.messages,
+            self.containers,
+            self.checkpoints,
+            self.snapshots,
+            self.reverts,
+        )
         self.started = now_ms()
         self._environ = os.environ if environ is None else environ
         self._closing = False
@@ -121,6 +140,7 @@ class Engine:
             messages=self.messages,
             permissions=self.permissions,
             containers=self.containers,
+            checkpoints=self.checkpoints,
             history=History(store),
             agent=agent,
             tool_title=tool_title,
@@ -133,6 +153,8 @@ class Engine:
         engine = cls(*args, **kwargs)
         await recover(engine._services)
         await engine.containers.sweep(engine.sessions.ids())
+        await engine.snapshots.sweep(engine.sessions.ids())
+        await engine.reverts.recover()
         return engine
 
     async def finish(self) -> None:
@@ -196,7 +218,9 @@ class Engine:
         if not session.listed:  # deleted twice at the same time
             return
         self.sessions.remove(session)
+        self.reverts.forget(session)
         await self.containers.destroy(session)
+        await self.snapshots.forget(session.id)
         await self.store.flushed()
 
     # -- turns
@@ -214,12 +238,18 @@ class Engine:
             await self.store.flushed()
             return message_id
         model = self._model(session, prompt)
+        if self.reverts.is_unfinished(session):
+            with self.reverts.alone(session):
+                await self.reverts.settle(session)
         if self._closing or not session.listed:
             raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
         if session.turn is not None:
             raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+        if session.held:
+            raise SessionBusy(f"The session is busy with {session.held}.", sessionID=session.id)
         self._accepted[message_id] = session.id
         with self.store.group():
+            self.reverts.seal(session)
             self._save_prompt(session, message_id, prompt, model)
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
             Turn(self._services, session, message_id, prompt.parts, model, scrub).start()

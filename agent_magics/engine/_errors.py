@@ -24,8 +24,10 @@ __all__ = [
     "BadRequest",
     "Conflict",
     "Forbidden",
+    "MessageNotFound",
     "NotFound",
     "PermissionNotFound",
+    "RevertConflict",
     "SessionBusy",
     "TooLarge",
     "Unauthorized",
@@ -79,6 +81,10 @@ class NotFound(ApiError):
     status, name = 404, "NotFoundError"
 
 
+class MessageNotFound(NotFound):
+    name = "MessageNotFoundError"
+
+
 class PermissionNotFound(ApiError):
     status, name = 404, "PermissionNotFoundError"
 
@@ -89,6 +95,12 @@ class Conflict(ApiError):
 
 class SessionBusy(ApiError):
     status, name = 409, "SessionBusyError"
+
+
+class RevertConflict(ApiError):
+    """Reverting would overwrite what somebody else wrote: `paths`, below the workspace."""
+
+    status, name = 409, "RevertConflictError"
 
 
 class TooLarge(ApiError):

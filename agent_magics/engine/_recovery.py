@@ -7,6 +7,7 @@ put together from their deltas, results of tools that were over are given back t
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Sequence
@@ -60,6 +61,10 @@ async def recover(services: Services) -> int:
             services.history.save(message_id, whole)
             services.sessions.save(services.sessions.get(session_id))
             end_turn(services, session_id, message_id, _ERROR)
+    for checkpoint in await services.checkpoints.unfinished(known):
+        session = services.sessions.get(checkpoint.session_id)
+        started = functools.partial(services.containers.started, session)
+        await services.checkpoints.after(checkpoint, started)
     await services.store.flushed()
     if cut:
         log.warning("closed %d turns that the last run of the engine left open", len(cut))

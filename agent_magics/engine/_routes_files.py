@@ -162,9 +162,17 @@ def _range(header: str | None, size: int) -> range | None:
     return range(int(first), end)
 
 
+def _note(request: Request, path: str) -> None:
+    """What is written here while a turn runs is not the turn's work."""
+    turn = session_of(request).turn
+    if turn is not None:
+        engine_of(request).checkpoints.written(turn.checkpoint, path)
+
+
 async def write_file(request: Request) -> Response:
     path, sandbox = _path(request), await _sandbox(request)
     data = await read_body(request)
+    _note(request, path)
     with file_errors():
         await sandbox.write_file(path, data)
     return Json({"path": path, "size": len(data)})
@@ -172,6 +180,7 @@ async def write_file(request: Request) -> Response:
 
 async def delete_file(request: Request) -> Response:
     path, sandbox = _path(request), await _sandbox(request)
+    _note(request, path)
     with file_errors():
         await sandbox.delete_file(path)
     return Json(True)

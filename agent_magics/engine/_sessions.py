@@ -19,10 +19,15 @@ from ._text import dumps
 if TYPE_CHECKING:
     from ._turn import Turn
 
-__all__ = ["WORKSPACE", "Session", "SessionBook", "Usage", "add_tokens", "no_tokens"]
+__all__ = ["WORKSPACE", "Session", "SessionBook", "Usage", "add_tokens", "no_tokens", "shelf"]
 
 WORKSPACE = "/workspace"
 """Where a session's files are, inside its container."""
+
+
+def shelf(session_id: str) -> str:
+    """Under this id are kept, out of sight, the rows of messages that are reverted."""
+    return f"reverted:{session_id}"
 
 
 def no_tokens() -> TokensJSON:
@@ -59,6 +64,7 @@ class Session:
     `sandbox` is the provider that was asked for, `provider` and `isolated` what it became.
     `model` is what answered last. `chosen` was asked for when the session was made; without it
     every turn takes the best model there is then, so that a key found later is used.
+    `revert` is what opencode says of messages that are reverted.
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
     """
 
@@ -80,10 +86,13 @@ class Session:
     metadata: dict[str, Any] | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    revert: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.turn: Turn | None = None
         """The running turn. Not stored; the store's `turn` table says what a crash cut."""
+        self.held = ""
+        """What keeps the session busy besides a turn; empty when nothing does."""
         self.listed = False
         """In the book: announced and not deleted."""
 
@@ -115,6 +124,7 @@ class Session:
             "model": self.model,
             "permission": self.rules or None,
             "metadata": self.metadata,
+            "revert": self.revert,
         }
         data.update({key: value for key, value in optional.items() if value is not None})
         return cast(SessionJSON, data)
@@ -197,8 +207,10 @@ class SessionBook:
         """Forget a session and everything of it. Only the event that says so is kept."""
         session.listed = False
         with self._store.group():
-            for table in ("message", "part", "turn", "permission"):
-                self._store.put(f"DELETE FROM {table} WHERE session_id = ?", session.id)
+            for table in ("message", "part", "turn", "permission", "checkpoint", "revert"):
+                self._store.put(
+                    f"DELETE FROM {table} WHERE session_id IN (?, ?)", session.id, shelf(session.id)
+                )
             self._store.put("DELETE FROM session WHERE id = ?", session.id)
             if session.parent_id is None:
                 self.log.forget(session.id)

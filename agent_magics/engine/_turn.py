@@ -24,6 +24,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.run import AgentRun
 
+from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON
 
 from ._attachments import PromptPart, missing_file, prompt_content, without_binaries, workspace_urls
@@ -36,6 +37,7 @@ from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
 from .models import price
 
 if TYPE_CHECKING:
+    from ._checkpoints import Checkpoint, Checkpoints
     from ._containers import Containers
     from ._history import History
     from ._log import EventLog
@@ -66,6 +68,7 @@ class Services:
     messages: MessageBook
     permissions: Permissions
     containers: Containers
+    checkpoints: Checkpoints
     history: History
     agent: Agent[Turn, str]
     tool_title: Callable[[str, dict[str, Any]], str]
@@ -105,6 +108,7 @@ class Turn:
         self._response: ResponseParts | None = None
         self._images: ImageWatch | None = None
         self._task: asyncio.Task[None] | None = None
+        self.checkpoint: Checkpoint
 
     # -- life
 
@@ -114,6 +118,7 @@ class Turn:
         session.turn = self
         with services.store.group():
             services.history.begin(session.id, self.message_id)
+            self.checkpoint = services.checkpoints.begin(session, self.message_id)
             self._publish("turn.started", {"messageID": self.message_id})
             self.status("busy")
             services.messages.save_info(self._info)
@@ -152,7 +157,12 @@ class Turn:
         except Exception as failure:
             error = turn_error(failure, self._model.provider_id, self._scrub)
             messages = self._after_failure(failure)
+        self._run = None  # from here on there is nothing to abort
+        await self._services.checkpoints.after(self.checkpoint, self._sandbox)
         self._finish(messages, error)
+
+    async def _sandbox(self) -> Sandbox:
+        return await self._services.containers.started(self.session)
 
     def _after_failure(self, failure: Exception) -> Sequence[ModelMessage] | None:
         messages = None if self._run is None else self._run.new_messages()
@@ -193,7 +203,7 @@ class Turn:
         """The prompt for the model, files of the workspace read."""
         files: dict[str, bytes] = {}
         for url, path in workspace_urls(self._prompt).items():
-            sandbox = await self._services.containers.started(self.session)
+            sandbox = await self._sandbox()
             try:
                 files[url] = await sandbox.read_file(path)
             except OSError:
@@ -276,7 +286,8 @@ class Turn:
         services, tool = self._services, part["tool"]
         sandbox = None
         if tool not in _UNCONTAINED:
-            sandbox = await services.containers.started(self.session)
+            sandbox = await self._sandbox()
+            await services.checkpoints.before(self.checkpoint, tool, sandbox)
             if self._images is None:
                 self._images = ImageWatch(sandbox)
             await self._images.before(tool)

@@ -7,8 +7,9 @@ with every kind of container. What it answers is as hostile as all that comes fr
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ __all__ = ["FetchedFile", "TreeRow", "WorkspaceTree"]
 KINDS = frozenset({"file", "directory", "link", "other", "closed"})
 MOST_STEPS = 500
 """Steps in one frame."""
+PIECE = 4 << 20
+"""Bytes of a large file read at a time."""
 
 OpenRequest = Callable[
     [FileRequest, int, dict[str, Any]], AbstractAsyncContextManager[tuple["Channel", int]]
@@ -97,12 +100,34 @@ class WorkspaceTree:
         `budget` of all; those beyond have the errno EFBIG.
         """
         request = _Fetch(paths, limit, budget)
-        order = {"paths": list(paths), "limit": limit, "budget": budget}
+        order = {"paths": list(paths), "limit": limit, "budget": budget, "offset": None}
         async with self._open(request, protocol.FETCH, order):
             await request.done
         if len(request.files) != len(paths):
             raise ProtocolError("not all files were answered")
         return request.files
+
+    async def read(self, path: str) -> AsyncIterator[bytes]:
+        """
+        The content of one regular file, however large, in pieces.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        offset = 0
+        while True:
+            request = _Fetch([path], PIECE, PIECE)
+            order = {"paths": [path], "limit": PIECE, "budget": PIECE, "offset": offset}
+            async with self._open(request, protocol.FETCH, order):
+                await request.done
+            content = request.files[0].content if request.files else None
+            if content is None:
+                number = request.files[0].errno if request.files else errno.EIO
+                raise OSError(number, os.strerror(number), path)
+            if not content:
+                return
+            yield bytes(content)
+            offset += len(content)
 
     async def change(self, steps: Iterable[Mapping[str, Any]]) -> None:
         """
@@ -120,7 +145,12 @@ class WorkspaceTree:
                 await request.done
 
     async def put(
-        self, path: str, content: Iterable[bytes], *, mode: int, mtime: int | None = None
+        self,
+        path: str,
+        content: Iterable[bytes] | AsyncIterable[bytes],
+        *,
+        mode: int,
+        mtime: int | None = None,
     ) -> None:
         """
         Make or replace a file at once, in a directory that is there.
@@ -131,10 +161,19 @@ class WorkspaceTree:
         request = FileWrite(path)
         order = {"path": path, "mode": mode, "mtime": mtime}
         async with self._open(request, protocol.PUT, order) as (channel, number):
-            for data in content:
+            async for data in _pieces(content):
                 await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
             channel.send(protocol.WRITE_END, number)
             await request.done
+
+
+async def _pieces(content: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(content, AsyncIterable):
+        async for data in content:
+            yield data
+    else:
+        for data in content:
+            yield data
 
 
 class _Scan(FileRequest):

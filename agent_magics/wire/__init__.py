@@ -10,6 +10,7 @@ from ._events import *
 from ._json import *
 from ._objects import *
 from ._parts import *
+from ._revert import *
 
 PROTOCOL = 1
 """Major version of the protocol; a client refuses a server with a higher one."""
@@ -22,6 +23,8 @@ __all__ = [
     "CacheTokensJSON",
     "ErrorJSON",
     "EventJSON",
+    "FileDiff",
+    "FileDiffJSON",
     "FileEntry",
     "FilePart",
     "Message",
@@ -39,11 +42,16 @@ __all__ = [
     "PermissionRequestJSON",
     "ReasoningDelta",
     "ReasoningPart",
+    "RevertJSON",
+    "RevertPreview",
+    "RevertResult",
     "SendResult",
     "SessionInfo",
     "SessionJSON",
     "SessionMetrics",
     "ShellResult",
+    "SkippedFile",
+    "SkippedJSON",
     "StatusChanged",
     "StepFinishPart",
     "StepFinished",

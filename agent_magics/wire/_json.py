@@ -13,6 +13,7 @@ __all__ = [
     "CacheTokensJSON",
     "ErrorJSON",
     "EventJSON",
+    "FileDiffJSON",
     "MessageInfoJSON",
     "MessageJSON",
     "MetricsJSON",
@@ -20,7 +21,9 @@ __all__ = [
     "PartJSON",
     "PermissionReply",
     "PermissionRequestJSON",
+    "RevertJSON",
     "SessionJSON",
+    "SkippedJSON",
     "TodoJSON",
     "TokensJSON",
     "ToolStateJSON",
@@ -72,6 +75,7 @@ class SessionJSON(TypedDict):
     time: SessionTimeJSON
     metadata: NotRequired[dict[str, Any]]
     sandbox: NotRequired[dict[str, Any]]
+    revert: NotRequired[dict[str, Any]]
 
 
 class MessageTimeJSON(TypedDict):
@@ -173,6 +177,31 @@ class MetricsJSON(TypedDict):
     tokens: TokensJSON
     cost: float | None
     context: ContextJSON
+
+
+class FileDiffJSON(TypedDict):
+    """A changed file; `file` is relative to the workspace, `patch` a unified diff or empty."""
+
+    file: str
+    patch: str
+    additions: int
+    deletions: int
+    status: Literal["added", "deleted", "modified"]
+
+
+class SkippedJSON(TypedDict):
+    path: str
+    reason: str
+
+
+class RevertJSON(TypedDict):
+    """What a revert does, or would do. Ours."""
+
+    messageID: str
+    messages: int
+    files: list[FileDiffJSON]
+    conflicts: list[str]
+    skipped: list[SkippedJSON]
 
 
 class EventJSON(TypedDict):

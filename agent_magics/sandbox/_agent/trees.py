@@ -118,10 +118,16 @@ def _enter(stack: list[_Folder], path: str, name: str, limit: int) -> bool:
 
 
 def fetch(
-    root: str, paths: list[str], limit: int, budget: int, send: Callable[[bytes], None]
+    root: str,
+    paths: list[str],
+    limit: int,
+    budget: int,
+    offset: int | None,
+    send: Callable[[bytes], None],
 ) -> Generator[None, None, None]:
     """
-    Read regular files, of at most `limit` bytes each and `budget` together.
+    Read regular files, of at most `limit` bytes each and `budget` together; or with an `offset`
+    the piece of them that starts there.
 
     Of each is sent: FILE_BEGIN and JSON of `[index, mode, size, mtime_ns, ctime_ns, inode,
     settled]`, any number of FILE_DATA and bytes, FILE_END; or FILE_FAIL and JSON of `[index,
@@ -131,7 +137,7 @@ def fetch(
     try:
         for index, path in enumerate(paths):
             try:
-                for data in _content(top, index, path, min(limit, budget), send):
+                for data in _content(top, index, path, min(limit, budget), offset, send):
                     budget -= len(data)
                     yield
                 send(FILE_END)
@@ -143,7 +149,12 @@ def fetch(
 
 
 def _content(
-    top: int, index: int, path: str, limit: int, send: Callable[[bytes], None]
+    top: int,
+    index: int,
+    path: str,
+    limit: int,
+    offset: int | None,
+    send: Callable[[bytes], None],
 ) -> Iterator[bytes]:
     parent, name = _parent(top, path)
     try:
@@ -154,11 +165,13 @@ def _content(
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        if found.st_size > limit:
+        if offset is not None:
+            os.lseek(fd, offset, os.SEEK_SET)
+        elif found.st_size > limit:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         settled = found.st_ctime_ns < time.time_ns() - SETTLED
         send(FILE_BEGIN + json.dumps([index, *_facts(found), settled]).encode())
-        while data := os.read(fd, CHUNK):
+        while data := os.read(fd, CHUNK if offset is None else min(CHUNK, limit)):
             limit -= len(data)
             if limit < 0:  # it grows while it is read
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
