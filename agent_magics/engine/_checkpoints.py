@@ -88,9 +88,9 @@ class Checkpoints:
             return
         async with self._locks.setdefault(checkpoint.message_id, asyncio.Lock()):
             if not checkpoint.before and not checkpoint.problem:
-                await self._collect(checkpoint.session_id)
                 checkpoint.before = await self._take(checkpoint, sandbox)
                 self.save(checkpoint)
+                await self._collect(checkpoint.session_id)
 
     async def after(self, checkpoint: Checkpoint, started: Started) -> None:
         """The turn's tools are through. Never fails."""
