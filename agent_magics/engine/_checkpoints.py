@@ -100,7 +100,13 @@ class Checkpoints:
                 checkpoint.after = await self._take(checkpoint, await started())
             except SandboxError as error:
                 checkpoint.problem = snapshot_problem(error)
-            self.save(checkpoint)
+            except (
+                asyncio.CancelledError
+            ):  # the turn is killed; what is there later is not its work
+                checkpoint.problem = _NO_SNAPSHOT
+                raise
+            finally:
+                self.save(checkpoint)
 
     async def _take(self, checkpoint: Checkpoint, sandbox: Sandbox) -> str:
         try:

@@ -10,6 +10,10 @@ The engine's configuration: a TOML file and a few environment variables.
     api_key_env = "LAB_API_KEY"               # left out: the server needs no key
     models = ["qwen3-coder"]                  # left out: any model id is passed on
 
+    [snapshot]                                # what reverts can bring back, in megabytes
+    largest_file = 50                         # larger files are left as they are
+    total = 2048                              # all contents kept for one session
+
     [permission]
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
@@ -27,6 +31,7 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from ._policy import Action, Rule
+from ._snapshots import SnapshotLimits
 
 __all__ = [
     "ConfigError",
@@ -43,6 +48,7 @@ _SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
 _ACTIONS = ("allow", "ask", "deny")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST_MEGABYTES = 1 << 20
 _RESERVED_PROVIDERS = ("demo", "local")
 
 
@@ -68,6 +74,7 @@ class EngineConfig:
     sandbox: str = "auto"
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
+    snapshot: SnapshotLimits = field(default_factory=SnapshotLimits)
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -82,7 +89,7 @@ class EngineConfig:
         source, required = config_path(path, environ)
         data = _read(source, required)
         reader = _Reader(source)
-        reader.only(data, "", ("model", "sandbox", "providers", "permission"))
+        reader.only(data, "", ("model", "sandbox", "providers", "permission", "snapshot"))
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
         sandbox = named or reader.text(data, "sandbox") or "auto"
@@ -94,6 +101,7 @@ class EngineConfig:
             sandbox=sandbox,
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
+            snapshot=reader.snapshot(data),
         )
 
 
@@ -211,6 +219,26 @@ class _Reader:
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
             raise ConfigError(f"{self.where(prefix + key)}: must be a list of texts.")
         return tuple(value)
+
+    def snapshot(self, data: Mapping[str, Any]) -> SnapshotLimits:
+        table = self.table(data.get("snapshot", {}), "snapshot")
+        self.only(table, "snapshot.", ("largest_file", "total"))
+        limits = SnapshotLimits()
+        return SnapshotLimits(
+            self.megabytes(table, "largest_file", limits.file),
+            self.megabytes(table, "total", limits.total),
+        )
+
+    def megabytes(self, table: Mapping[str, Any], key: str, default: int) -> int:
+        value = table.get(key)
+        if value is None:
+            return default
+        if type(value) is not int or not 0 <= value <= _MOST_MEGABYTES:
+            raise ConfigError(
+                f"{self.where('snapshot.' + key)}: must be a number of megabytes, "
+                f"at most {_MOST_MEGABYTES}."
+            )
+        return value << 20
 
     def rules(self, data: Mapping[str, Any]) -> list[Rule]:
         rules = []

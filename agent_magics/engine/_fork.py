@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -236,6 +237,7 @@ async def _copy_rows(source: Sandbox, target: Sandbox, rows: Sequence[TreeRow]) 
     for row in rows:
         if row.kind == "file":
             content = source.tree.read(row.path)
-            await target.tree.put(row.path, content, mode=row.mode, mtime=row.mtime)
+            with suppress(FileNotFoundError):  # a process of the session took it away
+                await target.tree.put(row.path, content, mode=row.mode, mtime=row.mtime)
     modes = [{"do": "mode", "path": d.path, "mode": d.mode} for d in reversed(directories)]
     await target.tree.change(modes)

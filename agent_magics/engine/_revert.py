@@ -197,7 +197,8 @@ class Reverts:
 
     async def diff(self, session: Session, message_id: str | None) -> list[FileDiffJSON]:
         """What the turn of this message, or all turns together, changed. Raises MessageNotFound."""
-        checkpoints = await self._checkpoints.of_session(session.id)
+        one = message_id is not None
+        checkpoints = await self._checkpoints.of_session(session.id, shelved=one)
         if message_id is not None:
             (turn, *_), _ = await self._messages_from(session, message_id)
             checkpoints = [c for c in checkpoints if c.message_id == turn]

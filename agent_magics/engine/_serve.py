@@ -105,6 +105,7 @@ class _Process:
             open_sandbox=open_sandbox,
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
+            snapshot_limits=self._config.snapshot,
         )
         presence = Presence()
         server = self._server(engine, presence)

@@ -8,6 +8,7 @@ import pytest
 
 from agent_magics.engine._config import ConfigError, EngineConfig, ProviderConfig
 from agent_magics.engine._policy import Rule
+from agent_magics.engine._snapshots import SnapshotLimits
 
 
 def load(tmp_path: Path, text: str, **environ: str) -> EngineConfig:
@@ -31,8 +32,11 @@ def test_everything(tmp_path: Path) -> None:
         [permission]
         write = "ask"
         bash = {"*" = "ask", "git *" = "allow"}
+        [snapshot]
+        largest_file = 10
         """,
     )
+    assert config.snapshot == SnapshotLimits(file=10 << 20, total=2 << 30)
     assert config.model == "lab/qwen"
     assert config.sandbox == "bubblewrap"
     assert config.providers == {
@@ -92,6 +96,10 @@ def test_which_file_is_read(tmp_path: Path) -> None:
         ("[permission]\nbash = 'maybe'", "permission.bash: 'maybe' is not"),
         ("[permission]\nbash = {'ls *' = 1}", "permission.bash: 1 is not"),
         ("[permission]\nbash = 1", "permission.bash: must be a table"),
+        ("snapshot = 1", "snapshot: must be a table"),
+        ("[snapshot]\nfile = 1", "snapshot.file: unknown key"),
+        ("[snapshot]\ntotal = -1", "snapshot.total: must be a number"),
+        ("[snapshot]\ntotal = true", "snapshot.total: must be a number"),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:

@@ -291,6 +291,32 @@ async def test_a_turn_without_a_snapshot_still_runs(
         assert (workspace(harness) / "f").exists()
 
 
+async def test_a_killed_turn_has_no_second_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, second = FakeTree.scan, asyncio.Event()
+
+    async def stuck(self: FakeTree, **options: Any) -> list[Any]:
+        if self.scans == 1:
+            second.set()
+            await asyncio.Event().wait()
+        return await scan(self, **options)
+
+    async with engine_in(tmp_path, turns("echo 1 > f")) as harness:
+        session = await allowed(harness)
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeTree, "scan", stuck)
+            message_id = await harness.prompt(session)
+            await second.wait()
+            assert session.turn is not None
+            await session.turn.kill()
+        await harness.recorder.wait("turn.ended", messageID=message_id)
+    async with engine_in(tmp_path) as harness:  # nor gets it one from a later start
+        again = harness.engine.sessions.get(session.id)
+        done = await revert(harness, again, message_id)
+        assert [s.path for s in done.skipped] == ["."] and done.messages == 2
+
+
 async def test_an_aborted_and_a_failed_turn_are_taken_back(tmp_path: Path) -> None:
     steps = [sh("echo 1 > f"), fail(RuntimeError("no")), sh("echo 2 > f"), hang("so")]
     async with engine_in(tmp_path, steps) as harness:
