@@ -355,7 +355,7 @@ class Reverts:
         self._store.put("DELETE FROM revert WHERE session_id = ?", session.id)
 
     def _commit(self, session: Session, state: _State) -> None:
-        reverting = state.doing == "revert"
+        reverting, before = state.doing == "revert", session.todos
         with self._store.group():
             self._unshelve(session.id)
             if reverting:
@@ -372,8 +372,9 @@ class Reverts:
                 session.usage.messages = state.kept + len(state.removed)
                 session.revert = None
             self._sessions.save(session)
-            todos: dict[str, Any] = {"sessionID": session.id, "todos": session.todos}
-            self._log.publish(session.id, "todo.updated", todos)
+            if session.todos != before:
+                todos: dict[str, Any] = {"sessionID": session.id, "todos": session.todos}
+                self._log.publish(session.id, "todo.updated", todos)
 
     def _shelve(self, session_id: str, first: str) -> None:
         """Move a message and all after it to the shelf."""

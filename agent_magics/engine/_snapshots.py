@@ -30,6 +30,8 @@ _BATCH_BYTES = 8 << 20
 _GROWTH = 1 << 20
 """Bytes by which the files of a batch may have grown between the look and the reading."""
 _PARALLEL = 16
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Between the look and the reading the file went, or what it lay in was replaced."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Snapshots:
                 ctime = file.ctime if file.settled else 0
                 facts = (file.size, file.mtime, ctime, file.inode)
                 tree[row.path] = Entry("file", file.mode, key, *facts)
-            elif file.errno == errno.ENOENT:
+            elif file.errno in _VANISHED:
                 del tree[row.path]
             elif file.content is not None:
                 tree[row.path] = _unstored(row, "the session's snapshots take too much room")
