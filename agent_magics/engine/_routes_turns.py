@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_magics.wire import PermissionReply
+from agent_magics.wire import PermissionReply, Unattended
 
 from ._attachments import parse_parts
 from ._body import Body, query_int, read_json
@@ -28,8 +28,16 @@ def _prompt(body: Body) -> Prompt:
         parts=parse_parts(body.items("parts")),
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
         model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
+        agent=body.optional_text("agent"),
+        unattended=_unattended(body),
         environ=body.text_map("environ"),
     )
+
+
+def _unattended(body: Body) -> Unattended:
+    if not body.has("onPermission"):
+        return "ask"
+    return cast(Unattended, body.choice("onPermission", "ask", "once", "reject"))
 
 
 async def prompt_async(request: Request) -> Response:
@@ -62,8 +70,9 @@ async def get_message(request: Request) -> Json:
 
 
 async def abort(request: Request) -> Json:
-    """True once the turn is over, false when none was running."""
-    return Json(await engine_of(request).abort(session_of(request)))
+    """True once the turn is over, false when none, or not that of `messageID`, was running."""
+    session, body = session_of(request), await read_json(request, optional=True)
+    return Json(await engine_of(request).abort(session, body.optional_text("messageID")))
 
 
 async def list_permissions(request: Request) -> Json:

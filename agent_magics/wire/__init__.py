@@ -5,6 +5,7 @@ Names and nesting are those of the opencode server's v1 API where it has them; w
 beyond it (numbered events, turns, tool output, metrics) is marked in the docstrings.
 """
 
+from ._agents import *
 from ._environ import *
 from ._events import *
 from ._json import *
@@ -17,7 +18,9 @@ PROTOCOL = 1
 __all__ = [
     "MODEL_ENVIRON",
     "PROTOCOL",
+    "AgentConfig",
     "AgentEvent",
+    "AgentInfo",
     "Attachment",
     "CacheTokensJSON",
     "ErrorJSON",
@@ -37,6 +40,8 @@ __all__ = [
     "PermissionReply",
     "PermissionRequest",
     "PermissionRequestJSON",
+    "PermissionRule",
+    "PermissionRuleJSON",
     "ReasoningDelta",
     "ReasoningPart",
     "SendResult",
@@ -48,6 +53,8 @@ __all__ = [
     "StepFinishPart",
     "StepFinished",
     "StepStartPart",
+    "TaskInfo",
+    "TaskStatus",
     "TextDelta",
     "TextPart",
     "Todo",
@@ -64,6 +71,7 @@ __all__ = [
     "ToolUpdate",
     "TurnEnded",
     "TurnStarted",
+    "Unattended",
     "UnknownEvent",
     "UnknownPart",
     "WireError",
