@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic_ai.messages import ModelMessage, UserPromptPart
 from pydantic_ai.models.function import AgentInfo
@@ -15,7 +18,19 @@ from agent_magics.engine._errors import RuleNotFound
 from agent_magics.engine._sessions import Session
 from agent_magics.engine._subagents import MOST_CHILDREN
 from agent_magics.wire import SessionMetrics
-from tests.support.engine_harness import Harness, Step, call, engine_in, eventually, fail, hang, say
+from tests.support.engine_harness import (
+    PATIENCE,
+    Harness,
+    Step,
+    call,
+    engine_in,
+    eventually,
+    fail,
+    hang,
+    say,
+)
+from tests.support.engine_process import EngineProcess, started
+from tests.support.scripted_llm import ThreadedLLM
 
 Call = tuple[str, dict[str, Any]]
 
@@ -419,3 +434,68 @@ async def test_abort_of_another_prompt_does_nothing(tmp_path: Path) -> None:
         assert session.turn is not None
         async with asyncio.timeout(15):
             assert (await harness.http.post(path, json={"messageID": second})).json() is True
+
+
+SCRIPT = {
+    "scenarios": {
+        "parent": {
+            "match": "^parent$",
+            "turns": [
+                {"do": [{"tool": {"name": "task", "args": task("child")[1], "id": "call_1"}}]},
+                {"do": [{"text": "Done."}]},
+            ],
+        },
+        "child": {
+            "match": "^child$",
+            "turns": [{"do": [{"tool": {"name": "bash", "args": {"command": "x"}, "id": "c"}}]}],
+        },
+        "next": {"match": "^next$", "turns": [{"do": [{"text": "Here."}]}]},
+    },
+}
+
+
+async def test_a_crash_closes_children_before_their_parent() -> None:
+    with ThreadedLLM(SCRIPT) as llm, EngineProcess(model_url=llm.base_url, model="any") as engine:
+        async with started(engine) as client:
+            session = (await client.post("/session", json={})).json()["id"]
+            prompt = {"messageID": "msg_cut", "parts": [{"type": "text", "text": "parent"}]}
+            await client.post(f"/session/{session}/prompt_async", json=prompt)
+
+            async def asks() -> bool:
+                return bool((await client.get(f"/permission?sessionID={session}")).json())
+
+            await eventually(asks)
+            (child,) = (await client.get(f"/session/{session}/children")).json()
+            await engine.end(signal.SIGKILL)
+        async with started(engine) as client:
+            assert (await client.get("/session/status")).json() == {}
+            assert (await client.get("/permission")).json() == []
+            events = await _stored_events(client, session, until="msg_cut")
+            ended = [e for e in events if e["type"] == "turn.ended"]
+            assert [e["sessionID"] for e in ended] == [child["id"], session]
+            assert {e["properties"]["error"]["name"] for e in ended} == {"EngineStoppedError"}
+            (replied,) = [e["properties"] for e in events if e["type"] == "permission.replied"]
+            assert replied["sessionID"] == child["id"] and replied["reply"] == "reject"
+            _, answer = (await client.get(f"/session/{session}/message")).json()
+            (part,) = [p for p in answer["parts"] if p["type"] == "tool"]
+            assert part["state"]["status"] == "error"
+            assert part["state"]["metadata"]["sessionId"] == child["id"]
+            prompt = {"parts": [{"type": "text", "text": "next"}]}
+            answer = (await client.post(f"/session/{session}/message", json=prompt)).json()
+            assert answer["parts"][1]["text"] == "Here."
+            assert await engine.end(signal.SIGTERM) == 0
+
+
+async def _stored_events(client: httpx.AsyncClient, session: str, until: str) -> list[Any]:
+    """All events of a session up to the end of a turn."""
+    events = []
+    path = f"/session/{session}/event?lastEventId=0"
+    async with asyncio.timeout(PATIENCE), client.stream("GET", path) as response:
+        async for line in response.aiter_lines():
+            if not line.startswith("data: "):
+                continue
+            events.append(json.loads(line[6:]))
+            last = events[-1]
+            if last["type"] == "turn.ended" and last["properties"]["messageID"] == until:
+                break
+    return events
