@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent_magics.wire import AgentConfig, Unattended
 
-from ._errors import AgentError
+from ._errors import AgentError, ApiError
 from ._ids import new_message_id
 from ._inputs import PromptInput, prompt_parts
 from ._submit import submit_prompt
@@ -32,6 +33,7 @@ class AsyncAgentHandle:
     """
 
     def __init__(self, client: AsyncClient, api: Api, agent: AgentChoice) -> None:
+        agent_body(agent)
         self.agent = agent
         self._client = client
         self._api = api
@@ -85,6 +87,7 @@ class AsyncAgentHandle:
         Raises what `create_session()` and `send()` raise before anything starts.
         """
         parts = prompt_parts(prompt)
+        await self._api.require_engine("tasks")
         session = await self.create_session(
             title, model=model, sandbox=sandbox, permission=permission, python=python
         )
@@ -93,10 +96,10 @@ class AsyncAgentHandle:
         if on_permission != "ask":
             body["onPermission"] = on_permission
         try:
-            await self._api.require_engine("tasks")
             await submit_prompt(self._api, session.id, body)
-        except AgentError:
-            await session.end()
+        except ApiError:  # it was refused, so the session is for nothing
+            with suppress(AgentError):
+                await session.end()
             raise
         return AsyncTask(self._api, f"{session.id}.{message_id}")
 
@@ -106,7 +109,7 @@ def agent_name(agent: AgentChoice) -> str:
 
 
 def agent_body(agent: AgentChoice) -> dict[str, Any]:
-    """What says in a new session's JSON who answers."""
+    """What says in a new session's JSON who answers. Raises `TypeError`."""
     if isinstance(agent, str):
         return {"agent": agent}
     if not isinstance(agent, Mapping):

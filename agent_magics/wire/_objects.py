@@ -174,6 +174,14 @@ class PermissionRequest:
     parent_id: str | None = None
     session_title: str = ""
 
+    @property
+    def asker(self) -> str:
+        """Who asks, for people: "the agent", or which sub-agent and what it works on."""
+        if self.parent_id is None:
+            return "the agent"
+        work = self.session_title.removesuffix(f" (@{self.agent} subagent)")
+        return f"the sub-agent {self.agent}" + (f" ({work})" if work else "")
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PermissionRequest:
         tool = data.get("tool") or {}
