@@ -91,6 +91,12 @@ class AgentProfile:
         """Whether the `task` tool may start it."""
         return self.mode in ("subagent", "all")
 
+    def settings(self, of_model: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What goes with every request to the model."""
+        if self.temperature is None:
+            return of_model
+        return {**(of_model or {}), "temperature": self.temperature}
+
     def to_json(self, common: tuple[Rule, ...]) -> dict[str, Any]:
         """opencode's shape; `common` are the rules that hold for every agent."""
         off = (Rule(tool, "*", "deny") for tool, on in self.tools if not on)

@@ -30,7 +30,7 @@ from ._recovery import recover
 from ._retry import RetryPolicy
 from ._sessions import Session, SessionBook, new_session
 from ._store import Store
-from ._subagents import SubAgents
+from ._subagents import SubAgents, instructions_of
 from ._text import Scrubber
 from ._turn import Services, Turn
 
@@ -130,7 +130,10 @@ class Engine:
             deps_type=Turn,
             tools=tools,
             capabilities=[TurnHooks()],
-            instructions=[instructions, lambda ctx: ctx.deps.instructions],
+            instructions=[
+                instructions,
+                lambda ctx: instructions_of(ctx.deps.agent, ctx.deps.session),
+            ],
             retries=3,
         )
         self._services = Services(

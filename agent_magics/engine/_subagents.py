@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +85,14 @@ class SubAgents:
             child: Session | None = None
             try:
                 child = await self._open(turn, agent, description)
-                call.progress(sessionId=child.id, agent=agent.name, model=turn.model_json)
-                answer = await self._answer(child, self._prompt(turn, call, agent, prompt))
+                order = self._prompt(turn, call, agent, prompt)
+                provider, _, model = (order.model or "").partition("/")
+                call.progress(
+                    sessionId=child.id,
+                    agent=agent.name,
+                    model={"providerID": provider, "modelID": model},
+                )
+                answer = await self._answer(child, order)
             except asyncio.CancelledError:
                 if child is not None:
                     await self._stop(child)
@@ -94,7 +101,7 @@ class SubAgents:
                 raise
             except Exception as error:
                 raise ToolFailed(from_exception(error, "running a sub-agent").message) from error
-        usage = child.usage
+        usage = deepcopy(child.usage)
         call.metadata(toolCalls=sum(usage.tools.values()), tokens=usage.tokens, cost=usage.cost)
         return _result(answer)
 
@@ -111,7 +118,7 @@ class SubAgents:
         return found
 
     async def _open(self, turn: Turn, agent: AgentProfile, description: str) -> Session:
-        from ._engine import NewSession
+        from ._engine import NewSession  # which imports this module
 
         parent = turn.session
         limits = [[asdict(rule) for rule in rules] for rules in turn.agent.denials]
@@ -132,7 +139,7 @@ class SubAgents:
             turn.prompt,
             parts=[{"type": "text", "text": text}],
             message_id=None,
-            model=agent.model or turn.model_name,
+            model=agent.model or f"{turn.model.provider_id}/{turn.model.model_id}",
             agent=agent.name,
             on_call=lambda line: call.output("stdout", f"{line}\n".encode()),
         )

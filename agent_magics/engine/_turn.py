@@ -33,7 +33,7 @@ from ._images import ImageWatch, file_url, image_mime
 from ._parts import ResponseParts, finish_reason, new_part, response_tokens
 from ._retry import RetryPolicy, turn_error
 from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
-from ._subagents import MOST_CHILDREN, instructions_of, offered_tools
+from ._subagents import MOST_CHILDREN, offered_tools
 from .models import price
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Turn:
         async with services.agent.iter(
             content,
             model=model.model,
-            model_settings=self._settings(),  # type: ignore[arg-type]
+            model_settings=self.agent.settings(model.settings),  # type: ignore[arg-type]
             message_history=history,
             deps=self,
             usage_limits=UsageLimits(request_limit=_STEP_LIMIT),
@@ -201,11 +201,6 @@ class Turn:
                             if isinstance(event, FunctionToolResultEvent):
                                 self._tool_result(event)
         return run.new_messages()
-
-    def _settings(self) -> dict[str, Any] | None:
-        if self.agent.temperature is None:
-            return self._model.settings
-        return {**(self._model.settings or {}), "temperature": self.agent.temperature}
 
     async def _content(self) -> Any:
         """The prompt for the model, files of the workspace read."""
@@ -280,17 +275,8 @@ class Turn:
     # -- the agent, and sub-agents
 
     @property
-    def instructions(self) -> str:
-        return instructions_of(self.agent, self.session)
-
-    @property
-    def model_name(self) -> str:
-        """`provider/model-id` of the model that answers."""
-        return f"{self._model.provider_id}/{self._model.model_id}"
-
-    @property
-    def model_json(self) -> dict[str, str]:
-        return {"providerID": self._model.provider_id, "modelID": self._model.model_id}
+    def model(self) -> ResolvedModel:
+        return self._model
 
     def offered_tools(self, tools: list[ToolDefinition]) -> list[ToolDefinition]:
         return offered_tools(self.agent, self.session, self._services.agents, tools)

@@ -346,20 +346,29 @@ async def close(harness: Harness, session: Session) -> None:
 
 
 @pytest.mark.parametrize("end", [abort, delete, close])
-@pytest.mark.parametrize("work", [hang("Well"), call(bash("rm f")), call(bash("sleep 60"))])
+@pytest.mark.parametrize(
+    ("work", "sign"),
+    [
+        (hang("Well"), "message.part.delta"),
+        (call(bash("rm f")), "permission.asked"),
+        (call(bash("echo a; sleep 60")), "tool.output"),
+    ],
+)
 async def test_children_end_with_their_parents_turn(
-    tmp_path: Path, work: Step, end: Ending
+    tmp_path: Path, work: Step, sign: str, end: Ending
 ) -> None:
-    sleep = [{"permission": "bash", "pattern": "sleep *", "action": "allow"}]
+    rules = [
+        {"permission": "bash", "pattern": pattern, "action": "allow"}
+        for pattern in ("echo *", "sleep *")
+    ]
     async with engine_in(tmp_path, [call(task("x")), work, say("more")]) as harness:
-        session = await harness.session(rules=sleep)
+        session = await harness.session(rules=rules)
         message_id = await harness.prompt(session)
         await harness.recorder.wait("turn.started", 2)
         child = child_of(harness, session)
         await harness.recorder.until(
             lambda: any(
-                event["sessionID"] == child.id
-                and event["type"] in ("message.part.delta", "permission.asked")
+                event["sessionID"] == child.id and event["type"] == sign
                 for event in harness.recorder.events
             )
         )
@@ -456,7 +465,9 @@ SCRIPT = {
 
 async def test_a_crash_closes_children_before_their_parent() -> None:
     with ThreadedLLM(SCRIPT) as llm, EngineProcess(model_url=llm.base_url, model="any") as engine:
+        engine.config.write_text(f"{engine.config.read_text()}\n[agents.reviewer]\n")
         async with started(engine) as client:
+            assert "reviewer" in [a["name"] for a in (await client.get("/agent")).json()]
             session = (await client.post("/session", json={})).json()["id"]
             prompt = {"messageID": "msg_cut", "parts": [{"type": "text", "text": "parent"}]}
             await client.post(f"/session/{session}/prompt_async", json=prompt)
