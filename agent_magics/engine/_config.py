@@ -13,6 +13,15 @@ The engine's configuration: a TOML file and a few environment variables.
     [permission]
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
+
+    [agents.reviewer]                         # a new agent, or changes of a built-in one
+    description = "Reads changes and says what is wrong with them."
+    model = "lab/qwen3-coder"                 # left out: the session's
+    instructions = "Be brief."                # or a list; they follow the engine's own
+    temperature = 0.2
+    tools = {write = false, edit = false}     # what is not mentioned stays on
+    permission = {bash = {"*" = "ask", "rm *" = "deny"}}
+    mode = "all"                              # or "primary", "subagent": who may start it
 """
 
 from __future__ import annotations
@@ -26,7 +35,9 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from ._policy import Action, Rule
+from ._agent_config import AgentConfigError, agent_profile, permission_rules
+from ._agents import BUILT_IN, AgentProfile
+from ._policy import Rule
 
 __all__ = [
     "ConfigError",
@@ -40,7 +51,6 @@ __all__ = [
 ProviderKind = Literal["openai", "anthropic"]
 
 _SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
-_ACTIONS = ("allow", "ask", "deny")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED_PROVIDERS = ("demo", "local")
@@ -68,6 +78,7 @@ class EngineConfig:
     sandbox: str = "auto"
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
+    agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -82,7 +93,7 @@ class EngineConfig:
         source, required = config_path(path, environ)
         data = _read(source, required)
         reader = _Reader(source)
-        reader.only(data, "", ("model", "sandbox", "providers", "permission"))
+        reader.only(data, "", ("model", "sandbox", "providers", "permission", "agents"))
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
         sandbox = named or reader.text(data, "sandbox") or "auto"
@@ -94,6 +105,7 @@ class EngineConfig:
             sandbox=sandbox,
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
+            agents=MappingProxyType(reader.agents(data)),
         )
 
 
@@ -213,14 +225,21 @@ class _Reader:
         return tuple(value)
 
     def rules(self, data: Mapping[str, Any]) -> list[Rule]:
-        rules = []
-        for tool, value in self.table(data.get("permission", {}), "permission").items():
-            key = f"permission.{tool}"
-            patterns = {"*": value} if isinstance(value, str) else self.table(value, key)
-            for pattern, action in patterns.items():
-                if action not in _ACTIONS:
-                    raise ConfigError(
-                        f'{self.where(key)}: {action!r} is not "allow", "ask" or "deny".'
-                    )
-                rules.append(Rule(tool, pattern, cast(Action, action)))
-        return rules
+        try:
+            return permission_rules(
+                self.table(data.get("permission", {}), "permission"), "permission"
+            )
+        except AgentConfigError as error:
+            raise ConfigError(f"{self.where(error.key)}: {error.complaint}.") from error
+
+    def agents(self, data: Mapping[str, Any]) -> dict[str, AgentProfile]:
+        found = {}
+        for name, value in self.table(data.get("agents", {}), "agents").items():
+            key = f"agents.{name}"
+            try:
+                found[name] = agent_profile(name, self.table(value, key), BUILT_IN.get(name))
+            except AgentConfigError as error:
+                raise ConfigError(
+                    f"{self.where(f'{key}.{error.key}')}: {error.complaint}."
+                ) from error
+        return found

@@ -20,12 +20,14 @@ from agent_magics.wire import ErrorJSON
 from ._ids import new_id
 
 __all__ = [
+    "AgentNotFound",
     "ApiError",
     "BadRequest",
     "Conflict",
     "Forbidden",
     "NotFound",
     "PermissionNotFound",
+    "RuleNotFound",
     "SessionBusy",
     "TooLarge",
     "Unauthorized",
@@ -77,6 +79,14 @@ class Forbidden(ApiError):
 
 class NotFound(ApiError):
     status, name = 404, "NotFoundError"
+
+
+class AgentNotFound(ApiError):
+    status, name = 404, "AgentNotFoundError"
+
+
+class RuleNotFound(ApiError):
+    status, name = 404, "RuleNotFoundError"
 
 
 class PermissionNotFound(ApiError):
