@@ -13,9 +13,12 @@ What can go wrong, as types.
          ├─ NotFound               404
          │   ├─ SessionNotFound
          │   ├─ MessageNotFound
+         │   ├─ TaskNotFound
          │   ├─ PermissionNotFound
+         │   ├─ RuleNotFound
          │   ├─ FileMissing
-         │   └─ ModelNotFound
+         │   ├─ ModelNotFound
+         │   └─ AgentNotFound
          ├─ Busy                   409, a turn is running in this session
          ├─ RevertConflict         409, others changed the files since: `paths`
          ├─ TooLarge               413
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentError",
+    "AgentNotFound",
     "ApiError",
     "AuthError",
     "BadRequest",
@@ -53,9 +57,11 @@ __all__ = [
     "ProviderAuth",
     "RateLimited",
     "RevertConflict",
+    "RuleNotFound",
     "SandboxUnavailable",
     "ServerError",
     "SessionNotFound",
+    "TaskNotFound",
     "TooLarge",
 ]
 
@@ -130,6 +136,18 @@ class PermissionNotFound(NotFound):
     """The permission request is unknown or already settled."""
 
 
+class TaskNotFound(NotFound):
+    """There is no such task, or its session was ended."""
+
+
+class RuleNotFound(NotFound):
+    """There is no such standing rule, or it was withdrawn."""
+
+
+class AgentNotFound(NotFound):
+    """Unknown agent; the message lists those that there are."""
+
+
 class FileMissing(NotFound):
     """No such file in the container."""
 
@@ -182,6 +200,7 @@ class ServerError(ApiError):
 
 
 _BY_NAME: dict[str, type[ApiError]] = {
+    "AgentNotFoundError": AgentNotFound,
     "BadRequest": BadRequest,
     "BadRequestError": BadRequest,
     "FileNotFoundError": FileMissing,
@@ -191,6 +210,7 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "PermissionNotFoundError": PermissionNotFound,
     "ProviderAuthError": ProviderAuth,
     "RevertConflictError": RevertConflict,
+    "RuleNotFoundError": RuleNotFound,
     "SandboxUnavailableError": SandboxUnavailable,
     "SessionBusyError": Busy,
     "SessionNotFoundError": SessionNotFound,

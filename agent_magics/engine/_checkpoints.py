@@ -33,6 +33,7 @@ _READ_ONLY = frozenset(
 )
 """Tools that change no file."""
 _NO_SNAPSHOT = "there is no snapshot of it"
+_SHARED = "the files of a sub-agent come back with the turn that started it"
 _UPSERT = """
 INSERT INTO checkpoint(message_id, session_id, data) VALUES (?, ?, ?)
 ON CONFLICT(message_id) DO UPDATE SET data = excluded.data
@@ -47,6 +48,7 @@ class Checkpoint:
     """
     Of one turn. `before` and `after` are keys of trees; `problem` says why one is missing.
 
+    `shared`: a sub-agent's; what it does belongs to the turn that waits for it.
     `todos` and `context_used` are what they were when the turn began.
     """
 
@@ -58,6 +60,7 @@ class Checkpoint:
     after: str = ""
     problem: str = ""
     foreign: list[str] = field(default_factory=list)
+    shared: bool = False
 
 
 class Checkpoints:
@@ -73,7 +76,8 @@ class Checkpoints:
     def begin(self, session: Session, message_id: str) -> Checkpoint:
         """A turn starts."""
         todos, used = list(session.todos), session.usage.context_used
-        checkpoint = Checkpoint(session.id, message_id, todos, used)
+        shared = session.container is not None
+        checkpoint = Checkpoint(session.id, message_id, todos, used, shared=shared)
         self.save(checkpoint)
         return checkpoint
 
@@ -87,7 +91,10 @@ class Checkpoints:
         if tool in _READ_ONLY:
             return
         async with self._locks.setdefault(checkpoint.message_id, asyncio.Lock()):
-            if not checkpoint.before and not checkpoint.problem:
+            if checkpoint.shared and not checkpoint.problem:
+                checkpoint.problem = _SHARED
+                self.save(checkpoint)
+            elif not checkpoint.before and not checkpoint.problem:
                 checkpoint.before = await self._take(checkpoint, sandbox)
                 self.save(checkpoint)
                 await self._collect(checkpoint.session_id)

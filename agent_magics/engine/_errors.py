@@ -20,6 +20,7 @@ from agent_magics.wire import ErrorJSON
 from ._ids import new_id
 
 __all__ = [
+    "AgentNotFound",
     "ApiError",
     "BadRequest",
     "Conflict",
@@ -28,6 +29,7 @@ __all__ = [
     "NotFound",
     "PermissionNotFound",
     "RevertConflict",
+    "RuleNotFound",
     "SessionBusy",
     "TooLarge",
     "Unauthorized",
@@ -83,6 +85,14 @@ class NotFound(ApiError):
 
 class MessageNotFound(NotFound):
     name = "MessageNotFoundError"
+
+
+class AgentNotFound(ApiError):
+    status, name = 404, "AgentNotFoundError"
+
+
+class RuleNotFound(ApiError):
+    status, name = 404, "RuleNotFoundError"
 
 
 class PermissionNotFound(ApiError):

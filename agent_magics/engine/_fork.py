@@ -189,12 +189,12 @@ def _with_todos(session: Session, later: Sequence[Checkpoint]) -> Session:
 
 
 def _new_session(origin: _Origin) -> Session:
-    """A copy that is nobody's child and has no standing permissions."""
+    """A copy that is nobody's child, with its own container and no standing permissions."""
     copy = _copy_of(origin.session)
     copy.id = new_id("ses")
     copy.created = copy.updated = now_ms()
     copy.title, copy.titled = forked_title(copy.title), True
-    copy.parent_id, copy.revert = None, None
+    copy.parent_id = copy.container = copy.revert = None
     copy.archived = 0
     copy.standing = []
     copy.usage = _usage(origin)

@@ -166,15 +166,23 @@ class Reverts:
 
     @contextmanager
     def alone(self, session: Session) -> Iterator[None]:
-        """Neither a turn nor another of these runs meanwhile. Raises SessionBusy."""
-        if session.turn is not None or session.held:
-            what = session.held or "another turn"
-            raise SessionBusy(f"The session is busy with {what}.", sessionID=session.id)
-        session.held = "a revert"
+        """
+        Neither a turn nor another of these runs meanwhile, in any session with these files.
+
+        Raises SessionBusy.
+        """
+        sharing = self._sessions.sharing(session)
+        for other in sharing:
+            if other.turn is not None or other.held:
+                what = other.held or "another turn"
+                raise SessionBusy(f"The session is busy with {what}.", sessionID=session.id)
+        for other in sharing:
+            other.held = "a revert"
         try:
             yield
         finally:
-            session.held = ""
+            for other in sharing:
+                other.held = ""
 
     def is_unfinished(self, session: Session) -> bool:
         """Whether a crash or a failure left files on their way."""

@@ -27,24 +27,30 @@ from pydantic_ai.run import AgentRun
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON
 
-from ._attachments import PromptPart, missing_file, prompt_content, without_binaries, workspace_urls
+from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
 from ._calls import CallContext, ToolCalls, result_text
 from ._ids import new_id, now_ms
 from ._images import ImageWatch, file_url, image_mime
 from ._parts import ResponseParts, finish_reason, new_part, response_tokens
 from ._retry import RetryPolicy, turn_error
 from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
+from ._subagents import MOST_CHILDREN, offered_tools
 from .models import price
 
 if TYPE_CHECKING:
+    from pydantic_ai.tools import ToolDefinition
+
+    from ._agents import AgentBook, AgentProfile
     from ._checkpoints import Checkpoint, Checkpoints
     from ._containers import Containers
+    from ._engine import Prompt
     from ._history import History
     from ._log import EventLog
     from ._messages import MessageBook
     from ._permissions import Answer, Permissions
     from ._sessions import SessionBook
     from ._store import Store
+    from ._subagents import SubAgents
     from .models import ResolvedModel
 
 __all__ = ["Services", "Turn"]
@@ -71,6 +77,8 @@ class Services:
     checkpoints: Checkpoints
     history: History
     agent: Agent[Turn, str]
+    agents: AgentBook
+    subagents: SubAgents
     tool_title: Callable[[str, dict[str, Any]], str]
     retry: RetryPolicy
 
@@ -88,15 +96,20 @@ class Turn:
         services: Services,
         session: Session,
         message_id: str,
-        parts: Sequence[PromptPart],
+        prompt: Prompt,
+        agent: AgentProfile,
         model: ResolvedModel,
         scrub: Callable[[str], str],
     ) -> None:
         self.session = session
         self.message_id = message_id
+        self.prompt = prompt
+        self.agent = agent
+        self.slots = asyncio.Semaphore(MOST_CHILDREN)
+        """Taken by sub-agents at work."""
         self.done = asyncio.Event()
         self._services = services
-        self._prompt = parts
+        self._prompt = prompt.parts
         self._model = model
         self._scrub = scrub
         self._run: AgentRun[Turn, str] | None = None
@@ -180,7 +193,7 @@ class Turn:
         async with services.agent.iter(
             content,
             model=model.model,
-            model_settings=model.settings,  # type: ignore[arg-type]
+            model_settings=self.agent.settings(model.settings),  # type: ignore[arg-type]
             message_history=history,
             deps=self,
             usage_limits=UsageLimits(request_limit=_STEP_LIMIT),
@@ -269,6 +282,20 @@ class Turn:
         self.status("busy")
         return True
 
+    # -- the agent, and sub-agents
+
+    @property
+    def model(self) -> ResolvedModel:
+        return self._model
+
+    def offered_tools(self, tools: list[ToolDefinition]) -> list[ToolDefinition]:
+        return offered_tools(self.agent, self.session, self._services.agents, tools)
+
+    async def delegate(self, call_id: str, description: str, prompt: str, agent: str) -> str:
+        """For the `task` tool; see `SubAgents.run`."""
+        subagents, call = self._services.subagents, self.call(call_id)
+        return await subagents.run(self, call, description, prompt, agent)
+
     # -- tool calls (called by the capability)
 
     def find(self, call: ToolCallPart) -> PartJSON:
@@ -279,7 +306,9 @@ class Turn:
         return self._contexts[call_id]
 
     async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
-        return await self._services.permissions.ask(self.session, part, arguments)
+        return await self._services.permissions.ask(
+            self.session, part, arguments, self.agent, self.prompt.unattended
+        )
 
     async def begin_call(self, part: PartJSON, arguments: dict[str, Any]) -> None:
         """The call runs from now on. Raises SandboxUnavailable."""
@@ -296,7 +325,10 @@ class Turn:
         self._contexts[part["callID"]] = CallContext(
             part, self.session, sandbox, services.messages, services.sessions
         )
-        self._calls.running(part, arguments, services.tool_title(tool, arguments))
+        title = services.tool_title(tool, arguments)
+        self._calls.running(part, arguments, title)
+        if self.prompt.on_call is not None:
+            self.prompt.on_call(f"{tool}: {title}")
 
     async def end_call(self, part: PartJSON, result: Any) -> None:
         self._contexts[part["callID"]].flush()
@@ -365,8 +397,8 @@ class Turn:
             "parentID": self.message_id,
             "providerID": self._model.provider_id,
             "modelID": self._model.model_id,
-            "mode": "build",
-            "agent": "build",
+            "mode": self.agent.name,
+            "agent": self.agent.name,
             "path": {"cwd": WORKSPACE, "root": WORKSPACE},
             "cost": 0.0,
             "tokens": no_tokens(),

@@ -14,6 +14,8 @@ __all__ = [
     "ErrorJSON",
     "EventJSON",
     "FileDiffJSON",
+    "FileJSON",
+    "HealthJSON",
     "MessageInfoJSON",
     "MessageJSON",
     "MetricsJSON",
@@ -23,6 +25,7 @@ __all__ = [
     "PermissionRequestJSON",
     "RevertJSON",
     "SessionJSON",
+    "ShellJSON",
     "SkippedJSON",
     "TodoJSON",
     "TokensJSON",
@@ -76,6 +79,7 @@ class SessionJSON(TypedDict):
     metadata: NotRequired[dict[str, Any]]
     sandbox: NotRequired[dict[str, Any]]
     revert: NotRequired[dict[str, Any]]
+    reverted: NotRequired[RevertJSON]
 
 
 class MessageTimeJSON(TypedDict):
@@ -161,6 +165,9 @@ class PermissionRequestJSON(TypedDict):
     metadata: dict[str, Any]
     always: list[str]
     tool: NotRequired[ToolCallRefJSON]
+    agent: NotRequired[str]
+    parentID: NotRequired[str]
+    sessionTitle: NotRequired[str]
 
 
 class ContextJSON(TypedDict):
@@ -177,6 +184,7 @@ class MetricsJSON(TypedDict):
     tokens: TokensJSON
     cost: float | None
     context: ContextJSON
+    children: NotRequired[list[Any]]
 
 
 class FileDiffJSON(TypedDict):
@@ -213,3 +221,27 @@ class EventJSON(TypedDict):
     seq: NotRequired[int]
     sessionID: NotRequired[str]
     time: NotRequired[int]
+
+
+class HealthJSON(TypedDict):
+    """`engine` and `protocol` are ours: a server without them is taken for opencode's."""
+
+    healthy: bool
+    version: str
+    engine: str
+    protocol: int
+
+
+class ShellJSON(TypedDict):
+    stdout: str
+    stderr: str
+    exitCode: int
+    timedOut: bool
+    truncated: bool
+
+
+class FileJSON(TypedDict):
+    path: str
+    kind: Literal["file", "directory", "link", "other"]
+    size: int
+    mtime: int

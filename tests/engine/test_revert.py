@@ -232,6 +232,26 @@ async def test_further_back_and_forward_again(tmp_path: Path) -> None:
         assert contents(root) == after and await messages(harness, session) == everything
 
 
+async def test_what_a_sub_agent_did_belongs_to_the_turn_that_waits(tmp_path: Path) -> None:
+    task = call(("task", {"description": "d", "prompt": "p", "subagent_type": "general"}))
+    steps = [task, sh("echo 1 > f"), say("child"), say("parent"), hang("so")]
+    async with engine_in(tmp_path, steps) as harness:
+        session = await allowed(harness)
+        (first,) = await run(harness, session)
+        (child,) = harness.engine.sessions.children(session.id)
+        assert (workspace(harness) / "f").exists()
+        (prompt, _) = await messages(harness, child)
+        shown = await preview(harness, child, prompt["info"]["id"])
+        assert shown.files == () and "sub-agent" in shown.skipped[0].reason
+        await harness.prompt(child)
+        await harness.recorder.wait("message.part.delta", delta="so")
+        path = f"/session/{session.id}/revert"
+        assert (await harness.http.post(path, json={"messageID": first})).status_code == 409
+        await post(harness, child, "abort")
+        done = await revert(harness, session, first)
+        assert [f.path for f in done.files] == ["f"] and contents(workspace(harness)) == {}
+
+
 async def test_diff(tmp_path: Path) -> None:
     commands = turns("printf 'a\\nb\\n' > f; echo 1 > g", "rm g; printf 'a\\nc\\n' > f")
     async with engine_in(tmp_path, [*commands, say("just talk")]) as harness:
