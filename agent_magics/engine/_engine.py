@@ -17,8 +17,9 @@ from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
 from ._attachments import PromptPart
 from ._capability import TurnHooks
+from ._config import CompactionConfig, LimitsConfig
 from ._containers import Containers
-from ._errors import Conflict, SessionBusy
+from ._errors import BadRequest, Conflict, SessionBusy
 from ._history import History
 from ._ids import new_id, now_ms
 from ._log import EventLog
@@ -26,8 +27,9 @@ from ._messages import MessageBook
 from ._permissions import Permissions
 from ._recovery import recover
 from ._retry import RetryPolicy
-from ._sessions import Session, SessionBook, new_session
+from ._sessions import RunningTurn, Session, SessionBook, new_session
 from ._store import Store
+from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
 from ._turn import Services, Turn
 
@@ -77,7 +79,8 @@ class Engine:
     """
     Made by `await Engine.open(...)`, which also recovers from a crash.
 
-    `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions.
+    `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions,
+    `compaction` and `limits` for all turns.
     """
 
     def __init__(
@@ -93,6 +96,8 @@ class Engine:
         sessions_dir: Path,
         sandbox: str = "auto",
         retry: RetryPolicy | None = None,
+        compaction: CompactionConfig | None = None,
+        limits: LimitsConfig | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
@@ -125,6 +130,8 @@ class Engine:
             agent=agent,
             tool_title=tool_title,
             retry=retry or RetryPolicy(),
+            compaction=compaction or CompactionConfig(),
+            limits=limits or LimitsConfig(),
         )
 
     @classmethod
@@ -213,11 +220,8 @@ class Engine:
         if prompt.message_id is not None and await self._known(session, message_id):
             await self.store.flushed()
             return message_id
-        model = self._model(session, prompt)
-        if self._closing or not session.listed:
-            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
-        if session.turn is not None:
-            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+        model = self._model(prompt.model or session.model_name, prompt.environ)
+        self._check_free(session)
         self._accepted[message_id] = session.id
         with self.store.group():
             self._save_prompt(session, message_id, prompt, model)
@@ -233,6 +237,38 @@ class Engine:
             await turn.done.wait()
         return await self.messages.answer_to(session.id, message_id)
 
+    async def summarize(
+        self,
+        session: Session,
+        *,
+        model: str | None = None,
+        auto: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> bool:
+        """
+        Replace the conversation, for the model, by its summary. False when that was aborted.
+
+        `model` None is the session's, else the one that answered last. Raises BadRequest for an
+        empty conversation, SessionBusy, the registry's errors, and ApiError for what the model
+        failed with; the conversation is as it was then.
+        """
+        environ = environ or {}
+        last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
+        resolved = self._model(model or session.model_name or last, environ)
+        if not await self._services.history.load(session.id):
+            raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
+        self._check_free(session)
+        scrub = Scrubber.of_environ(self._environ, environ)
+        turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)
+        turn.start()
+        await turn.done.wait()
+        await self.store.flushed()
+        if turn.error is None:
+            return True
+        if turn.error["name"] == "MessageAbortedError":
+            return False
+        raise summary_error(turn.error)
+
     async def abort(self, session: Session) -> bool:
         """Abort the running turn and wait for its end. False when none runs."""
         if session.turn is None:
@@ -245,7 +281,7 @@ class Engine:
         """The status of the sessions that are not idle."""
         return {s.id: s.turn.current_status for s in self.sessions if s.turn is not None}
 
-    async def _end(self, turn: Turn, reason: str) -> None:
+    async def _end(self, turn: RunningTurn, reason: str) -> None:
         turn.abort(reason)
         try:
             await asyncio.wait_for(turn.done.wait(), _ABORT_PATIENCE)
@@ -259,11 +295,15 @@ class Engine:
             raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
         return owner is not None
 
-    def _model(self, session: Session, prompt: Prompt) -> ResolvedModel:
-        registry = self.registry
-        if prompt.environ:
-            registry = registry.with_environ(prompt.environ)
-        return registry.resolve(prompt.model or session.model_name)
+    def _check_free(self, session: Session) -> None:
+        if self._closing or not session.listed:
+            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
+        if session.turn is not None:
+            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+
+    def _model(self, name: str | None, environ: Mapping[str, str]) -> ResolvedModel:
+        registry = self.registry.with_environ(environ) if environ else self.registry
+        return registry.resolve(name)
 
     def _save_prompt(
         self, session: Session, message_id: str, prompt: Prompt, model: ResolvedModel

@@ -105,6 +105,8 @@ class _Process:
             open_sandbox=open_sandbox,
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
+            compaction=self._config.compaction,
+            limits=self._config.limits,
         )
         presence = Presence()
         server = self._server(engine, presence)

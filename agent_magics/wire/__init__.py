@@ -20,6 +20,7 @@ __all__ = [
     "AgentEvent",
     "Attachment",
     "CacheTokensJSON",
+    "CompactionPart",
     "ErrorJSON",
     "EventJSON",
     "FileEntry",
