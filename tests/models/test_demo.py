@@ -8,12 +8,9 @@ import time
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent
 from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
-    ModelResponse,
-    TextPart,
     UserPromptPart,
 )
 from pydantic_ai.models import ModelRequestParameters
@@ -411,9 +408,9 @@ async def test_a_conversation_is_summed_up_by_rule(record: Record) -> None:
     )
     text = reply.text or ""
     assert text.startswith("*I am the built-in demo model: a script, not an AI.")
-    assert "The user asked for:\n- Look at penguins\\.csv" in text and "\\<b\\>rest" in text
+    assert "The user asked for:\n- Look at penguins.csv" in text and "\\<b\\>rest" in text
     assert "todowrite (5)" in text and "bash (2)" in text
-    assert "Files that were named" in text and "penguins\\.csv" in text
+    assert "Files that were named" in text and "penguins.csv, demo" in text
     again = [*kept_messages(text, []), ModelRequest(parts=[UserPromptPart("and now?")])]
     prompt = next(summary_prompts(again, [], 1 << 20))
     reply = await MODEL.request(
