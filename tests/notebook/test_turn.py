@@ -105,7 +105,7 @@ def test_the_question_shows_what_tries_to_hide(monkeypatch: pytest.MonkeyPatch) 
 
     asked = keyboard(monkeypatch, "n")
     run(sneaky)
-    assert "ls rm -rf / \\u202egnp.exe" in asked[0]
+    assert "ls rm -rf / ⟦U+202E⟧gnp.exe" in asked[0]
     assert "\x1b" not in asked[0]
 
 
