@@ -21,7 +21,7 @@ The engine's configuration: a TOML file and a few environment variables.
 
     [limits]                                  # of one turn; it is ended when one is reached
     steps = 200                               # requests to the model
-    tokens = 2000000                          # left out: any number
+    tokens = 2000000                          # of all of them together; left out: any number
     cost = 5.0                                # US dollars; left out: any
 """
 

@@ -255,9 +255,10 @@ class Engine:
         environ = environ or {}
         last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
         resolved = self._model(model or session.model_name or last, environ)
+        self._check_free(session)
         if not await self._services.history.load(session.id):
             raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
-        self._check_free(session)
+        self._check_free(session)  # a turn may have begun meanwhile
         scrub = Scrubber.of_environ(self._environ, environ)
         turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)
         turn.start()

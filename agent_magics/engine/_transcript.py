@@ -72,8 +72,8 @@ def summary_prompts(
         if lines != tried and (size is None or _size(lines) <= size):
             tried = lines
             yield _prompt(lines)
-    if not tried and size is not None:
-        yield _prompt(_newest(lines, size))
+    if not tried:
+        yield _prompt(lines if size is None else _newest(lines, size))
 
 
 def _prompt(lines: Sequence[str]) -> str:
@@ -86,13 +86,10 @@ def _size(lines: Sequence[str]) -> int:
 
 def _newest(lines: Sequence[str], size: int) -> list[str]:
     """The last lines, as many as there is room for."""
-    kept: list[str] = []
-    for line in reversed(lines):
-        size -= len(line.encode()) + 1
-        if size < 0:
-            break
-        kept.insert(0, line)
-    return [_LEFT_OUT, *kept]
+    start = len(lines)
+    while start and (size := size - len(lines[start - 1].encode()) - 1) >= 0:
+        start -= 1
+    return [_LEFT_OUT, *lines[start:]]
 
 
 def _lines(
