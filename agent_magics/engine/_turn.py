@@ -98,6 +98,7 @@ class Turn:
         self._compaction: Compaction | None = None
         self._retries = Retries(services.retry, self._describe, self.status, "busy")
         self._abort_reason: str | None = None
+        self._answers = 0
         self._answering = False
         self._info = self._new_info()
         self._calls = ToolCalls(services.messages, session.id, self._info["id"])
@@ -330,12 +331,14 @@ class Turn:
         self._calls = ToolCalls(self._services.messages, self.session.id, self._info["id"])
         self._services.messages.save_info(self._info)
         self._answering = True
+        self._answers += 1
+        if self._answers > 1:  # the first one was counted with the prompt
+            self.session.usage.messages += 1
 
     def _end_answer(self) -> None:
         if self._answering:
             self._info["time"]["completed"] = now_ms()
             self._services.messages.save_info(self._info)
-            self.session.usage.messages += 1
         self._answering = False
 
     # -- the end

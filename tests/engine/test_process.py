@@ -174,7 +174,7 @@ async def test_sigkill_while_a_summary_is_written(llm: ThreadedLLM) -> None:
             body = {"providerID": "scripted", "modelID": "sum"}
             path = f"/session/{session}/summarize"
             asking = asyncio.create_task(client.post(path, json=body))
-            await watch.until(client, session, "message.part.delta", delta="Half a s")
+            await watch.until(client, session, "message.part.delta")
             await engine.end(signal.SIGKILL)
             with pytest.raises(httpx.TransportError):
                 await asking
@@ -186,7 +186,7 @@ async def test_sigkill_while_a_summary_is_written(llm: ThreadedLLM) -> None:
             summary = (await client.get(f"/session/{session}/message")).json()[-1]
             assert summary["info"]["summary"] is True
             assert summary["info"]["error"] == ended["error"]
-            assert "Half a s" in summary["parts"][1]["text"]
+            assert summary["parts"][1]["text"].startswith("Half")
             await send(client, session, "msg_next", "quick")
             await watch.until(client, session, "turn.ended", messageID="msg_next")
             assert watch.of("turn.ended")[-1]["outcome"] == "completed"

@@ -128,6 +128,7 @@ async def test_room_is_made_between_steps_and_the_turn_goes_on(tmp_path: Path) -
         assert prompt.startswith("the prompt [The conversation was summarized")
         order = ["user", "assistant", "user", "summary", "assistant"]
         assert await roles(harness, session.id) == order
+        assert session.usage.messages == len(order)
         answer = await harness.engine.answer(session, ended["messageID"])
         assert answer is not None and answer["parts"][-2]["text"] == "Done."
         # The next turn begins with the same summary.
@@ -209,6 +210,7 @@ async def test_abort_while_room_is_made(tmp_path: Path) -> None:
             "MessageAbortedError",
         ]
         assert harness.recorder.of("session.compacted") == []
+        assert session.usage.messages == len(messages) == 4
         history = await harness.engine._services.history.load(session.id)
         check_legal(history)
         assert " end" in str(history[-1]) and len(history) == 3
@@ -225,7 +227,9 @@ async def test_abort_before_anything_was_said(tmp_path: Path) -> None:
         assert await harness.engine.abort(session)
         ended = await harness.recorder.wait("turn.ended", messageID=message_id)
         assert ended["properties"]["outcome"] == "aborted"
-        assert (await roles(harness, session.id))[-3:] == ["user", "summary", "assistant"]
+        found = await roles(harness, session.id)
+        assert found[-3:] == ["user", "summary", "assistant"]
+        assert session.usage.messages == len(found)
 
 
 async def test_a_model_that_fails_to_summarize_ends_the_turn(tmp_path: Path) -> None:
