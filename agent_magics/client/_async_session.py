@@ -44,6 +44,7 @@ from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
 from ._shell import AsyncShellStream, shell_request
 from ._stream import EventStream
+from ._summarize import summarize
 from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
@@ -137,6 +138,18 @@ class AsyncSessionHandle(AsyncFamily):
     async def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""
         return await self._api.abort(self.id)
+
+    async def summarize(self, model: str | None = None) -> bool:
+        """
+        Let the model summarize the conversation; from then on it sees the summary instead of it.
+
+        Nothing is lost: `get_messages()` has everything, the summary with `info.summary` set.
+        `model` is the session's when left out. Cancelling aborts the summary; then, and after
+        `abort()`, the conversation is as it was and the answer is False. Raises `BadRequest` when
+        there is nothing to summarize yet, `Busy`, `TooLarge`, and `ServerError` for what the
+        model failed with.
+        """
+        return await summarize(self._api, self.id, model)
 
     async def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None

@@ -131,6 +131,7 @@ class PartJSON(TypedDict):
     mime: NotRequired[str]
     filename: NotRequired[str]
     url: NotRequired[str]
+    auto: NotRequired[bool]
     reason: NotRequired[str]
     tokens: NotRequired[TokensJSON]
     cost: NotRequired[float | None]
