@@ -48,6 +48,7 @@ from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
 from ._shell import AsyncShellStream, shell_request
 from ._stream import EventStream
+from ._summarize import summarize
 from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
@@ -142,6 +143,18 @@ class AsyncSessionHandle(AsyncFamily):
         """Stop the running turn. False when there is none. Returns when it is over."""
         return await self._api.abort(self.id)
 
+    async def summarize(self, model: str | None = None) -> bool:
+        """
+        Let the model summarize the conversation; from then on it sees the summary instead of it.
+
+        Nothing is lost: `get_messages()` has everything, the summary with `info.summary` set.
+        `model` is the session's when left out. Cancelling aborts the summary; then, and after
+        `abort()`, the conversation is as it was and the answer is False. Raises `BadRequest` when
+        there is nothing to summarize yet, `Busy`, `TooLarge`, and `ServerError` for what the
+        model failed with.
+        """
+        return await summarize(self._api, self.id, model)
+
     async def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None
     ) -> None:
@@ -173,24 +186,15 @@ class AsyncSessionHandle(AsyncFamily):
         until the next prompt. With `preview` nothing changes. Raises `MessageNotFound`, `Busy`,
         and `RevertConflict` when somebody else changed one of these files since.
         """
-        if preview:
-            return await _history.preview(self._api, self.id, message_id)
-        return await _history.revert(self._api, self.id, message_id)
+        ask = _history.preview if preview else _history.revert
+        return await ask(self._api, self.id, message_id)
 
     async def unrevert(self) -> None:
-        """
-        Bring back what the last `revert()` removed; nothing happens when there is nothing.
-
-        Raises `Busy`, and `RevertConflict` when somebody else changed one of its files since.
-        """
+        """Bring back what `revert()` removed. Raises `Busy`, `RevertConflict`."""
         await _history.unrevert(self._api, self.id)
 
     async def get_diff(self, message_id: str | None = None) -> list[FileDiff]:
-        """
-        What the turn of this message changed in /workspace, or all turns together.
-
-        A turn is there when it is over. Raises `MessageNotFound`.
-        """
+        """What the turn of this message, or all that are over, changed in /workspace."""
         return await _history.get_diff(self._api, self.id, message_id)
 
     # -- the container ---------------------------------------------------------------------------

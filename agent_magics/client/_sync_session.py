@@ -135,6 +135,14 @@ class SessionHandle(Family):
         """Stop the running turn. False when there is none. Returns when it is over."""
         return self._run(self._core.abort())
 
+    def summarize(self, model: str | None = None) -> bool:
+        """
+        Let the model summarize the conversation; from then on it sees the summary instead of it.
+
+        False when it was aborted. An interrupt (Ctrl-C, Stop) aborts it and is raised again.
+        """
+        return self._run(self._core.summarize(model))
+
     def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None
     ) -> None:

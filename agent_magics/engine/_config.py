@@ -26,10 +26,20 @@ The engine's configuration: a TOML file and a few environment variables.
     tools = {write = false, edit = false}     # what is not mentioned stays on
     permission = {bash = {"*" = "ask", "rm *" = "deny"}}
     mode = "all"                              # or "primary", "subagent": who may start it
+    [compaction]
+    auto = true                               # summarize when the context window gets full ...
+    threshold = 0.8                           # ... which is when this share of it is used
+    context_limit = 32768                     # tokens, of models whose window is not known
+
+    [limits]                                  # of one turn; it is ended when one is reached
+    steps = 200                               # requests to the model
+    tokens = 2000000                          # of all of them together; left out: any number
+    cost = 5.0                                # US dollars; left out: any
 """
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -45,8 +55,10 @@ from ._policy import Rule
 from ._snapshots import SnapshotLimits
 
 __all__ = [
+    "CompactionConfig",
     "ConfigError",
     "EngineConfig",
+    "LimitsConfig",
     "ProviderConfig",
     "ProviderKind",
     "config_path",
@@ -77,6 +89,34 @@ class ProviderConfig:
 
 
 @dataclass(frozen=True)
+class CompactionConfig:
+    """
+    When a turn makes room in the model's context window by a summary.
+
+    `threshold` is the share of the window from which on it is full. `context_limit` (tokens)
+    stands in for the window of models that don't tell theirs; None: those are never full.
+    """
+
+    auto: bool = True
+    threshold: float = 0.8
+    context_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """
+    What one turn may use: requests to the model, tokens, US dollars; None is any amount.
+
+    `source` is where the user can change it, for messages.
+    """
+
+    steps: int | None = 200
+    tokens: int | None = None
+    cost: float | None = None
+    source: str = field(default="the configuration file", compare=False)
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """What the engine runs with. `rules` stand after the default rules and win over them."""
 
@@ -85,6 +125,8 @@ class EngineConfig:
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
     agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
+    compaction: CompactionConfig = CompactionConfig()
+    limits: LimitsConfig = LimitsConfig()
     snapshot: SnapshotLimits = field(default_factory=SnapshotLimits)
 
     @classmethod
@@ -100,7 +142,16 @@ class EngineConfig:
         source, required = config_path(path, environ)
         data = _read(source, required)
         reader = _Reader(source)
-        known = ("model", "sandbox", "providers", "permission", "agents", "snapshot")
+        known = (
+            "model",
+            "sandbox",
+            "providers",
+            "permission",
+            "agents",
+            "compaction",
+            "limits",
+            "snapshot",
+        )
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
@@ -114,6 +165,8 @@ class EngineConfig:
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
             agents=MappingProxyType(reader.agents(data)),
+            compaction=reader.compaction(data),
+            limits=reader.limits(data),
             snapshot=reader.snapshot(data),
         )
 
@@ -272,3 +325,47 @@ class _Reader:
                     f"{self.where(f'{key}.{error.key}')}: {error.complaint}."
                 ) from error
         return found
+
+    def compaction(self, data: Mapping[str, Any]) -> CompactionConfig:
+        table, prefix = self.table(data.get("compaction", {}), "compaction"), "compaction."
+        self.only(table, prefix, ("auto", "threshold", "context_limit"))
+        auto = table.get("auto", True)
+        if not isinstance(auto, bool):
+            raise ConfigError(f"{self.where(prefix + 'auto')}: must be true or false.")
+        threshold = self.number(table, "threshold", prefix, most=1)
+        return CompactionConfig(
+            auto=auto,
+            threshold=CompactionConfig.threshold if threshold is None else threshold,
+            context_limit=self.count(table, "context_limit", prefix),
+        )
+
+    def limits(self, data: Mapping[str, Any]) -> LimitsConfig:
+        table, prefix = self.table(data.get("limits", {}), "limits"), "limits."
+        self.only(table, prefix, ("steps", "tokens", "cost"))
+        steps = self.count(table, "steps", prefix)
+        return LimitsConfig(
+            steps=LimitsConfig.steps if steps is None else steps,
+            tokens=self.count(table, "tokens", prefix),
+            cost=self.number(table, "cost", prefix),
+            source=str(self.source),
+        )
+
+    def number(
+        self, table: Mapping[str, Any], key: str, prefix: str, most: float = math.inf
+    ) -> float | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value <= most:
+            bound = "" if most == math.inf else f" and at most {most:g}"
+            raise ConfigError(f"{self.where(prefix + key)}: must be a number above 0{bound}.")
+        return float(value)
+
+    def count(self, table: Mapping[str, Any], key: str, prefix: str) -> int | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{self.where(prefix + key)}: must be a whole number above 0.")
+        return value

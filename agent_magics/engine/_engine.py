@@ -20,8 +20,9 @@ from ._agents import AgentBook, AgentProfile
 from ._attachments import PromptPart
 from ._capability import TurnHooks
 from ._checkpoints import Checkpoints
+from ._config import CompactionConfig, LimitsConfig
 from ._containers import Containers
-from ._errors import Conflict, NotFound, SessionBusy
+from ._errors import BadRequest, Conflict, NotFound, SessionBusy
 from ._fork import Forks
 from ._history import History
 from ._ids import new_id, now_ms
@@ -31,10 +32,11 @@ from ._permissions import Permissions
 from ._recovery import recover
 from ._retry import RetryPolicy
 from ._revert import Reverts
-from ._sessions import Session, SessionBook, new_session
+from ._sessions import RunningTurn, Session, SessionBook, new_session
 from ._snapshots import SnapshotLimits, Snapshots
 from ._store import Store
 from ._subagents import SubAgents, instructions_of
+from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
 from ._turn import Services, Turn
 
@@ -98,7 +100,8 @@ class Engine:
     """
     Made by `await Engine.open(...)`, which also recovers from a crash.
 
-    `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions.
+    `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions,
+    `compaction` and `limits` for all turns.
     """
 
     def __init__(
@@ -115,6 +118,8 @@ class Engine:
         sandbox: str = "auto",
         agents: AgentBook | None = None,
         retry: RetryPolicy | None = None,
+        compaction: CompactionConfig | None = None,
+        limits: LimitsConfig | None = None,
         environ: Mapping[str, str] | None = None,
         snapshot_limits: SnapshotLimits | None = None,
     ) -> None:
@@ -127,7 +132,7 @@ class Engine:
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
-        self.checkpoints = Checkpoints(store, self.snapshots)
+        self.checkpoints = Checkpoints(store, self.containers, self.snapshots)
         self.reverts = Reverts(
             store, self.log, self.sessions, self.containers, self.checkpoints, self.snapshots
         )
@@ -169,6 +174,8 @@ class Engine:
             subagents=SubAgents(self),
             tool_title=tool_title,
             retry=retry or RetryPolicy(),
+            compaction=compaction or CompactionConfig(),
+            limits=limits or LimitsConfig(),
         )
 
     @classmethod
@@ -271,15 +278,8 @@ class Engine:
             return message_id
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
-        if self.reverts.is_unfinished(session):
-            with self.reverts.alone(session):
-                await self.reverts.settle(session)
-        if self._closing or not session.listed:
-            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
-        if session.turn is not None:
-            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
-        if session.held:
-            raise SessionBusy(f"The session is busy with {session.held}.", sessionID=session.id)
+        await self._settle(session)
+        self._check_free(session)
         self._accepted[message_id] = session.id
         with self.store.group():
             self.reverts.seal(session)
@@ -295,6 +295,42 @@ class Engine:
         if turn is not None and turn.message_id == message_id:
             await turn.done.wait()
         return await self.messages.answer_to(session.id, message_id)
+
+    async def summarize(
+        self,
+        session: Session,
+        *,
+        model: str | None = None,
+        auto: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> bool:
+        """
+        Replace the conversation, for the model, by its summary. False when that was aborted.
+
+        `model` None is the session's, else the one that answered last. Raises BadRequest for an
+        empty conversation, SessionBusy, the registry's errors, and ApiError for what the model
+        failed with; the conversation is as it was then.
+        """
+        environ = environ or {}
+        last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
+        resolved = self._registry(environ).resolve(model or session.model_name or last)
+        await self._settle(session)
+        self._check_free(session)
+        if not await self._services.history.load(session.id):
+            raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
+        self._check_free(session)  # a turn may have begun meanwhile
+        scrub = Scrubber.of_environ(self._environ, environ)
+        turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)
+        with self.store.group():
+            self.reverts.seal(session)
+            turn.start()
+        await turn.done.wait()
+        await self.store.flushed()
+        if turn.error is None:
+            return True
+        if turn.error["name"] == "MessageAbortedError":
+            return False
+        raise summary_error(turn.error)
 
     async def abort(self, session: Session, message_id: str | None = None) -> bool:
         """
@@ -312,7 +348,7 @@ class Engine:
         """The status of the sessions that are not idle."""
         return {s.id: s.turn.current_status for s in self.sessions if s.turn is not None}
 
-    async def _end(self, turn: Turn, reason: str) -> None:
+    async def _end(self, turn: RunningTurn, reason: str) -> None:
         turn.abort(reason)
         try:
             await asyncio.wait_for(turn.done.wait(), _ABORT_PATIENCE)
@@ -337,11 +373,25 @@ class Engine:
 
     def _model(self, session: Session, prompt: Prompt, agent: AgentProfile) -> ResolvedModel:
         """The prompt's model, or that of the agent it names, or the session's."""
-        registry = self.registry
-        if prompt.environ:
-            registry = registry.with_environ(prompt.environ)
+        registry = self._registry(prompt.environ)
         of_agent = agent.model if agent.name != session.agent else None
         return registry.resolve(prompt.model or of_agent or session.model_name or agent.model)
+
+    def _check_free(self, session: Session) -> None:
+        if self._closing or not session.listed:
+            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
+        if session.turn is not None:
+            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+        if session.held:
+            raise SessionBusy(f"The session is busy with {session.held}.", sessionID=session.id)
+
+    async def _settle(self, session: Session) -> None:
+        if self.reverts.is_unfinished(session):
+            with self.reverts.alone(session):
+                await self.reverts.settle(session)
+
+    def _registry(self, environ: Mapping[str, str]) -> ModelRegistry:
+        return self.registry.with_environ(environ) if environ else self.registry
 
     def _save_prompt(
         self,

@@ -24,6 +24,7 @@ __all__ = [
     "ApiError",
     "BadRequest",
     "Conflict",
+    "ContextOverflow",
     "Forbidden",
     "MessageNotFound",
     "NotFound",
@@ -32,6 +33,7 @@ __all__ = [
     "RuleNotFound",
     "SessionBusy",
     "TooLarge",
+    "TurnLimit",
     "Unauthorized",
     "file_errors",
     "from_exception",
@@ -115,6 +117,18 @@ class RevertConflict(ApiError):
 
 class TooLarge(ApiError):
     status, name = 413, "TooLargeError"
+
+
+class ContextOverflow(ApiError):
+    """What the model has to see is larger than its context window."""
+
+    status, name = 413, "ContextOverflowError"
+
+
+class TurnLimit(ApiError):
+    """A turn has used all that it may. `data` has the `limit`'s name and its `value`."""
+
+    status, name = 422, "TurnLimitError"
 
 
 def log_unforeseen(error: BaseException, doing: str) -> str:

@@ -177,8 +177,7 @@ def _note(request: Request, path: str) -> None:
     """What is written here while a turn runs is not the turn's work."""
     engine = engine_of(request)
     for session in engine.sessions.sharing(session_of(request)):
-        if session.turn is not None:
-            engine.checkpoints.written(session.turn.checkpoint, path)
+        engine.checkpoints.written(session, path)
 
 
 @operation(dict[str, Any], body=BYTES, query=[_PATH], container=True)

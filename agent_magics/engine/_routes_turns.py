@@ -1,4 +1,4 @@
-"""Prompts, messages, abort and permission replies."""
+"""Prompts, messages, summaries, abort and permission replies."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from agent_magics.wire import (
     PermissionReplyBody,
     PermissionRequestJSON,
     PromptBody,
+    SummarizeBody,
     Unattended,
 )
 
@@ -87,6 +88,23 @@ async def get_message(request: Request) -> Json:
     return Json(await engine_of(request).messages.get(session.id, message_id))
 
 
+@operation(bool, body=SummarizeBody, optional_body=True)
+async def summarize(request: Request) -> Json:
+    """Put a summary in place of the conversation.
+
+    True when the summary is there, false when it was aborted.
+    """
+    session = session_of(request)
+    body = await read_json(request, optional=True)
+    model = None
+    if body.has("providerID") or body.has("modelID"):
+        model = f"{body.text('providerID')}/{body.text('modelID')}"
+    done = await engine_of(request).summarize(
+        session, model=model, auto=body.flag("auto"), environ=body.text_map("environ")
+    )
+    return Json(done)
+
+
 @operation(bool, body=AbortBody, optional_body=True)
 async def abort(request: Request) -> Json:
     """True once the turn is over, false when none, or not that of `messageID`, was running."""
@@ -134,6 +152,7 @@ routes = [
     Route("/session/{id}/message", list_messages),
     Route("/session/{id}/message/{message_id}", get_message),
     Route("/session/{id}/prompt_async", prompt_async, methods=["POST"]),
+    Route("/session/{id}/summarize", summarize, methods=["POST"]),
     Route("/session/{id}/abort", abort, methods=["POST"]),
     Route("/session/{id}/permissions/{request_id}", reply_in_session, methods=["POST"]),
     Route("/permission", list_permissions),

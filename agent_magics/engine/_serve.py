@@ -107,6 +107,8 @@ class _Process:
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
             agents=AgentBook(self._config.agents),
+            compaction=self._config.compaction,
+            limits=self._config.limits,
             snapshot_limits=self._config.snapshot,
         )
         presence = Presence()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from agent_magics import __version__
 from agent_magics.wire import MetricsJSON, SessionJSON, TodoJSON, TokensJSON
@@ -17,9 +17,18 @@ from ._store import Store
 from ._text import dumps
 
 if TYPE_CHECKING:
-    from ._turn import Turn
+    import asyncio
 
-__all__ = ["WORKSPACE", "Session", "SessionBook", "Usage", "add_tokens", "no_tokens", "shelf"]
+__all__ = [
+    "WORKSPACE",
+    "RunningTurn",
+    "Session",
+    "SessionBook",
+    "Usage",
+    "add_tokens",
+    "no_tokens",
+    "shelf",
+]
 
 WORKSPACE = "/workspace"
 """Where a session's files are, inside its container."""
@@ -54,6 +63,20 @@ class Usage:
     cost: float | None = 0.0
     context_used: int | None = None
     context_limit: int | None = None
+
+
+class RunningTurn(Protocol):
+    """What keeps a session busy: a turn of the agent, or a summary of the conversation."""
+
+    message_id: str
+    done: asyncio.Event
+    current_status: dict[str, Any]
+
+    def abort(self, reason: str) -> None:
+        """Stop it; `done` is set soon after. Idempotent."""
+
+    async def kill(self) -> None:
+        """End it although it does not react to an abort."""
 
 
 @dataclass
@@ -96,7 +119,7 @@ class Session:
     revert: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        self.turn: Turn | None = None
+        self.turn: RunningTurn | None = None
         """The running turn. Not stored; the store's `turn` table says what a crash cut."""
         self.held = ""
         """What keeps the session busy besides a turn; empty when nothing does."""

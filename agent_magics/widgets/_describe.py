@@ -35,7 +35,7 @@ _STATUS = {
     "reconnecting": "connection lost, trying again",
     "busy": "working",
     "idle": "working",  # between two steps; the turn's end has its own words
-    "compacting": "making room in the context",
+    "compacting": "summarizing the conversation to make room",
     "retry": "waiting to try again",
     "completed": "done",
     "aborted": "stopped",

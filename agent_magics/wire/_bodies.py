@@ -24,6 +24,7 @@ __all__ = [
     "RevertBody",
     "RuleJSON",
     "SessionChangeBody",
+    "SummarizeBody",
     "TextInputJSON",
 ]
 
@@ -95,6 +96,15 @@ class PromptBody(TypedDict):
     model: NotRequired[ModelRefJSON]
     agent: NotRequired[str]
     onPermission: NotRequired[Unattended]
+    environ: NotRequired[dict[str, str]]
+
+
+class SummarizeBody(TypedDict):
+    """Without a model the session's."""
+
+    providerID: NotRequired[str]
+    modelID: NotRequired[str]
+    auto: NotRequired[bool]
     environ: NotRequired[dict[str, str]]
 
 

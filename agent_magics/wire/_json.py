@@ -136,6 +136,7 @@ class PartJSON(TypedDict):
     mime: NotRequired[str]
     filename: NotRequired[str]
     url: NotRequired[str]
+    auto: NotRequired[bool]
     reason: NotRequired[str]
     tokens: NotRequired[TokensJSON]
     cost: NotRequired[float | None]

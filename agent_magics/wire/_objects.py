@@ -50,7 +50,8 @@ class MessageInfo:
     """
     The head of a message. `model` is `provider/model-id`, empty when unknown.
 
-    An assistant message has `parent_id`, the id of the user message that it answers.
+    An assistant message has `parent_id`, the id of the user message that it answers; `summary`
+    says that it is the summary which the model sees in place of all messages before it.
     `cost` in US dollars, `None` when the price is unknown.
     """
 
@@ -66,6 +67,7 @@ class MessageInfo:
     error: WireError | None = None
     time_created: int = 0
     time_completed: int | None = None
+    summary: bool = False
 
     @classmethod
     def from_json(cls, data: MessageInfoJSON | Mapping[str, Any]) -> MessageInfo:
@@ -86,6 +88,8 @@ class MessageInfo:
             error=WireError.from_json(raw["error"]) if raw.get("error") else None,
             time_created=int(time.get("created", 0)),
             time_completed=time.get("completed"),
+            # A user message of opencode has an object of this name, about something else.
+            summary=raw.get("summary") is True,
         )
 
 
