@@ -12,6 +12,7 @@ What can go wrong, as types.
          ├─ ProviderAuth           the model provider's key is missing or wrong
          ├─ NotFound               404
          │   ├─ SessionNotFound
+         │   ├─ MessageNotFound
          │   ├─ TaskNotFound
          │   ├─ PermissionNotFound
          │   ├─ RuleNotFound
@@ -19,6 +20,7 @@ What can go wrong, as types.
          │   ├─ ModelNotFound
          │   └─ AgentNotFound
          ├─ Busy                   409, a turn is running in this session
+         ├─ RevertConflict         409, others changed the files since: `paths`
          ├─ TooLarge               413
          ├─ RateLimited            429, `retry_after` in seconds
          ├─ SandboxUnavailable     no container can run here, `next_step` says what to do
@@ -46,6 +48,7 @@ __all__ = [
     "ConnectionFailed",
     "EngineStartError",
     "FileMissing",
+    "MessageNotFound",
     "ModelNotFound",
     "NotFound",
     "PermissionNotFound",
@@ -53,6 +56,7 @@ __all__ = [
     "ProtocolMismatch",
     "ProviderAuth",
     "RateLimited",
+    "RevertConflict",
     "RuleNotFound",
     "SandboxUnavailable",
     "ServerError",
@@ -124,6 +128,10 @@ class SessionNotFound(NotFound):
     pass
 
 
+class MessageNotFound(NotFound):
+    """The session has no such message."""
+
+
 class PermissionNotFound(NotFound):
     """The permission request is unknown or already settled."""
 
@@ -150,6 +158,15 @@ class ModelNotFound(NotFound):
 
 class Busy(ApiError):
     """The session is in the middle of a turn."""
+
+
+class RevertConflict(ApiError):
+    """Somebody else changed files since that would be overwritten. Nothing has changed."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """These files, relative to /workspace."""
+        return tuple(str(path) for path in self.data.get("paths") or ())
 
 
 class TooLarge(ApiError):
@@ -188,9 +205,11 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "BadRequestError": BadRequest,
     "FileNotFoundError": FileMissing,
     "FilePermissionError": ApiError,
+    "MessageNotFoundError": MessageNotFound,
     "ModelNotFoundError": ModelNotFound,
     "PermissionNotFoundError": PermissionNotFound,
     "ProviderAuthError": ProviderAuth,
+    "RevertConflictError": RevertConflict,
     "RuleNotFoundError": RuleNotFound,
     "SandboxUnavailableError": SandboxUnavailable,
     "SessionBusyError": Busy,

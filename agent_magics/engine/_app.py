@@ -13,7 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import _routes_events, _routes_files, _routes_info, _routes_sessions, _routes_turns
+from . import (
+    _routes_events,
+    _routes_files,
+    _routes_info,
+    _routes_revert,
+    _routes_sessions,
+    _routes_turns,
+)
 from ._access import Access
 from ._engine import Engine
 from ._errors import ApiError, from_exception
@@ -29,6 +36,7 @@ ROUTES = (
     *_routes_sessions.routes,
     *_routes_turns.routes,
     *_routes_files.routes,
+    *_routes_revert.routes,
 )
 
 

@@ -36,7 +36,7 @@ from ._text import well_formed
 from ._transcript import INSTRUCTIONS, summary_prompts
 
 if TYPE_CHECKING:
-    from ._turn import Services
+    from ._services import Services
     from .models import ResolvedModel
 
 __all__ = ["Compaction"]

@@ -26,8 +26,10 @@ __all__ = [
     "Conflict",
     "ContextOverflow",
     "Forbidden",
+    "MessageNotFound",
     "NotFound",
     "PermissionNotFound",
+    "RevertConflict",
     "RuleNotFound",
     "SessionBusy",
     "TooLarge",
@@ -83,6 +85,10 @@ class NotFound(ApiError):
     status, name = 404, "NotFoundError"
 
 
+class MessageNotFound(NotFound):
+    name = "MessageNotFoundError"
+
+
 class AgentNotFound(ApiError):
     status, name = 404, "AgentNotFoundError"
 
@@ -101,6 +107,12 @@ class Conflict(ApiError):
 
 class SessionBusy(ApiError):
     status, name = 409, "SessionBusyError"
+
+
+class RevertConflict(ApiError):
+    """Reverting would overwrite what somebody else wrote: `paths`, below the workspace."""
+
+    status, name = 409, "RevertConflictError"
 
 
 class TooLarge(ApiError):

@@ -109,6 +109,7 @@ class _Process:
             agents=AgentBook(self._config.agents),
             compaction=self._config.compaction,
             limits=self._config.limits,
+            snapshot_limits=self._config.snapshot,
         )
         presence = Presence()
         server = self._server(engine, presence)

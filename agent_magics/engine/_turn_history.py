@@ -13,7 +13,7 @@ from ._errors import ApiError
 from ._limits import Spending
 
 if TYPE_CHECKING:
-    from ._turn import Services
+    from ._services import Services
     from .models import ResolvedModel
 
 __all__ = ["TurnHistory", "going_on"]

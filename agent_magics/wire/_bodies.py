@@ -16,10 +16,12 @@ __all__ = [
     "AbortBody",
     "ExecBody",
     "FileInputJSON",
+    "ForkBody",
     "NewSessionBody",
     "PermissionAnswerBody",
     "PermissionReplyBody",
     "PromptBody",
+    "RevertBody",
     "RuleJSON",
     "SessionChangeBody",
     "SummarizeBody",
@@ -131,3 +133,15 @@ class ExecBody(TypedDict):
     cwd: NotRequired[str]
     env: NotRequired[dict[str, str]]
     stdin: NotRequired[Annotated[str, {"contentEncoding": "base64"}]]
+
+
+class RevertBody(TypedDict):
+    """The first message to go; an answer means the prompt that it answers."""
+
+    messageID: str
+
+
+class ForkBody(TypedDict):
+    """With a message, the copy ends before its turn."""
+
+    messageID: NotRequired[str]
