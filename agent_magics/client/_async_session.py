@@ -25,6 +25,7 @@ from agent_magics.wire import (
     ShellResult,
     Todo,
     TurnEnded,
+    WireEvent,
 )
 
 from ._async_turn import AsyncTurn, AsyncTurnStream
@@ -41,6 +42,7 @@ from ._inputs import PromptInput
 from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
 from ._shell import AsyncShellStream, shell_request
+from ._stream import EventStream
 from ._summarize import summarize
 from ._task_stream import Put, TaskStream
 
@@ -287,6 +289,16 @@ class AsyncSessionHandle:
         position = None if last_event_id is None else str(last_event_id)
         return TaskStream(functools.partial(_read_bytes, self._api, self.id, position))
 
+    def parsed_events(self, last_event_id: str | int | None = None) -> TaskStream[WireEvent]:
+        """
+        The session's events, after `last_event_id` or from now on, without end.
+
+        A broken connection is restored: no event is missed, none comes twice. `event.seq` is what
+        `last_event_id` takes. Raises `ConnectionFailed` when restoring it fails for too long.
+        """
+        position = None if last_event_id is None else str(last_event_id)
+        return TaskStream(functools.partial(_read_events, self._api, self.id, position))
+
     async def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""
         with suppress(NotFound):
@@ -341,6 +353,21 @@ class AsyncSessionHandle:
             return  # Somebody else was faster.
         except Exception as error:
             run.failed("on_permission", error)
+
+
+async def _read_events(
+    api: Api, session_id: str, position: str | None, put: Put[WireEvent]
+) -> None:
+    opener = functools.partial(api.open_events, session_id)
+    stream = EventStream(opener, api.policy, position)
+    try:
+        await stream.open()
+        while True:
+            for item in await stream.take():
+                if isinstance(item, WireEvent):
+                    await put(item)
+    finally:
+        await stream.aclose()
 
 
 async def _read_bytes(api: Api, session_id: str, position: str | None, put: Put[bytes]) -> None:

@@ -24,6 +24,7 @@ from agent_magics.wire import (
     ShellResult,
     Todo,
     TurnEnded,
+    WireEvent,
 )
 
 from ._async_session import AsyncSessionHandle, finished, shell_result
@@ -228,6 +229,15 @@ class SessionHandle:
         It ends with the connection: `ConnectionFailed` when that breaks. Reconnecting is yours.
         """
         return SyncStream(self._client, self._core.events(last_event_id))
+
+    def parsed_events(self, last_event_id: str | int | None = None) -> SyncStream[WireEvent]:
+        """
+        The session's events, after `last_event_id` or from now on, without end.
+
+        A broken connection is restored: no event is missed, none comes twice. `event.seq` is what
+        `last_event_id` takes. Raises `ConnectionFailed` when restoring it fails for too long.
+        """
+        return SyncStream(self._client, self._core.parsed_events(last_event_id))
 
     def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""

@@ -8,8 +8,18 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
+from agent_magics.wire import (
+    MetricsJSON,
+    NewSessionBody,
+    RuleJSON,
+    SessionChangeBody,
+    SessionJSON,
+    TodoJSON,
+)
+
 from ._body import Body, query_int, read_json
 from ._engine import NewSession
+from ._operations import NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
 from .models import ProviderAuth
 
@@ -19,7 +29,9 @@ _LATEST_TIME = 1e15
 _PROVIDERS = ("auto", "bubblewrap", "local")
 
 
+@operation(SessionJSON, body=NewSessionBody, optional_body=True, container=True)
 async def create(request: Request) -> Json:
+    """A new session with its own container."""
     body = await read_json(request, optional=True)
     wanted = NewSession(
         title=body.optional_text("title"),
@@ -62,7 +74,9 @@ def _rule(body: Body) -> dict[str, str]:
     }
 
 
+@operation(list[SessionJSON], query=[Query("limit", NUMBER), Query("search")])
 async def list_all(request: Request) -> Json:
+    """Sessions, the latest first."""
     limit = query_int(request.query_params, "limit")
     search = request.query_params.get("search", "").lower()
     found = [s for s in engine_of(request).sessions if search in s.title.lower()]
@@ -70,11 +84,15 @@ async def list_all(request: Request) -> Json:
     return Json([s.to_json() for s in found[:limit]])
 
 
+@operation(SessionJSON)
 async def get(request: Request) -> Json:
+    """A session."""
     return Json(session_of(request).to_json())
 
 
+@operation(SessionJSON, body=SessionChangeBody)
 async def update(request: Request) -> Json:
+    """Change the title, archive or bring back."""
     session, body = session_of(request), await read_json(request)
     time = body.object("time")
     archived = None if time is None else time.number("archived", least=0, most=_LATEST_TIME)
@@ -86,32 +104,45 @@ async def update(request: Request) -> Json:
     return Json(session.to_json())
 
 
+@operation(bool)
 async def delete(request: Request) -> Json:
+    """End a session: its messages, container and files are gone."""
     await engine_of(request).delete_session(session_of(request))
     return Json(True)
 
 
+@operation(list[SessionJSON])
 async def children(request: Request) -> Json:
+    """Sessions that this one started."""
     session = session_of(request)
     return Json([s.to_json() for s in engine_of(request).sessions.children(session.id)])
 
 
+@operation(dict[str, dict[str, Any]])
 async def status(request: Request) -> Json:
+    """Status of the sessions that are not idle."""
     return Json(engine_of(request).status())
 
 
+@operation(list[TodoJSON])
 async def todo(request: Request) -> Json:
+    """The agent's todo list."""
     return Json(session_of(request).todos)
 
 
+@operation(MetricsJSON)
 async def metrics(request: Request) -> Json:
+    """Usage of a session."""
     return Json(session_of(request).metrics())
 
 
+@operation(list[RuleJSON])
 async def rules(request: Request) -> Json:
+    """Standing permission answers."""
     return Json(session_of(request).standing)
 
 
+@operation(list[RuleJSON], query=[Query("permission"), Query("pattern")])
 async def forget_rules(request: Request) -> Json:
     """Without a query all of them; else those with this `permission` and `pattern`."""
     session, query, engine = session_of(request), request.query_params, engine_of(request)

@@ -8,13 +8,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_magics.wire import PermissionReply
+from agent_magics.wire import (
+    ErrorJSON,
+    MessageJSON,
+    PermissionAnswerBody,
+    PermissionReply,
+    PermissionReplyBody,
+    PermissionRequestJSON,
+    PromptBody,
+    SummarizeBody,
+)
 
 from ._attachments import parse_parts
 from ._body import Body, query_int, read_json
 from ._engine import Prompt
 from ._errors import NotFound
 from ._ids import MESSAGE_ID
+from ._operations import NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
 
 __all__ = ["routes"]
@@ -32,14 +42,18 @@ def _prompt(body: Body) -> Prompt:
     )
 
 
+@operation(body=PromptBody, status=204)
 async def prompt_async(request: Request) -> Response:
+    """Send a prompt; the turn is followed by events."""
     session = session_of(request)
     prompt = _prompt(await read_json(request))
     await engine_of(request).prompt(session, prompt)
     return Response(status_code=204)
 
 
+@operation(MessageJSON, body=PromptBody)
 async def prompt_and_wait(request: Request) -> Json:
+    """Send a prompt and wait for the answer."""
     session, engine = session_of(request), engine_of(request)
     prompt = _prompt(await read_json(request))
     message_id = await engine.prompt(session, prompt)
@@ -49,20 +63,29 @@ async def prompt_and_wait(request: Request) -> Json:
     return Json(answer)
 
 
+@operation(list[MessageJSON], query=[Query("limit", NUMBER)])
 async def list_messages(request: Request) -> Json:
+    """Messages in order; with `limit` the last ones."""
     session = session_of(request)
     limit = query_int(request.query_params, "limit")
     return Json(await engine_of(request).messages.history(session.id, limit))
 
 
+@operation(MessageJSON)
 async def get_message(request: Request) -> Json:
+    """One message."""
     session = session_of(request)
     message_id = request.path_params["message_id"]
     return Json(await engine_of(request).messages.get(session.id, message_id))
 
 
+@operation(bool, body=SummarizeBody, optional_body=True, also={502: ErrorJSON})
 async def summarize(request: Request) -> Json:
-    """True when the summary is there, false when it was aborted."""
+    """
+    Replace the conversation, for the model, by a summary that the model writes.
+
+    The answer comes when it is written; false when it was aborted. 502: the model failed.
+    """
     session = session_of(request)
     body = await read_json(request, optional=True)
     model = None
@@ -74,21 +97,27 @@ async def summarize(request: Request) -> Json:
     return Json(done)
 
 
+@operation(bool)
 async def abort(request: Request) -> Json:
     """True once the turn is over, false when none was running."""
     return Json(await engine_of(request).abort(session_of(request)))
 
 
+@operation(list[PermissionRequestJSON], query=[Query("sessionID")])
 async def list_permissions(request: Request) -> Json:
+    """Permission requests that wait for an answer."""
     session_id = request.query_params.get("sessionID")
     return Json(engine_of(request).permissions.pending(session_id))
 
 
+@operation(bool, body=PermissionReplyBody)
 async def reply(request: Request) -> Json:
+    """Answer a permission request."""
     body = await read_json(request)
     return await _reply(request, body.choice("reply", *_REPLIES), body.optional_text("message"))
 
 
+@operation(bool, body=PermissionAnswerBody)
 async def reply_in_session(request: Request) -> Json:
     """The older way to reply."""
     session, body = session_of(request), await read_json(request)

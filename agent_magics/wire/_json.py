@@ -13,6 +13,8 @@ __all__ = [
     "CacheTokensJSON",
     "ErrorJSON",
     "EventJSON",
+    "FileJSON",
+    "HealthJSON",
     "MessageInfoJSON",
     "MessageJSON",
     "MetricsJSON",
@@ -21,6 +23,7 @@ __all__ = [
     "PermissionReply",
     "PermissionRequestJSON",
     "SessionJSON",
+    "ShellJSON",
     "TodoJSON",
     "TokensJSON",
     "ToolStateJSON",
@@ -185,3 +188,27 @@ class EventJSON(TypedDict):
     seq: NotRequired[int]
     sessionID: NotRequired[str]
     time: NotRequired[int]
+
+
+class HealthJSON(TypedDict):
+    """`engine` and `protocol` are ours: a server without them is taken for opencode's."""
+
+    healthy: bool
+    version: str
+    engine: str
+    protocol: int
+
+
+class ShellJSON(TypedDict):
+    stdout: str
+    stderr: str
+    exitCode: int
+    timedOut: bool
+    truncated: bool
+
+
+class FileJSON(TypedDict):
+    path: str
+    kind: Literal["file", "directory", "link", "other"]
+    size: int
+    mtime: int

@@ -1,0 +1,120 @@
+"""
+What a client sends: the JSON of request bodies, in the names of the opencode server's v1 API.
+
+Keys that a server does not know are ignored; null counts as absent. `Annotated` adds what a type
+cannot say, as JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from ._json import ModelRefJSON, PermissionReply
+
+__all__ = [
+    "ExecBody",
+    "FileInputJSON",
+    "NewSessionBody",
+    "PermissionAnswerBody",
+    "PermissionReplyBody",
+    "PromptBody",
+    "RuleJSON",
+    "SessionChangeBody",
+    "SummarizeBody",
+    "TextInputJSON",
+]
+
+
+class SessionModelJSON(TypedDict):
+    providerID: str
+    id: str
+
+
+class PythonJSON(TypedDict):
+    """An interpreter to offer in the container, and what of the host it needs to see."""
+
+    executable: Annotated[str, {"pattern": "^/"}]
+    prefixes: NotRequired[list[str]]
+
+
+class RuleJSON(TypedDict):
+    """A permission rule: `permission` names a tool, `pattern` what it is used on (`*`, `?`)."""
+
+    permission: str
+    pattern: str
+    action: Literal["allow", "ask", "deny"]
+
+
+class NewSessionBody(TypedDict):
+    title: NotRequired[str]
+    parentID: NotRequired[str]
+    model: NotRequired[SessionModelJSON]
+    sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
+    python: NotRequired[PythonJSON]
+    permission: NotRequired[list[RuleJSON]]
+    metadata: NotRequired[dict[str, Any]]
+
+
+class ArchivedJSON(TypedDict):
+    archived: NotRequired[Annotated[int, {"minimum": 0, "description": "0: not archived"}]]
+
+
+class SessionChangeBody(TypedDict):
+    title: NotRequired[str]
+    time: NotRequired[ArchivedJSON]
+
+
+class TextInputJSON(TypedDict):
+    type: Literal["text"]
+    text: str
+
+
+class FileInputJSON(TypedDict):
+    """`url` is a data: URL, or file:///path of a file in the container."""
+
+    type: Literal["file"]
+    mime: str
+    url: Annotated[str, {"pattern": "^(data:|file:///)"}]
+    filename: NotRequired[str]
+
+
+class PromptBody(TypedDict):
+    """`environ`: credentials of the caller's for this turn; they are not stored."""
+
+    parts: Annotated[list[TextInputJSON | FileInputJSON], {"minItems": 1}]
+    messageID: NotRequired[Annotated[str, {"pattern": "^msg_[A-Za-z0-9_]{1,60}$"}]]
+    model: NotRequired[ModelRefJSON]
+    environ: NotRequired[dict[str, str]]
+
+
+class SummarizeBody(TypedDict):
+    """
+    The model who writes the summary (both keys or none: the session's), and the caller's
+    credentials as in a prompt. `auto` only marks it.
+    """
+
+    providerID: NotRequired[str]
+    modelID: NotRequired[str]
+    auto: NotRequired[bool]
+    environ: NotRequired[dict[str, str]]
+
+
+class PermissionReplyBody(TypedDict):
+    reply: PermissionReply
+    message: NotRequired[str]
+
+
+class PermissionAnswerBody(TypedDict):
+    response: PermissionReply
+
+
+class ExecBody(TypedDict):
+    """A command for the container's shell. `stdin` is base64."""
+
+    command: Annotated[str, {"minLength": 1}]
+    timeout: NotRequired[
+        Annotated[float, {"minimum": 1, "maximum": 86_400_000, "description": "milliseconds"}]
+    ]
+    cwd: NotRequired[str]
+    env: NotRequired[dict[str, str]]
+    stdin: NotRequired[Annotated[str, {"contentEncoding": "base64"}]]
