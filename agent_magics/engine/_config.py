@@ -23,6 +23,15 @@ The engine's configuration: a TOML file and a few environment variables.
     steps = 200                               # requests to the model
     tokens = 2000000                          # of all of them together; left out: any number
     cost = 5.0                                # US dollars; left out: any
+
+    [agents.reviewer]                         # a new agent, or changes of a built-in one
+    description = "Reads changes and says what is wrong with them."
+    model = "lab/qwen3-coder"                 # left out: the session's
+    instructions = "Be brief."                # or a list; they follow the engine's own
+    temperature = 0.2
+    tools = {write = false, edit = false}     # what is not mentioned stays on
+    permission = {bash = {"*" = "ask", "rm *" = "deny"}}
+    mode = "all"                              # or "primary", "subagent": who may start it
 """
 
 from __future__ import annotations
@@ -37,7 +46,9 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from ._policy import Action, Rule
+from ._agent_config import AgentConfigError, agent_profile, permission_rules
+from ._agents import BUILT_IN, AgentProfile
+from ._policy import Rule
 
 __all__ = [
     "CompactionConfig",
@@ -53,7 +64,6 @@ __all__ = [
 ProviderKind = Literal["openai", "anthropic"]
 
 _SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
-_ACTIONS = ("allow", "ask", "deny")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED_PROVIDERS = ("demo", "local")
@@ -109,6 +119,7 @@ class EngineConfig:
     sandbox: str = "auto"
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
+    agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
     compaction: CompactionConfig = CompactionConfig()
     limits: LimitsConfig = LimitsConfig()
 
@@ -125,7 +136,7 @@ class EngineConfig:
         source, required = config_path(path, environ)
         data = _read(source, required)
         reader = _Reader(source)
-        known = ("model", "sandbox", "providers", "permission", "compaction", "limits")
+        known = ("model", "sandbox", "providers", "permission", "agents", "compaction", "limits")
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
@@ -138,6 +149,7 @@ class EngineConfig:
             sandbox=sandbox,
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
+            agents=MappingProxyType(reader.agents(data)),
             compaction=reader.compaction(data),
             limits=reader.limits(data),
         )
@@ -259,17 +271,24 @@ class _Reader:
         return tuple(value)
 
     def rules(self, data: Mapping[str, Any]) -> list[Rule]:
-        rules = []
-        for tool, value in self.table(data.get("permission", {}), "permission").items():
-            key = f"permission.{tool}"
-            patterns = {"*": value} if isinstance(value, str) else self.table(value, key)
-            for pattern, action in patterns.items():
-                if action not in _ACTIONS:
-                    raise ConfigError(
-                        f'{self.where(key)}: {action!r} is not "allow", "ask" or "deny".'
-                    )
-                rules.append(Rule(tool, pattern, cast(Action, action)))
-        return rules
+        try:
+            return permission_rules(
+                self.table(data.get("permission", {}), "permission"), "permission"
+            )
+        except AgentConfigError as error:
+            raise ConfigError(f"{self.where(error.key)}: {error.complaint}.") from error
+
+    def agents(self, data: Mapping[str, Any]) -> dict[str, AgentProfile]:
+        found = {}
+        for name, value in self.table(data.get("agents", {}), "agents").items():
+            key = f"agents.{name}"
+            try:
+                found[name] = agent_profile(name, self.table(value, key), BUILT_IN.get(name))
+            except AgentConfigError as error:
+                raise ConfigError(
+                    f"{self.where(f'{key}.{error.key}')}: {error.complaint}."
+                ) from error
+        return found
 
     def compaction(self, data: Mapping[str, Any]) -> CompactionConfig:
         table, prefix = self.table(data.get("compaction", {}), "compaction"), "compaction."

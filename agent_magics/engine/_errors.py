@@ -20,6 +20,7 @@ from agent_magics.wire import ErrorJSON
 from ._ids import new_id
 
 __all__ = [
+    "AgentNotFound",
     "ApiError",
     "BadRequest",
     "Conflict",
@@ -27,6 +28,7 @@ __all__ = [
     "Forbidden",
     "NotFound",
     "PermissionNotFound",
+    "RuleNotFound",
     "SessionBusy",
     "TooLarge",
     "TurnLimit",
@@ -79,6 +81,14 @@ class Forbidden(ApiError):
 
 class NotFound(ApiError):
     status, name = 404, "NotFoundError"
+
+
+class AgentNotFound(ApiError):
+    status, name = 404, "AgentNotFoundError"
+
+
+class RuleNotFound(ApiError):
+    status, name = 404, "RuleNotFoundError"
 
 
 class PermissionNotFound(ApiError):

@@ -44,7 +44,7 @@ async def recover(services: Services) -> int:
     """Close what the last run of the engine left open. Returns the number of turns."""
     known = set(services.sessions.ids())
     cut = services.history.unfinished()
-    for session_id, message_id, history in cut:
+    for session_id, message_id, history in reversed(cut):  # sub-agents before those who wait
         if session_id not in known:
             services.history.end(message_id)
             continue

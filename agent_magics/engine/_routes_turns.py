@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent_magics.wire import (
+    AbortBody,
     ErrorJSON,
     MessageJSON,
     PermissionAnswerBody,
@@ -17,6 +18,7 @@ from agent_magics.wire import (
     PermissionRequestJSON,
     PromptBody,
     SummarizeBody,
+    Unattended,
 )
 
 from ._attachments import parse_parts
@@ -38,8 +40,16 @@ def _prompt(body: Body) -> Prompt:
         parts=parse_parts(body.items("parts")),
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
         model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
+        agent=body.optional_text("agent"),
+        unattended=_unattended(body),
         environ=body.text_map("environ"),
     )
+
+
+def _unattended(body: Body) -> Unattended:
+    if not body.has("onPermission"):
+        return "ask"
+    return cast(Unattended, body.choice("onPermission", "ask", "once", "reject"))
 
 
 @operation(body=PromptBody, status=204)
@@ -97,10 +107,11 @@ async def summarize(request: Request) -> Json:
     return Json(done)
 
 
-@operation(bool)
+@operation(bool, body=AbortBody, optional_body=True)
 async def abort(request: Request) -> Json:
-    """True once the turn is over, false when none was running."""
-    return Json(await engine_of(request).abort(session_of(request)))
+    """True once the turn is over, false when none, or not that of `messageID`, was running."""
+    session, body = session_of(request), await read_json(request, optional=True)
+    return Json(await engine_of(request).abort(session, body.optional_text("messageID")))
 
 
 @operation(list[PermissionRequestJSON], query=[Query("sessionID")])

@@ -74,6 +74,9 @@ class Session:
     `model` is what answered last. `chosen` was asked for when the session was made; without it
     every turn takes the best model there is then, so that a key found later is used.
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
+    `agent` names who answers; `agent_config` is an agent that came with the session's creation.
+    `limits` are sets of rules whose denials hold, from those who started this sub-agent.
+    `container` is the id of the session whose container this one uses; None: its own.
     """
 
     id: str
@@ -92,6 +95,10 @@ class Session:
     rules: list[dict[str, str]] = field(default_factory=list)
     standing: list[dict[str, str]] = field(default_factory=list)
     metadata: dict[str, Any] | None = None
+    agent: str = "build"
+    agent_config: dict[str, Any] | None = None
+    limits: list[list[dict[str, str]]] = field(default_factory=list)
+    container: str | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
@@ -118,7 +125,7 @@ class Session:
             "directory": WORKSPACE,
             "path": "",
             "title": self.title,
-            "agent": "build",
+            "agent": self.agent,
             "cost": self.usage.cost,
             "tokens": self.usage.tokens,
             "time": time,
@@ -143,6 +150,7 @@ class Session:
             "toolUsage": dict(usage.tools),
             "tokens": usage.tokens,
             "cost": usage.cost,
+            "children": [],
             "context": {"used": usage.context_used, "limit": usage.context_limit},
         }
 
@@ -177,12 +185,21 @@ class SessionBook:
 
     def root_of(self, session_id: str) -> str:
         """The id of the oldest ancestor; the id itself for an unknown session."""
-        while (session := self._sessions.get(session_id)) and session.parent_id:
-            session_id = session.parent_id
-        return session_id
+        return self.line_of(session_id)[-1]
+
+    def line_of(self, session_id: str) -> list[str]:
+        """The id itself, its parent's, and so on up to the root."""
+        line = [session_id]
+        while (session := self._sessions.get(line[-1])) and session.parent_id:
+            line.append(session.parent_id)
+        return line
 
     def children(self, session_id: str) -> list[Session]:
         return [s for s in self if s.parent_id == session_id]
+
+    def descendants(self, session_id: str) -> list[Session]:
+        """Children, their children and so on, oldest first."""
+        return [s for s in self if session_id in self.line_of(s.id)[1:]]
 
     def ids(self) -> Iterable[str]:
         return self._sessions.keys()

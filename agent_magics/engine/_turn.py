@@ -18,9 +18,9 @@ from pydantic_ai.exceptions import ModelHTTPError, RunCancelled
 from pydantic_ai.messages import FunctionToolResultEvent, ModelMessage, ToolCallPart
 from pydantic_ai.run import AgentRun
 
-from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON
+from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON, TokensJSON
 
-from ._attachments import PromptPart, missing_file, prompt_content, without_binaries, workspace_urls
+from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
 from ._calls import CallContext, ToolCalls, result_text
 from ._compaction import Compaction
 from ._ids import new_id, now_ms
@@ -29,17 +29,23 @@ from ._parts import ResponseParts, new_part
 from ._retry import Retries, RetryPolicy, turn_error
 from ._sessions import WORKSPACE, Session, no_tokens
 from ._steps import finish_step
+from ._subagents import MOST_CHILDREN, offered_tools
 from ._turn_history import TurnHistory, going_on
 
 if TYPE_CHECKING:
+    from pydantic_ai.tools import ToolDefinition
+
+    from ._agents import AgentBook, AgentProfile
     from ._config import CompactionConfig, LimitsConfig
     from ._containers import Containers
+    from ._engine import Prompt
     from ._history import History
     from ._log import EventLog
     from ._messages import MessageBook
     from ._permissions import Answer, Permissions
     from ._sessions import SessionBook
     from ._store import Store
+    from ._subagents import SubAgents
     from .models import ResolvedModel
 
 __all__ = ["Services", "Turn"]
@@ -64,6 +70,8 @@ class Services:
     containers: Containers
     history: History
     agent: Agent[Turn, str]
+    agents: AgentBook
+    subagents: SubAgents
     tool_title: Callable[[str, dict[str, Any]], str]
     retry: RetryPolicy
     compaction: CompactionConfig
@@ -83,19 +91,23 @@ class Turn:
         services: Services,
         session: Session,
         message_id: str,
-        parts: Sequence[PromptPart],
+        prompt: Prompt,
+        agent: AgentProfile,
         model: ResolvedModel,
         scrub: Callable[[str], str],
     ) -> None:
         self.session = session
         self.message_id = message_id
+        self.prompt = prompt
+        self.agent = agent
+        self.slots = asyncio.Semaphore(MOST_CHILDREN)
+        """Taken by sub-agents at work."""
         self.done = asyncio.Event()
         self._services = services
-        self._prompt = parts
+        self._prompt = prompt.parts
         self._model = model
         self._scrub = scrub
         self._said = TurnHistory(services, message_id, model)
-        self._compaction: Compaction | None = None
         self._retries = Retries(services.retry, self._describe, self.status, "busy")
         self._abort_reason: str | None = None
         self._answers = 0
@@ -124,10 +136,7 @@ class Turn:
         """Stop the run; the turn ends as aborted soon after. Idempotent."""
         if self._abort_reason is None:
             self._abort_reason = reason
-            if self._said.run is not None:
-                self._said.run.cancel()
-            if self._compaction is not None:
-                self._compaction.abort()
+            self._said.abort()
 
     def _aborting(self) -> bool:
         return self._abort_reason is not None
@@ -181,7 +190,7 @@ class Turn:
         async with services.agent.iter(
             content,
             model=model.model,
-            model_settings=model.settings,  # type: ignore[arg-type]
+            model_settings=self.agent.settings(model.settings),  # type: ignore[arg-type]
             message_history=history,
             deps=self,
             usage_limits=UsageLimits(request_limit=None),  # the turn's own limits hold
@@ -205,11 +214,10 @@ class Turn:
 
     async def _make_room(self, uncovered: list[ModelMessage]) -> list[ModelMessage]:
         """Summarize; what the model sees from now on."""
-        services = self._services
         if self._aborting():
             raise asyncio.CancelledError
-        self._compaction = compaction = Compaction(
-            services,
+        compaction = Compaction(
+            self._services,
             self.session,
             self._model,
             self._scrub,
@@ -217,19 +225,11 @@ class Turn:
             auto=True,
             limit=self._said.room.limit,
         )
-        with services.store.group():
+        with self._services.store.group():
             self._end_answer()
             self.status("compacting")
             compaction.open()
-
-        def commit(kept: list[ModelMessage]) -> None:
-            self._said.leave(*kept)
-            self.status("busy")
-
-        kept = await compaction.run(uncovered, commit)
-        self._compaction, self._said.room.made = None, True
-        self._said.spending.add(compaction.info["tokens"], compaction.info["cost"], steps=0)
-        return kept
+        return await self._said.summarize(compaction, uncovered, lambda: self.status("busy"))
 
     async def _content(self) -> Any:
         """The prompt for the model, files of the workspace read."""
@@ -268,6 +268,24 @@ class Turn:
         found = turn_error(error, self._model.provider_id, self._scrub)
         return str(found["data"]["message"])
 
+    # -- the agent, and sub-agents
+
+    def spend(self, tokens: TokensJSON, cost: float | None) -> None:
+        """What a sub-agent used counts against this turn's limits, too."""
+        self._said.spending.add(tokens, cost, steps=0)
+
+    @property
+    def model(self) -> ResolvedModel:
+        return self._model
+
+    def offered_tools(self, tools: list[ToolDefinition]) -> list[ToolDefinition]:
+        return offered_tools(self.agent, self.session, self._services.agents, tools)
+
+    async def delegate(self, call_id: str, description: str, prompt: str, agent: str) -> str:
+        """For the `task` tool; see `SubAgents.run`."""
+        subagents, call = self._services.subagents, self.call(call_id)
+        return await subagents.run(self, call, description, prompt, agent)
+
     # -- tool calls (called by the capability)
 
     def find(self, call: ToolCallPart) -> PartJSON:
@@ -278,7 +296,9 @@ class Turn:
         return self._contexts[call_id]
 
     async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
-        return await self._services.permissions.ask(self.session, part, arguments)
+        return await self._services.permissions.ask(
+            self.session, part, arguments, self.agent, self.prompt.unattended
+        )
 
     async def begin_call(self, part: PartJSON, arguments: dict[str, Any]) -> None:
         """The call runs from now on. Raises SandboxUnavailable."""
@@ -294,7 +314,10 @@ class Turn:
         self._contexts[part["callID"]] = CallContext(
             part, self.session, sandbox, services.messages, services.sessions
         )
-        self._calls.running(part, arguments, services.tool_title(tool, arguments))
+        title = services.tool_title(tool, arguments)
+        self._calls.running(part, arguments, title)
+        if self.prompt.on_call is not None:
+            self.prompt.on_call(f"{tool}: {title}")
 
     async def end_call(self, part: PartJSON, result: Any) -> None:
         self._contexts[part["callID"]].flush()
@@ -380,8 +403,8 @@ class Turn:
             "parentID": self.message_id,
             "providerID": self._model.provider_id,
             "modelID": self._model.model_id,
-            "mode": "build",
-            "agent": "build",
+            "mode": self.agent.name,
+            "agent": self.agent.name,
             "path": {"cwd": WORKSPACE, "root": WORKSPACE},
             "cost": 0.0,
             "tokens": no_tokens(),

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from ._agents import AgentConfig, Unattended
 from ._json import ModelRefJSON, PermissionReply
 
 __all__ = [
+    "AbortBody",
     "ExecBody",
     "FileInputJSON",
     "NewSessionBody",
@@ -48,6 +50,8 @@ class RuleJSON(TypedDict):
 class NewSessionBody(TypedDict):
     title: NotRequired[str]
     parentID: NotRequired[str]
+    agent: NotRequired[str]
+    agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
     sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
     python: NotRequired[PythonJSON]
@@ -79,12 +83,24 @@ class FileInputJSON(TypedDict):
 
 
 class PromptBody(TypedDict):
-    """`environ`: credentials of the caller's for this turn; they are not stored."""
+    """
+    `environ`: credentials of the caller's for this turn; they are not stored.
+
+    `onPermission` says what becomes of requests of this turn.
+    """
 
     parts: Annotated[list[TextInputJSON | FileInputJSON], {"minItems": 1}]
     messageID: NotRequired[Annotated[str, {"pattern": "^msg_[A-Za-z0-9_]{1,60}$"}]]
     model: NotRequired[ModelRefJSON]
+    agent: NotRequired[str]
+    onPermission: NotRequired[Unattended]
     environ: NotRequired[dict[str, str]]
+
+
+class AbortBody(TypedDict):
+    """With `messageID` only the turn of that prompt is stopped."""
+
+    messageID: NotRequired[str]
 
 
 class SummarizeBody(TypedDict):

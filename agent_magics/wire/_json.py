@@ -161,6 +161,9 @@ class PermissionRequestJSON(TypedDict):
     metadata: dict[str, Any]
     always: list[str]
     tool: NotRequired[ToolCallRefJSON]
+    agent: NotRequired[str]
+    parentID: NotRequired[str]
+    sessionTitle: NotRequired[str]
 
 
 class ContextJSON(TypedDict):
@@ -177,6 +180,7 @@ class MetricsJSON(TypedDict):
     tokens: TokensJSON
     cost: float | None
     context: ContextJSON
+    children: NotRequired[list[Any]]
 
 
 class EventJSON(TypedDict):

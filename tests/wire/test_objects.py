@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 from typing import Any
 
 import pytest
@@ -13,11 +15,9 @@ IDS = {"id": "prt_1", "messageID": "msg_1", "sessionID": "ses_1"}
 
 
 def test_exports_are_sorted_and_complete() -> None:
-    from agent_magics.wire import _bodies, _environ, _events, _json, _objects, _parts
-
     expected = {"PROTOCOL"}
-    for module in (_bodies, _environ, _events, _json, _objects, _parts):
-        expected |= set(module.__all__)
+    for module in pkgutil.iter_modules(wire.__path__):
+        expected |= set(importlib.import_module(f"agent_magics.wire.{module.name}").__all__)
     assert set(wire.__all__) == expected
     assert all(hasattr(wire, name) for name in wire.__all__)
 
