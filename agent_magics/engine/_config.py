@@ -14,6 +14,14 @@ The engine's configuration: a TOML file and a few environment variables.
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
 
+    [agents.reviewer]                         # a new agent, or changes of a built-in one
+    description = "Reads changes and says what is wrong with them."
+    model = "lab/qwen3-coder"                 # left out: the session's
+    instructions = "Be brief."                # or a list; they follow the engine's own
+    temperature = 0.2
+    tools = {write = false, edit = false}     # what is not mentioned stays on
+    permission = {bash = {"*" = "ask", "rm *" = "deny"}}
+    mode = "all"                              # or "primary", "subagent": who may start it
     [compaction]
     auto = true                               # summarize when the context window gets full ...
     threshold = 0.8                           # ... which is when this share of it is used
@@ -23,15 +31,6 @@ The engine's configuration: a TOML file and a few environment variables.
     steps = 200                               # requests to the model
     tokens = 2000000                          # of all of them together; left out: any number
     cost = 5.0                                # US dollars; left out: any
-
-    [agents.reviewer]                         # a new agent, or changes of a built-in one
-    description = "Reads changes and says what is wrong with them."
-    model = "lab/qwen3-coder"                 # left out: the session's
-    instructions = "Be brief."                # or a list; they follow the engine's own
-    temperature = 0.2
-    tools = {write = false, edit = false}     # what is not mentioned stays on
-    permission = {bash = {"*" = "ask", "rm *" = "deny"}}
-    mode = "all"                              # or "primary", "subagent": who may start it
 """
 
 from __future__ import annotations
@@ -136,7 +135,15 @@ class EngineConfig:
         source, required = config_path(path, environ)
         data = _read(source, required)
         reader = _Reader(source)
-        known = ("model", "sandbox", "providers", "permission", "agents", "compaction", "limits")
+        known = (
+            "model",
+            "sandbox",
+            "providers",
+            "permission",
+            "agents",
+            "compaction",
+            "limits",
+        )
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()

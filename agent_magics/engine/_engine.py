@@ -287,7 +287,7 @@ class Engine:
         """
         environ = environ or {}
         last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
-        resolved = self._resolve(model or session.model_name or last, environ)
+        resolved = self._registry(environ).resolve(model or session.model_name or last)
         self._check_free(session)
         if not await self._services.history.load(session.id):
             raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
@@ -333,16 +333,6 @@ class Engine:
             raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
         return owner is not None
 
-    def _check_free(self, session: Session) -> None:
-        if self._closing or not session.listed:
-            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
-        if session.turn is not None:
-            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
-
-    def _resolve(self, name: str | None, environ: Mapping[str, str]) -> ResolvedModel:
-        registry = self.registry.with_environ(environ) if environ else self.registry
-        return registry.resolve(name)
-
     def _agent(self, session: Session, name: str | None) -> AgentProfile:
         """The agent of that name, None for the session's. Raises AgentNotFound."""
         own = None
@@ -354,9 +344,18 @@ class Engine:
 
     def _model(self, session: Session, prompt: Prompt, agent: AgentProfile) -> ResolvedModel:
         """The prompt's model, or that of the agent it names, or the session's."""
+        registry = self._registry(prompt.environ)
         of_agent = agent.model if agent.name != session.agent else None
-        name = prompt.model or of_agent or session.model_name or agent.model
-        return self._resolve(name, prompt.environ)
+        return registry.resolve(prompt.model or of_agent or session.model_name or agent.model)
+
+    def _check_free(self, session: Session) -> None:
+        if self._closing or not session.listed:
+            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
+        if session.turn is not None:
+            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+
+    def _registry(self, environ: Mapping[str, str]) -> ModelRegistry:
+        return self.registry.with_environ(environ) if environ else self.registry
 
     def _save_prompt(
         self,

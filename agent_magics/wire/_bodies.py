@@ -97,22 +97,19 @@ class PromptBody(TypedDict):
     environ: NotRequired[dict[str, str]]
 
 
-class AbortBody(TypedDict):
-    """With `messageID` only the turn of that prompt is stopped."""
-
-    messageID: NotRequired[str]
-
-
 class SummarizeBody(TypedDict):
-    """
-    The model who writes the summary (both keys or none: the session's), and the caller's
-    credentials as in a prompt. `auto` only marks it.
-    """
+    """Without a model the session's."""
 
     providerID: NotRequired[str]
     modelID: NotRequired[str]
     auto: NotRequired[bool]
     environ: NotRequired[dict[str, str]]
+
+
+class AbortBody(TypedDict):
+    """With `messageID` only the turn of that prompt is stopped."""
+
+    messageID: NotRequired[str]
 
 
 class PermissionReplyBody(TypedDict):
