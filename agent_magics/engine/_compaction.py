@@ -87,7 +87,7 @@ class Compaction:
             "sessionID": session.id,
             "role": "user",
             "time": {"created": now_ms()},
-            "agent": "build",
+            "agent": session.agent,
             "model": {"providerID": self._model.provider_id, "modelID": self._model.model_id},
         }
         with self._services.store.group():

@@ -18,7 +18,7 @@ from pydantic_ai.messages import FunctionToolResultEvent, ModelMessage, ToolCall
 from pydantic_ai.run import AgentRun
 
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON
+from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON, TokensJSON
 
 from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
 from ._calls import CallContext, ToolCalls, result_text
@@ -82,7 +82,6 @@ class Turn:
         self._model = model
         self._scrub = scrub
         self._said = TurnHistory(services, message_id, model)
-        self._compaction: Compaction | None = None
         self._retries = Retries(services.retry, self._describe, self.status, "busy")
         self._abort_reason: str | None = None
         self._answers = 0
@@ -113,10 +112,7 @@ class Turn:
         """Stop the run; the turn ends as aborted soon after. Idempotent."""
         if self._abort_reason is None:
             self._abort_reason = reason
-            if self._said.run is not None:
-                self._said.run.cancel()
-            if self._compaction is not None:
-                self._compaction.abort()
+            self._said.abort()
 
     def _aborting(self) -> bool:
         return self._abort_reason is not None
@@ -199,11 +195,10 @@ class Turn:
 
     async def _make_room(self, uncovered: list[ModelMessage]) -> list[ModelMessage]:
         """Summarize; what the model sees from now on."""
-        services = self._services
         if self._aborting():
             raise asyncio.CancelledError
-        self._compaction = compaction = Compaction(
-            services,
+        compaction = Compaction(
+            self._services,
             self.session,
             self._model,
             self._scrub,
@@ -211,19 +206,11 @@ class Turn:
             auto=True,
             limit=self._said.room.limit,
         )
-        with services.store.group():
+        with self._services.store.group():
             self._end_answer()
             self.status("compacting")
             compaction.open()
-
-        def commit(kept: list[ModelMessage]) -> None:
-            self._said.leave(*kept)
-            self.status("busy")
-
-        kept = await compaction.run(uncovered, commit)
-        self._compaction, self._said.room.made = None, True
-        self._said.spending.add(compaction.info["tokens"], compaction.info["cost"], steps=0)
-        return kept
+        return await self._said.summarize(compaction, uncovered, lambda: self.status("busy"))
 
     async def _content(self) -> Any:
         """The prompt for the model, files of the workspace read."""
@@ -263,6 +250,10 @@ class Turn:
         return str(found["data"]["message"])
 
     # -- the agent, and sub-agents
+
+    def spend(self, tokens: TokensJSON, cost: float | None) -> None:
+        """What a sub-agent used counts against this turn's limits, too."""
+        self._said.spending.add(tokens, cost, steps=0)
 
     @property
     def model(self) -> ResolvedModel:
