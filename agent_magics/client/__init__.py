@@ -12,6 +12,7 @@ The client: sessions with an agent, over a Unix socket or a URL.
 
 from __future__ import annotations
 
+from ._agents import AgentChoice, AsyncAgentHandle
 from ._async_client import AsyncClient
 from ._async_session import AsyncSessionHandle
 from ._async_turn import AsyncTurn, AsyncTurnStream
@@ -19,6 +20,7 @@ from ._callbacks import StreamCallbacks
 from ._endpoint import Endpoint, Health
 from ._errors import (
     AgentError,
+    AgentNotFound,
     ApiError,
     AuthError,
     BadRequest,
@@ -33,9 +35,11 @@ from ._errors import (
     ProtocolMismatch,
     ProviderAuth,
     RateLimited,
+    RuleNotFound,
     SandboxUnavailable,
     ServerError,
     SessionNotFound,
+    TaskNotFound,
     TooLarge,
 )
 from ._inputs import FileInput, PromptInput, TextInput
@@ -44,14 +48,21 @@ from ._shell import AsyncShellStream, ShellOutput
 from ._state_dir import StateDir
 from ._stream import StreamPolicy
 from ._sync import Client
+from ._sync_agents import AgentHandle, Task
 from ._sync_session import SessionHandle, ShellStream, Turn, TurnStream
+from ._tasks import AsyncTask
 
 __all__ = [
+    "AgentChoice",
     "AgentError",
+    "AgentHandle",
+    "AgentNotFound",
     "ApiError",
+    "AsyncAgentHandle",
     "AsyncClient",
     "AsyncSessionHandle",
     "AsyncShellStream",
+    "AsyncTask",
     "AsyncTurn",
     "AsyncTurnStream",
     "AuthError",
@@ -73,6 +84,7 @@ __all__ = [
     "ProtocolMismatch",
     "ProviderAuth",
     "RateLimited",
+    "RuleNotFound",
     "SandboxUnavailable",
     "ServerError",
     "SessionHandle",
@@ -82,6 +94,8 @@ __all__ = [
     "StateDir",
     "StreamCallbacks",
     "StreamPolicy",
+    "Task",
+    "TaskNotFound",
     "TextInput",
     "TooLarge",
     "Turn",

@@ -38,11 +38,13 @@ from ._errors import (
     ProtocolError,
     SessionNotFound,
 )
+from ._family import AsyncFamily
 from ._inputs import PromptInput
 from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
 from ._shell import AsyncShellStream, shell_request
 from ._stream import EventStream
+from ._summarize import summarize
 from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ _END_TIMEOUT = 60.0
 """Ending a session ends its commands and deletes its files first."""
 
 
-class AsyncSessionHandle:
+class AsyncSessionHandle(AsyncFamily):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 
@@ -77,19 +79,21 @@ class AsyncSessionHandle:
         callbacks: StreamCallbacks | None = None,
         *,
         model: str | None = None,
+        agent: str | None = None,
         **single: Callable[..., Any],
     ) -> SendResult:
         """
         Send a prompt and wait until the agent is through with it.
 
         `callbacks`, or single ones by name (`on_text=print`), are called while it works. Cancelling
-        aborts the turn. Raises when the server does not take the prompt (`Busy`, `ProviderAuth`,
-        `ModelNotFound`, `BadRequest`), and the first exception of a callback; a turn that fails
-        later has `error` set in its result.
+        aborts the turn. `agent` names another one than the session's for this turn. Raises when the
+        server does not take the prompt (`Busy`, `ProviderAuth`, `ModelNotFound`, `AgentNotFound`,
+        `BadRequest`), and the first exception of a callback; a turn that fails later has `error`
+        set in its result.
         """
         run = CallbackRun(StreamCallbacks.of(callbacks, **single))
         answers: set[asyncio.Task[None]] = set()
-        stream = self.stream(prompt, model=model)
+        stream = self.stream(prompt, model=model, agent=agent)
         result: SendResult | None = None
         try:
             async for event in stream:
@@ -105,14 +109,16 @@ class AsyncSessionHandle:
             await stream.aclose()
         return finished(run, result)
 
-    def stream(self, prompt: PromptInput, *, model: str | None = None) -> AsyncTurnStream:
+    def stream(
+        self, prompt: PromptInput, *, model: str | None = None, agent: str | None = None
+    ) -> AsyncTurnStream:
         """
         Send a prompt and iterate over what happens; the last event is `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted. Permissions that are asked meanwhile have to be answered by somebody.
         """
-        return AsyncTurnStream(TurnRunner(self._api, self.id, prompt, model))
+        return AsyncTurnStream(TurnRunner(self._api, self.id, prompt, model, agent))
 
     def start(
         self,
@@ -120,25 +126,41 @@ class AsyncSessionHandle:
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
+        agent: str | None = None,
     ) -> AsyncTurn:
         """
         Begin a turn and return at once.
 
         `on_event` is called on the event loop, in order; its last event is a `TurnEnded`, always.
         """
-        return AsyncTurn(TurnRunner(self._api, self.id, prompt, model), on_event)
+        return AsyncTurn(TurnRunner(self._api, self.id, prompt, model, agent), on_event)
 
     async def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""
         return await self._api.abort(self.id)
 
+    async def summarize(self, model: str | None = None) -> bool:
+        """
+        Let the model summarize the conversation; from then on it sees the summary instead of it.
+
+        Nothing is lost: `get_messages()` has everything, the summary with `info.summary` set.
+        `model` is the session's when left out. Cancelling aborts the summary; then, and after
+        `abort()`, the conversation is as it was and the answer is False. Raises `BadRequest` when
+        there is nothing to summarize yet, `Busy`, `TooLarge`, and `ServerError` for what the
+        model failed with.
+        """
+        return await summarize(self._api, self.id, model)
+
     async def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None
     ) -> None:
         """
-        Answer a permission request: "once", "always" (for the rest of this session) or "reject".
+        Answer a permission request of this session or of its sub-agents: "once", "always" or
+        "reject".
 
-        `message` tells the agent why. Raises `PermissionNotFound` for one that is settled.
+        "always" allows `request.always` for the rest of this session, to its sub-agents too, and
+        answers what waits for the same; `get_rules()` lists such answers. `message` tells the
+        agent why. Raises `PermissionNotFound` for one that is settled.
         """
         body = {"reply": reply} if message is None else {"reply": reply, "message": message}
         path = api_path("permission", request_id, "reply")
@@ -247,15 +269,11 @@ class AsyncSessionHandle:
         return parse(lambda: [Todo.from_json(todo) for todo in todos])
 
     async def get_permissions(self) -> list[PermissionRequest]:
-        """The permission requests of this session that wait for an answer."""
+        """The requests of this session and its sub-agents that wait for an answer."""
         requests = await self._api.get_json("/permission", {"sessionID": self.id})
-        return parse(
-            lambda: [
-                PermissionRequest.from_json(request)
-                for request in requests
-                if request["sessionID"] == self.id
-            ]
-        )
+        if not (await self._api.connection()).is_numbered:  # a plain server lists all there are
+            requests = parse(lambda: [r for r in requests if r["sessionID"] == self.id])
+        return parse(lambda: [PermissionRequest.from_json(request) for request in requests])
 
     async def update(self, *, title: str | None = None, archived: bool | None = None) -> None:
         body: dict[str, Any] = {}

@@ -12,9 +12,12 @@ What can go wrong, as types.
          ├─ ProviderAuth           the model provider's key is missing or wrong
          ├─ NotFound               404
          │   ├─ SessionNotFound
+         │   ├─ TaskNotFound
          │   ├─ PermissionNotFound
+         │   ├─ RuleNotFound
          │   ├─ FileMissing
-         │   └─ ModelNotFound
+         │   ├─ ModelNotFound
+         │   └─ AgentNotFound
          ├─ Busy                   409, a turn is running in this session
          ├─ TooLarge               413
          ├─ RateLimited            429, `retry_after` in seconds
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentError",
+    "AgentNotFound",
     "ApiError",
     "AuthError",
     "BadRequest",
@@ -49,9 +53,11 @@ __all__ = [
     "ProtocolMismatch",
     "ProviderAuth",
     "RateLimited",
+    "RuleNotFound",
     "SandboxUnavailable",
     "ServerError",
     "SessionNotFound",
+    "TaskNotFound",
     "TooLarge",
 ]
 
@@ -122,6 +128,18 @@ class PermissionNotFound(NotFound):
     """The permission request is unknown or already settled."""
 
 
+class TaskNotFound(NotFound):
+    """There is no such task, or its session was ended."""
+
+
+class RuleNotFound(NotFound):
+    """There is no such standing rule, or it was withdrawn."""
+
+
+class AgentNotFound(NotFound):
+    """Unknown agent; the message lists those that there are."""
+
+
 class FileMissing(NotFound):
     """No such file in the container."""
 
@@ -165,6 +183,7 @@ class ServerError(ApiError):
 
 
 _BY_NAME: dict[str, type[ApiError]] = {
+    "AgentNotFoundError": AgentNotFound,
     "BadRequest": BadRequest,
     "BadRequestError": BadRequest,
     "FileNotFoundError": FileMissing,
@@ -172,6 +191,7 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "ModelNotFoundError": ModelNotFound,
     "PermissionNotFoundError": PermissionNotFound,
     "ProviderAuthError": ProviderAuth,
+    "RuleNotFoundError": RuleNotFound,
     "SandboxUnavailableError": SandboxUnavailable,
     "SessionBusyError": Busy,
     "SessionNotFoundError": SessionNotFound,

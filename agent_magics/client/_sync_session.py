@@ -31,6 +31,7 @@ from ._async_session import AsyncSessionHandle, finished, shell_result
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
 from ._errors import ConnectionFailed, PermissionNotFound
+from ._family import Family
 from ._inputs import PromptInput
 from ._shell import AsyncShellStream, ShellOutput
 from ._task_stream import TaskStream
@@ -43,7 +44,7 @@ __all__ = ["SessionHandle", "ShellStream", "SyncStream", "Turn", "TurnStream"]
 T = TypeVar("T")
 
 
-class SessionHandle:
+class SessionHandle(Family):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 
@@ -72,17 +73,19 @@ class SessionHandle:
         callbacks: StreamCallbacks | None = None,
         *,
         model: str | None = None,
+        agent: str | None = None,
         **single: Callable[..., Any],
     ) -> SendResult:
         """
         Send a prompt and wait until the agent is through with it.
 
         `callbacks`, or single ones by name (`on_text=print`), are called on this thread while it
-        works. An interrupt (Ctrl-C, Stop) aborts the turn and is raised again.
+        works. An interrupt (Ctrl-C, Stop) aborts the turn and is raised again. `agent` names
+        another one than the session's for this turn.
         """
         run = CallbackRun(StreamCallbacks.of(callbacks, **single))
         result: SendResult | None = None
-        with self.stream(prompt, model=model) as stream:
+        with self.stream(prompt, model=model, agent=agent) as stream:
             try:
                 for event in stream:
                     self._call(run, event)
@@ -93,14 +96,16 @@ class SessionHandle:
                 raise
         return finished(run, result)
 
-    def stream(self, prompt: PromptInput, *, model: str | None = None) -> TurnStream:
+    def stream(
+        self, prompt: PromptInput, *, model: str | None = None, agent: str | None = None
+    ) -> TurnStream:
         """
         Send a prompt and iterate over what happens; the last event is `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted.
         """
-        return TurnStream(self._client, self._core.stream(prompt, model=model))
+        return TurnStream(self._client, self._core.stream(prompt, model=model, agent=agent))
 
     def start(
         self,
@@ -108,6 +113,7 @@ class SessionHandle:
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
+        agent: str | None = None,
     ) -> Turn:
         """
         Begin a turn and return at once.
@@ -118,7 +124,7 @@ class SessionHandle:
         """
 
         async def begin() -> AsyncTurn:
-            return self._core.start(prompt, on_event=on_event, model=model)
+            return self._core.start(prompt, on_event=on_event, model=model, agent=agent)
 
         return Turn(self._client, self._run(begin()))
 
@@ -126,10 +132,23 @@ class SessionHandle:
         """Stop the running turn. False when there is none. Returns when it is over."""
         return self._run(self._core.abort())
 
+    def summarize(self, model: str | None = None) -> bool:
+        """
+        Let the model summarize the conversation; from then on it sees the summary instead of it.
+
+        False when it was aborted. An interrupt (Ctrl-C, Stop) aborts it and is raised again.
+        """
+        return self._run(self._core.summarize(model))
+
     def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None
     ) -> None:
-        """Answer a permission request. Raises `PermissionNotFound` for one that is settled."""
+        """
+        Answer a permission request of this session or of its sub-agents.
+
+        "always" allows `request.always` for the rest of this session, to its sub-agents too;
+        `get_rules()` lists such answers. Raises `PermissionNotFound` for one that is settled.
+        """
         self._run(self._core.reply_to_permission(request_id, reply, message))
 
     # -- the container ---------------------------------------------------------------------------
@@ -208,7 +227,7 @@ class SessionHandle:
         return self._run(self._core.get_todos())
 
     def get_permissions(self) -> list[PermissionRequest]:
-        """The permission requests of this session that wait for an answer."""
+        """The requests of this session and its sub-agents that wait for an answer."""
         return self._run(self._core.get_permissions())
 
     def update(self, *, title: str | None = None, archived: bool | None = None) -> None:

@@ -191,6 +191,12 @@ class CallContext:
     def metadata(self, **values: Any) -> None:
         self._part["state"].setdefault("metadata", {}).update(values)
 
+    def progress(self, **values: Any) -> None:
+        """Facts about the running call that readers get at once; see `metadata()`."""
+        self.metadata(**values)
+        if not is_closed(self._part):
+            self._messages.save_part(self._part)
+
     def get_todos(self) -> list[TodoJSON]:
         return list(self._session.todos)
 

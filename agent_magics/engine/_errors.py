@@ -20,14 +20,18 @@ from agent_magics.wire import ErrorJSON
 from ._ids import new_id
 
 __all__ = [
+    "AgentNotFound",
     "ApiError",
     "BadRequest",
     "Conflict",
+    "ContextOverflow",
     "Forbidden",
     "NotFound",
     "PermissionNotFound",
+    "RuleNotFound",
     "SessionBusy",
     "TooLarge",
+    "TurnLimit",
     "Unauthorized",
     "file_errors",
     "from_exception",
@@ -79,6 +83,14 @@ class NotFound(ApiError):
     status, name = 404, "NotFoundError"
 
 
+class AgentNotFound(ApiError):
+    status, name = 404, "AgentNotFoundError"
+
+
+class RuleNotFound(ApiError):
+    status, name = 404, "RuleNotFoundError"
+
+
 class PermissionNotFound(ApiError):
     status, name = 404, "PermissionNotFoundError"
 
@@ -93,6 +105,18 @@ class SessionBusy(ApiError):
 
 class TooLarge(ApiError):
     status, name = 413, "TooLargeError"
+
+
+class ContextOverflow(ApiError):
+    """What the model has to see is larger than its context window."""
+
+    status, name = 413, "ContextOverflowError"
+
+
+class TurnLimit(ApiError):
+    """A turn has used all that it may. `data` has the `limit`'s name and its `value`."""
+
+    status, name = 422, "TurnLimitError"
 
 
 def log_unforeseen(error: BaseException, doing: str) -> str:

@@ -15,6 +15,8 @@ What the pattern is held against depends on the tool:
     Rules for `edit` hold for `write` too.
 `grep`, `glob`
     The path that is searched.
+`task`
+    The name of the sub-agent.
 others
     Nothing; only `*` matches.
 
@@ -29,14 +31,14 @@ import fnmatch
 import glob
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from ._paths import WORKSPACE, container_path, is_below
 from ._shell import CommandLine, SimpleCommand, analyse
 
-__all__ = ["DEFAULT_RULES", "Action", "Decision", "Rule", "decide"]
+__all__ = ["DEFAULT_RULES", "Action", "Decision", "Rule", "decide", "limited"]
 
 Action = Literal["allow", "ask", "deny"]
 
@@ -88,11 +90,18 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule("glob", "*", "allow"),
     Rule("todowrite", "*", "allow"),
     Rule("todoread", "*", "allow"),
+    Rule("task", "*", "allow"),
     Rule("edit", "*", "deny"),
     Rule("edit", f"{WORKSPACE}/*", "allow"),
     Rule("edit", "/tmp/*", "allow"),
 )
-"""Reading, todos and edits in `/workspace` and `/tmp` are free; everything else asks."""
+"""
+Reading, todos, sub-agents (whose calls are judged for themselves) and edits in `/workspace` and
+`/tmp` are free; everything else asks.
+"""
+
+
+_FREE = Rule("*", "*", "allow")
 
 
 def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> Decision:
@@ -108,8 +117,25 @@ def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> De
         return _decide_path(covering, _text(arguments, _PATH_ARGUMENTS[tool]))
     if tool in _SEARCH_TOOLS:
         return _decide_path(covering, _text(arguments, "path") or WORKSPACE)
+    if tool == "task":
+        name = _text(arguments, "subagent_type")
+        action = _last(covering, lambda rule: _glob(rule.pattern, name))
+        return Decision(action, (name,), (glob.escape(name),))
     action = _last(covering, lambda rule: rule.universal)
     return Decision(action, ("*",), ("*",))
+
+
+def limited(
+    limits: Iterable[Sequence[Rule]],
+    decision: Decision,
+    tool: str,
+    arguments: Mapping[str, Any],
+) -> Decision:
+    """`decision`, or a denial where one of `limits` (sets of rules for themselves) denies."""
+    for rules in limits:
+        if decide((_FREE, *rules), tool, arguments).action == "deny":
+            return replace(decision, action="deny")
+    return decision
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:

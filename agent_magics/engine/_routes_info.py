@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +60,8 @@ async def provider(request: Request) -> Json:
 @operation(list[dict[str, Any]])
 async def agent(request: Request) -> Json:
     """Agents with their rules."""
-    build = {
-        "name": "build",
-        "description": "Works in the session's container with the tools that its rules permit.",
-        "mode": "primary",
-        "native": True,
-        "permission": [asdict(rule) for rule in engine_of(request).permissions.rules],
-        "options": {},
-    }
-    return Json([build])
+    engine = engine_of(request)
+    return Json([agent.to_json(engine.permissions.rules) for agent in engine.agents])
 
 
 @operation(list[dict[str, Any]])

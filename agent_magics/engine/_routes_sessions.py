@@ -11,13 +11,14 @@ from starlette.routing import Route
 from agent_magics.wire import (
     MetricsJSON,
     NewSessionBody,
-    RuleJSON,
+    PermissionRuleJSON,
     SessionChangeBody,
     SessionJSON,
     TodoJSON,
 )
 
-from ._body import Body, query_int, read_json
+from ._agent_config import agent_settings
+from ._body import Body, query_flag, query_int, read_json
 from ._engine import NewSession
 from ._operations import NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
@@ -41,11 +42,15 @@ async def create(request: Request) -> Json:
         python=_python(body),
         rules=[_rule(Body(r, f"permission[{i}]")) for i, r in enumerate(body.items("permission"))],
         metadata=metadata.data if (metadata := body.object("metadata")) else None,
+        agent=body.optional_text("agent"),
+        agent_config=agent_settings(body),
     )
     engine = engine_of(request)
-    if wanted.model is not None:
-        with contextlib.suppress(ProviderAuth):  # the key may come with the prompt
-            engine.registry.resolve(f"{wanted.model['providerID']}/{wanted.model['id']}")
+    of_agent = (wanted.agent_config or {}).get("model")
+    for model in (wanted.model_name, of_agent):
+        if model is not None:
+            with contextlib.suppress(ProviderAuth):  # the key may come with the prompt
+                engine.registry.resolve(model)
     return Json((await engine.create_session(wanted)).to_json())
 
 
@@ -74,12 +79,17 @@ def _rule(body: Body) -> dict[str, str]:
     }
 
 
-@operation(list[SessionJSON], query=[Query("limit", NUMBER), Query("search")])
+@operation(list[SessionJSON], query=[Query("limit", NUMBER), Query("search"), Query("roots", bool)])
 async def list_all(request: Request) -> Json:
     """Sessions, the latest first."""
     limit = query_int(request.query_params, "limit")
     search = request.query_params.get("search", "").lower()
-    found = [s for s in engine_of(request).sessions if search in s.title.lower()]
+    roots = query_flag(request.query_params, "roots")
+    found = [
+        s
+        for s in engine_of(request).sessions
+        if search in s.title.lower() and not (roots and s.parent_id)
+    ]
     found.sort(key=lambda s: s.updated, reverse=True)
     return Json([s.to_json() for s in found[:limit]])
 
@@ -132,23 +142,32 @@ async def todo(request: Request) -> Json:
 
 @operation(MetricsJSON)
 async def metrics(request: Request) -> Json:
-    """Usage of a session."""
-    return Json(session_of(request).metrics())
+    """Those of the session itself; its sub-agents' stand below `children`."""
+    session = session_of(request)
+    data = session.metrics()
+    data["children"] = [
+        {**child.metrics(), "title": child.title, "agent": child.agent}
+        for child in engine_of(request).sessions.descendants(session.id)
+    ]
+    return Json(data)
 
 
-@operation(list[RuleJSON])
+@operation(list[PermissionRuleJSON])
 async def rules(request: Request) -> Json:
-    """Standing permission answers."""
-    return Json(session_of(request).standing)
+    """The standing answers of the session and its sub-agents."""
+    return Json(engine_of(request).permissions.standing(session_of(request)))
 
 
-@operation(list[RuleJSON], query=[Query("permission"), Query("pattern")])
+@operation(list[PermissionRuleJSON], query=[Query("id"), Query("permission"), Query("pattern")])
 async def forget_rules(request: Request) -> Json:
-    """Without a query all of them; else those with this `permission` and `pattern`."""
+    """The one with this `id`, or those with this `permission` and `pattern`, or all of them."""
     session, query, engine = session_of(request), request.query_params, engine_of(request)
-    engine.permissions.forget_rules(session, query.get("permission"), query.get("pattern"))
+    if "id" in query:
+        engine.permissions.withdraw(session, query["id"])
+    else:
+        engine.permissions.forget_rules(session, query.get("permission"), query.get("pattern"))
     await engine.store.flushed()
-    return Json(session.standing)
+    return Json(engine.permissions.standing(session))
 
 
 routes = [

@@ -1,4 +1,4 @@
-"""Prompts, messages, abort and permission replies."""
+"""Prompts, messages, summaries, abort and permission replies."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent_magics.wire import (
+    AbortBody,
     MessageJSON,
     PermissionAnswerBody,
     PermissionReply,
     PermissionReplyBody,
     PermissionRequestJSON,
     PromptBody,
+    SummarizeBody,
+    Unattended,
 )
 
 from ._attachments import parse_parts
@@ -36,8 +39,16 @@ def _prompt(body: Body) -> Prompt:
         parts=parse_parts(body.items("parts")),
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
         model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
+        agent=body.optional_text("agent"),
+        unattended=_unattended(body),
         environ=body.text_map("environ"),
     )
+
+
+def _unattended(body: Body) -> Unattended:
+    if not body.has("onPermission"):
+        return "ask"
+    return cast(Unattended, body.choice("onPermission", "ask", "once", "reject"))
 
 
 @operation(body=PromptBody, status=204)
@@ -77,10 +88,28 @@ async def get_message(request: Request) -> Json:
     return Json(await engine_of(request).messages.get(session.id, message_id))
 
 
-@operation(bool)
+@operation(bool, body=SummarizeBody, optional_body=True)
+async def summarize(request: Request) -> Json:
+    """Put a summary in place of the conversation.
+
+    True when the summary is there, false when it was aborted.
+    """
+    session = session_of(request)
+    body = await read_json(request, optional=True)
+    model = None
+    if body.has("providerID") or body.has("modelID"):
+        model = f"{body.text('providerID')}/{body.text('modelID')}"
+    done = await engine_of(request).summarize(
+        session, model=model, auto=body.flag("auto"), environ=body.text_map("environ")
+    )
+    return Json(done)
+
+
+@operation(bool, body=AbortBody, optional_body=True)
 async def abort(request: Request) -> Json:
-    """True once the turn is over, false when none was running."""
-    return Json(await engine_of(request).abort(session_of(request)))
+    """True once the turn is over, false when none, or not that of `messageID`, was running."""
+    session, body = session_of(request), await read_json(request, optional=True)
+    return Json(await engine_of(request).abort(session, body.optional_text("messageID")))
 
 
 @operation(list[PermissionRequestJSON], query=[Query("sessionID")])
@@ -123,6 +152,7 @@ routes = [
     Route("/session/{id}/message", list_messages),
     Route("/session/{id}/message/{message_id}", get_message),
     Route("/session/{id}/prompt_async", prompt_async, methods=["POST"]),
+    Route("/session/{id}/summarize", summarize, methods=["POST"]),
     Route("/session/{id}/abort", abort, methods=["POST"]),
     Route("/session/{id}/permissions/{request_id}", reply_in_session, methods=["POST"]),
     Route("/permission", list_permissions),

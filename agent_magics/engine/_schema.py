@@ -72,7 +72,11 @@ class Schemas:
                 "type": "object",
                 "properties": {key: self.of(hint) for key, hint in hints.items()},
                 # `__required_keys__` knows nothing of annotations that are still text.
-                "required": [k for k, hint in hints.items() if get_origin(hint) is not NotRequired],
+                "required": [
+                    key
+                    for key, hint in hints.items()
+                    if shape.__total__ and get_origin(hint) is not NotRequired
+                ],
             }
             if text := _docstring(shape):
                 schema["description"] = text

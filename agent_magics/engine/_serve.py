@@ -24,6 +24,7 @@ import uvicorn
 from agent_magics import __version__
 from agent_magics.sandbox import open_sandbox
 
+from ._agents import AgentBook
 from ._app import create_app
 from ._config import ConfigError, EngineConfig
 from ._engine import Engine
@@ -105,6 +106,9 @@ class _Process:
             open_sandbox=open_sandbox,
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
+            agents=AgentBook(self._config.agents),
+            compaction=self._config.compaction,
+            limits=self._config.limits,
         )
         presence = Presence()
         server = self._server(engine, presence)

@@ -5,6 +5,7 @@ Names and nesting are those of the opencode server's v1 API where it has them; w
 beyond it (numbered events, turns, tool output, metrics) is marked in the docstrings.
 """
 
+from ._agents import *
 from ._bodies import *
 from ._environ import *
 from ._events import *
@@ -18,9 +19,13 @@ PROTOCOL = 1
 __all__ = [
     "MODEL_ENVIRON",
     "PROTOCOL",
+    "AbortBody",
+    "AgentConfig",
     "AgentEvent",
+    "AgentInfo",
     "Attachment",
     "CacheTokensJSON",
+    "CompactionPart",
     "ErrorJSON",
     "EventJSON",
     "ExecBody",
@@ -45,6 +50,8 @@ __all__ = [
     "PermissionReplyBody",
     "PermissionRequest",
     "PermissionRequestJSON",
+    "PermissionRule",
+    "PermissionRuleJSON",
     "PromptBody",
     "ReasoningDelta",
     "ReasoningPart",
@@ -60,6 +67,9 @@ __all__ = [
     "StepFinishPart",
     "StepFinished",
     "StepStartPart",
+    "SummarizeBody",
+    "TaskInfo",
+    "TaskStatus",
     "TextDelta",
     "TextInputJSON",
     "TextPart",
@@ -77,6 +87,7 @@ __all__ = [
     "ToolUpdate",
     "TurnEnded",
     "TurnStarted",
+    "Unattended",
     "UnknownEvent",
     "UnknownPart",
     "WireError",

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from ._agents import AgentConfig, Unattended
 from ._json import ModelRefJSON, PermissionReply
 
 __all__ = [
+    "AbortBody",
     "ExecBody",
     "FileInputJSON",
     "NewSessionBody",
@@ -20,6 +22,7 @@ __all__ = [
     "PromptBody",
     "RuleJSON",
     "SessionChangeBody",
+    "SummarizeBody",
     "TextInputJSON",
 ]
 
@@ -47,6 +50,8 @@ class RuleJSON(TypedDict):
 class NewSessionBody(TypedDict):
     title: NotRequired[str]
     parentID: NotRequired[str]
+    agent: NotRequired[str]
+    agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
     sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
     python: NotRequired[PythonJSON]
@@ -78,12 +83,33 @@ class FileInputJSON(TypedDict):
 
 
 class PromptBody(TypedDict):
-    """`environ`: credentials of the caller's for this turn; they are not stored."""
+    """
+    `environ`: credentials of the caller's for this turn; they are not stored.
+
+    `onPermission` says what becomes of requests of this turn.
+    """
 
     parts: Annotated[list[TextInputJSON | FileInputJSON], {"minItems": 1}]
     messageID: NotRequired[Annotated[str, {"pattern": "^msg_[A-Za-z0-9_]{1,60}$"}]]
     model: NotRequired[ModelRefJSON]
+    agent: NotRequired[str]
+    onPermission: NotRequired[Unattended]
     environ: NotRequired[dict[str, str]]
+
+
+class SummarizeBody(TypedDict):
+    """Without a model the session's."""
+
+    providerID: NotRequired[str]
+    modelID: NotRequired[str]
+    auto: NotRequired[bool]
+    environ: NotRequired[dict[str, str]]
+
+
+class AbortBody(TypedDict):
+    """With `messageID` only the turn of that prompt is stopped."""
+
+    messageID: NotRequired[str]
 
 
 class PermissionReplyBody(TypedDict):

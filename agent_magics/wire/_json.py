@@ -131,6 +131,7 @@ class PartJSON(TypedDict):
     mime: NotRequired[str]
     filename: NotRequired[str]
     url: NotRequired[str]
+    auto: NotRequired[bool]
     reason: NotRequired[str]
     tokens: NotRequired[TokensJSON]
     cost: NotRequired[float | None]
@@ -160,6 +161,9 @@ class PermissionRequestJSON(TypedDict):
     metadata: dict[str, Any]
     always: list[str]
     tool: NotRequired[ToolCallRefJSON]
+    agent: NotRequired[str]
+    parentID: NotRequired[str]
+    sessionTitle: NotRequired[str]
 
 
 class ContextJSON(TypedDict):
@@ -176,6 +180,7 @@ class MetricsJSON(TypedDict):
     tokens: TokensJSON
     cost: float | None
     context: ContextJSON
+    children: NotRequired[list[Any]]
 
 
 class EventJSON(TypedDict):

@@ -174,6 +174,7 @@ async def test_every_provider_carries_a_turn_with_tools(
         "glob",
         "todowrite",
         "todoread",
+        "task",
     }
     assert "Jupyter" in str(sent.get("system") or sent["messages"][0])
 

@@ -13,9 +13,9 @@ import pytest
 
 from agent_magics.notebook import TurnFailed, TurnInterrupted
 from agent_magics.notebook import _turn as turn_module
-from agent_magics.notebook._permissions import Policy
+from agent_magics.notebook._permissions import Policy, question
 from agent_magics.notebook._turn import TurnSettings, run_turn
-from agent_magics.wire import SendResult
+from agent_magics.wire import PermissionRequest, SendResult
 from tests.support.fake_session import (
     FakeSession,
     FakeTurn,
@@ -97,6 +97,20 @@ def test_the_keyboard_answers(
         "The agent asks for permission: bash\n    rm -rf build\n"
         "y = allow once, a = always allow rm *, n = reject: "
     )
+
+
+def test_the_question_says_which_sub_agent_asks() -> None:
+    request = PermissionRequest(
+        id="per_1",
+        session_id="ses_2",
+        permission="bash",
+        patterns=("ls",),
+        agent="explore",
+        parent_id="ses_1",
+        session_title="Find \x1b[8mit (@explore subagent)",
+    )
+    first = question(request).splitlines()[0]
+    assert first == "The sub-agent explore (Find it) asks for permission: bash"
 
 
 def test_the_question_shows_what_tries_to_hide(monkeypatch: pytest.MonkeyPatch) -> None:

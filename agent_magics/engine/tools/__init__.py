@@ -15,6 +15,7 @@ from ._context import ToolContext, TurnDeps
 from ._prompt import INSTRUCTIONS
 from ._read import read
 from ._search import glob, grep
+from ._task import task
 from ._titles import tool_title
 from ._todo import todoread, todowrite
 from ._write import edit, write
@@ -25,7 +26,7 @@ _RETRIES = 5
 
 
 def build_tools() -> list[Tool[TurnDeps]]:
-    """The tools bash, read, write, edit, grep, glob, todowrite and todoread."""
+    """The tools bash, read, write, edit, grep, glob, todowrite, todoread and task."""
     # A file tool that changes something runs alone and in its place: "write it, then run it" in
     # one step does what it says, and two edits of one file can't lose each other's work.
     return [
@@ -37,4 +38,5 @@ def build_tools() -> list[Tool[TurnDeps]]:
         Tool(glob, max_retries=_RETRIES),
         Tool(todowrite, max_retries=_RETRIES),
         Tool(todoread, max_retries=_RETRIES),
+        Tool(task, max_retries=_RETRIES),
     ]

@@ -52,6 +52,9 @@ class TurnDeps(Protocol):
     def call(self, call_id: str) -> ToolContext:
         """The context of the tool call with this id."""
 
+    async def delegate(self, call_id: str, description: str, prompt: str, agent: str) -> str:
+        """Have a sub-agent do something; the call `call_id` waits for what it reports."""
+
 
 def tool_context(ctx: RunContext[TurnDeps]) -> ToolContext:
     """The context of the call that is running."""
