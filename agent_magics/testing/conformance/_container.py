@@ -22,9 +22,7 @@ async def commands_run(kit: Kit) -> None:
         kit.same(found, ("out\n", "err\n", 3, False), "result")
         kit.same((await session.shell("pwd")).stdout, "/workspace\n", "working directory")
         kit.same((await session.shell("pwd", cwd="/tmp")).stdout, "/tmp\n", "cwd")
-        kit.same(
-            await session.get_messages(), [], "messages after a command"
-        )
+        kit.same(await session.get_messages(), [], "messages after a command")
 
 
 @check

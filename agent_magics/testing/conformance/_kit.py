@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from agent_magics.client import AgentError, AsyncClient, AsyncSessionHandle
-from agent_magics.wire import AgentEvent, PermissionAsked, PermissionReply, TurnEnded
+from agent_magics.client import AgentError, AsyncClient, AsyncSessionHandle, AsyncTask
+from agent_magics.wire import AgentEvent, PermissionAsked, PermissionReply, TaskInfo, TurnEnded
 
 __all__ = ["Check", "Checks", "Kit", "NonConformance", "NotTested", "Outcome", "Prompts", "ending"]
+
+
+_NEVER_ASKED = "the model did not ask for a permission; give it another prompt"
 
 
 class NonConformance(Exception):
@@ -114,8 +117,18 @@ class Kit:
                         return events, first
                     await session.reply_to_permission(event.request.id, reply)
         if first is None:
-            raise NotTested("the model did not ask for a permission; give it another prompt")
+            raise NotTested(_NEVER_ASKED)
         return events, first
+
+    async def waiting(self, task: AsyncTask) -> TaskInfo:
+        """The task's state once it waits for an answer. Raises `NotTested` when it never does."""
+        async with task.session.parsed_events(0) as events:
+            async for event in events:
+                if event.type == "permission.asked":
+                    return await task.poll()
+                if event.type == "session.idle":
+                    break
+        raise NotTested(_NEVER_ASKED)
 
 
 def ending(events: Sequence[AgentEvent]) -> TurnEnded:

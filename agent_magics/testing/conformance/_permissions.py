@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_magics.client import PermissionNotFound
+from agent_magics.client import AsyncSessionHandle, PermissionNotFound, RuleNotFound
 from agent_magics.wire import PermissionAsked, PermissionReplied, ToolComplete, ToolFailed
 
 from ._kit import Checks, Kit, ending
@@ -51,15 +51,27 @@ async def requests_can_be_found_again(kit: Kit) -> None:
 
 @check
 async def always_is_remembered(kit: Kit) -> None:
-    """After "always" the same request is not made again in this session."""
+    """After "always" it is not asked again, until the standing answer is withdrawn."""
     async with kit.session() as session:
         events, asked = await kit.asked(session, "always")
         ending(events)
-        again: list[PermissionAsked] = []
-        async with session.stream(kit.prompts.asking) as stream:
-            async for event in stream:
-                if isinstance(event, PermissionAsked):
-                    again.append(event)
-                    await session.reply_to_permission(event.request.id, "reject")
-        repeated = [e for e in again if e.request.patterns == asked.request.patterns]
-        kit.same(repeated, [], "requests for what is always allowed")
+        rules = await session.get_rules()
+        allowed = {rule.pattern for rule in rules}
+        kit.expect(set(asked.request.always) <= allowed, f"the rules are {rules}")
+        kit.expect(not await _asks_again(kit, session, asked), "it asked for what is allowed")
+        for rule in rules:
+            await session.withdraw_rule(rule.id)
+        kit.same(await session.get_rules(), [], "rules that are left")
+        async with kit.refused(RuleNotFound, "withdrawing a rule twice"):
+            await session.withdraw_rule(rules[0].id)
+        kit.expect(await _asks_again(kit, session, asked), "it did not ask after the withdrawal")
+
+
+async def _asks_again(kit: Kit, session: AsyncSessionHandle, asked: PermissionAsked) -> bool:
+    found = False
+    async with session.stream(kit.prompts.asking) as stream:
+        async for event in stream:
+            if isinstance(event, PermissionAsked):
+                found = found or event.request.patterns == asked.request.patterns
+                await session.reply_to_permission(event.request.id, "reject")
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_magics.client import AgentError, AsyncClient
 
-from . import _container, _events, _permissions, _sessions, _turns
+from . import _agents, _container, _events, _history, _permissions, _sessions, _turns
 from ._kit import Check, Kit, NonConformance, NotTested, Outcome, Prompts
 
 __all__ = ["CHECKS", "run"]
@@ -20,6 +20,8 @@ CHECKS: tuple[Check, ...] = (
     *_sessions.check,
     *_turns.check,
     *_permissions.check,
+    *_history.check,
+    *_agents.check,
     *_container.check,
     *_events.check,
 )
