@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent_magics.sandbox import Sandbox, SandboxError
 from agent_magics.wire import TodoJSON
@@ -23,9 +23,6 @@ from ._plan import Change
 from ._sessions import Session, shelf
 from ._snapshots import Snapshots, snapshot_problem
 from ._store import Store
-
-if TYPE_CHECKING:
-    from ._containers import Containers
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
@@ -41,6 +38,9 @@ _UPSERT = """
 INSERT INTO checkpoint(message_id, session_id, data) VALUES (?, ?, ?)
 ON CONFLICT(message_id) DO UPDATE SET data = excluded.data
 """
+
+Started = Callable[[], Awaitable[Sandbox]]
+"""Gives the session's running container."""
 
 
 @dataclass
@@ -66,12 +66,10 @@ class Checkpoint:
 class Checkpoints:
     """The `checkpoint` table, and the snapshots that its rows name."""
 
-    def __init__(self, store: Store, containers: Containers, snapshots: Snapshots) -> None:
+    def __init__(self, store: Store, snapshots: Snapshots) -> None:
         self._store = store
-        self._containers = containers
         self._snapshots = snapshots
         self._locks: dict[str, asyncio.Lock] = {}
-        self._running: dict[str, Checkpoint] = {}
         self.stale: set[str] = set()
         """Sessions that lost checkpoints; what these needed is forgotten with the next snapshot."""
 
@@ -81,7 +79,6 @@ class Checkpoints:
         shared = session.container is not None
         checkpoint = Checkpoint(session.id, message_id, todos, used, shared=shared)
         self.save(checkpoint)
-        self._running[session.id] = checkpoint
         return checkpoint
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -89,16 +86,10 @@ class Checkpoints:
         # Names of files may be no text: nothing but ASCII can carry them.
         self._store.put(_UPSERT, *ids, json.dumps(vars(checkpoint)))
 
-    async def before(self, checkpoint: Checkpoint, tool: str, session: Session) -> Sandbox:
-        """
-        The session's container for a tool call that is about to begin.
-
-        That there is no snapshot stops nobody: such a turn can't be undone. Raises
-        SandboxUnavailable.
-        """
-        sandbox = await self._containers.started(session)
+    async def before(self, checkpoint: Checkpoint, tool: str, sandbox: Sandbox) -> None:
+        """A tool call is about to begin. Never fails: a turn without a snapshot can't be undone."""
         if tool in _READ_ONLY:
-            return sandbox
+            return
         async with self._locks.setdefault(checkpoint.message_id, asyncio.Lock()):
             if checkpoint.shared and not checkpoint.problem:
                 checkpoint.problem = _SHARED
@@ -107,25 +98,21 @@ class Checkpoints:
                 checkpoint.before = await self._take(checkpoint, sandbox)
                 self.save(checkpoint)
                 await self._collect(checkpoint.session_id)
-        return sandbox
 
-    async def after(self, checkpoint: Checkpoint, session: Session) -> None:
+    async def after(self, checkpoint: Checkpoint, started: Started) -> None:
         """The turn's tools are through. Never fails."""
         self._locks.pop(checkpoint.message_id, None)
-        self._running.pop(session.id, None)
-        if not checkpoint.before or checkpoint.after:
-            return
-        try:
-            sandbox = await self._containers.started(session)
-            checkpoint.after = await self._take(checkpoint, sandbox)
-        except SandboxError as error:
-            checkpoint.problem = snapshot_problem(error)
-        except asyncio.CancelledError:
-            # The turn is killed: what is there later is not its work.
-            checkpoint.problem = _NO_SNAPSHOT
-            raise
-        finally:
-            self.save(checkpoint)
+        if checkpoint.before and not checkpoint.after:
+            try:
+                checkpoint.after = await self._take(checkpoint, await started())
+            except SandboxError as error:
+                checkpoint.problem = snapshot_problem(error)
+            except asyncio.CancelledError:
+                # The turn is killed: what is there later is not its work.
+                checkpoint.problem = _NO_SNAPSHOT
+                raise
+            finally:
+                self.save(checkpoint)
 
     async def _take(self, checkpoint: Checkpoint, sandbox: Sandbox) -> str:
         try:
@@ -142,10 +129,11 @@ class Checkpoints:
             keys = {key for c in kept for key in (c.before, c.after) if key}
             await self._snapshots.collect(session_id, keys)
 
-    def written(self, session: Session, path: str) -> None:
-        """Somebody else writes this file of the container; a turn may be running."""
-        checkpoint, inside = self._running.get(session.id), container_path(path)
-        if checkpoint is not None and checkpoint.before and is_below(inside, WORKSPACE):
+    @staticmethod
+    def written(checkpoint: Checkpoint, path: str) -> None:
+        """Somebody else writes this file of the container while the turn runs."""
+        inside = container_path(path)
+        if checkpoint.before and is_below(inside, WORKSPACE):
             checkpoint.foreign.append(inside.removeprefix(WORKSPACE + "/"))
 
     # -- reading

@@ -32,13 +32,14 @@ from ._permissions import Permissions
 from ._recovery import recover
 from ._retry import RetryPolicy
 from ._revert import Reverts
+from ._services import Services
 from ._sessions import RunningTurn, Session, SessionBook, new_session
 from ._snapshots import SnapshotLimits, Snapshots
 from ._store import Store
 from ._subagents import SubAgents, instructions_of
 from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
-from ._turn import Services, Turn
+from ._turn import Turn
 
 if TYPE_CHECKING:
     from ._policy import Rule
@@ -132,7 +133,7 @@ class Engine:
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
-        self.checkpoints = Checkpoints(store, self.containers, self.snapshots)
+        self.checkpoints = Checkpoints(store, self.snapshots)
         self.reverts = Reverts(
             store, self.log, self.sessions, self.containers, self.checkpoints, self.snapshots
         )
@@ -279,7 +280,6 @@ class Engine:
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
         await self._settle(session)
-        self._check_free(session)
         self._accepted[message_id] = session.id
         with self.store.group():
             self.reverts.seal(session)
@@ -315,7 +315,6 @@ class Engine:
         last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
         resolved = self._registry(environ).resolve(model or session.model_name or last)
         await self._settle(session)
-        self._check_free(session)
         if not await self._services.history.load(session.id):
             raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
         self._check_free(session)  # a turn may have begun meanwhile
@@ -377,6 +376,13 @@ class Engine:
         of_agent = agent.model if agent.name != session.agent else None
         return registry.resolve(prompt.model or of_agent or session.model_name or agent.model)
 
+    async def _settle(self, session: Session) -> None:
+        """Finish a revert that a crash cut. Raises SessionBusy when a turn can't begin now."""
+        if self.reverts.is_unfinished(session):
+            with self.reverts.alone(session):
+                await self.reverts.settle(session)
+        self._check_free(session)
+
     def _check_free(self, session: Session) -> None:
         if self._closing or not session.listed:
             raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
@@ -384,11 +390,6 @@ class Engine:
             raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
         if session.held:
             raise SessionBusy(f"The session is busy with {session.held}.", sessionID=session.id)
-
-    async def _settle(self, session: Session) -> None:
-        if self.reverts.is_unfinished(session):
-            with self.reverts.alone(session):
-                await self.reverts.settle(session)
 
     def _registry(self, environ: Mapping[str, str]) -> ModelRegistry:
         return self.registry.with_environ(environ) if environ else self.registry

@@ -414,7 +414,7 @@ def turn_start(ids: Sequence[str], turns: Collection[str], message_id: str) -> i
     """
     Where the turn of a message begins, among a session's messages; `turns` are those that do.
 
-    Raises MessageNotFound.
+    A summary in the middle of a turn belongs to it. Raises MessageNotFound.
     """
     if message_id not in ids:
         raise MessageNotFound(f"Message not found: {message_id}", messageID=message_id)

@@ -177,7 +177,8 @@ def _note(request: Request, path: str) -> None:
     """What is written here while a turn runs is not the turn's work."""
     engine = engine_of(request)
     for session in engine.sessions.sharing(session_of(request)):
-        engine.checkpoints.written(session, path)
+        if session.turn is not None and session.turn.checkpoint is not None:
+            engine.checkpoints.written(session.turn.checkpoint, path)
 
 
 @operation(dict[str, Any], body=BYTES, query=[_PATH], container=True)

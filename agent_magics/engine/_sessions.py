@@ -19,6 +19,8 @@ from ._text import dumps
 if TYPE_CHECKING:
     import asyncio
 
+    from ._checkpoints import Checkpoint
+
 __all__ = [
     "WORKSPACE",
     "RunningTurn",
@@ -71,6 +73,10 @@ class RunningTurn(Protocol):
     message_id: str
     done: asyncio.Event
     current_status: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """What its tools change; None for a summary, which has no tools."""
 
     def abort(self, reason: str) -> None:
         """Stop it; `done` is set soon after. Idempotent."""
