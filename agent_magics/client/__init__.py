@@ -16,6 +16,7 @@ from ._async_client import AsyncClient
 from ._async_session import AsyncSessionHandle
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import StreamCallbacks
+from ._command_call import CommandCall
 from ._endpoint import Endpoint, Health
 from ._errors import (
     AgentError,
@@ -23,6 +24,9 @@ from ._errors import (
     AuthError,
     BadRequest,
     Busy,
+    CommandArguments,
+    CommandFailed,
+    CommandNotFound,
     ConnectionFailed,
     EngineStartError,
     FileMissing,
@@ -58,6 +62,10 @@ __all__ = [
     "BadRequest",
     "Busy",
     "Client",
+    "CommandArguments",
+    "CommandCall",
+    "CommandFailed",
+    "CommandNotFound",
     "ConnectionFailed",
     "Endpoint",
     "EngineLauncher",

@@ -29,6 +29,7 @@ from agent_magics.wire import (
 
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
+from ._command_call import CommandArgs, CommandCall, TurnInput, command_text
 from ._errors import (
     ConnectionFailed,
     FileMissing,
@@ -85,27 +86,32 @@ class AsyncSessionHandle:
         `ModelNotFound`, `BadRequest`), and the first exception of a callback; a turn that fails
         later has `error` set in its result.
         """
-        run = CallbackRun(StreamCallbacks.of(callbacks, **single))
-        answers: set[asyncio.Task[None]] = set()
-        stream = self.stream(prompt, model=model)
-        result: SendResult | None = None
-        try:
-            async for event in stream:
-                await self._call(run, event, answers)
-                if isinstance(event, TurnEnded):
-                    result = event.result
-        except asyncio.CancelledError:
-            await stream.abort_patiently()
-            raise
-        finally:
-            for answer in answers:
-                answer.cancel()
-            await stream.aclose()
-        return finished(run, result)
+        chosen = StreamCallbacks.of(callbacks, **single)
+        return await self._follow(self.stream(prompt, model=model), chosen)
 
-    def stream(self, prompt: PromptInput, *, model: str | None = None) -> AsyncTurnStream:
+    async def run_command(
+        self,
+        name: str,
+        args: CommandArgs = None,
+        callbacks: StreamCallbacks | None = None,
+        *,
+        model: str | None = None,
+        **single: Callable[..., Any],
+    ) -> str:
         """
-        Send a prompt and iterate over what happens; the last event is `TurnEnded`.
+        Run a command as a turn and return the agent's text. Callbacks as in `send()`.
+
+        `args` are values by name (`{"path": "./src"}`), by position, or one line as a person
+        types it. Raises `CommandNotFound`, `CommandArguments`, and `CommandFailed` when the turn
+        fails later.
+        """
+        chosen, call = StreamCallbacks.of(callbacks, **single), CommandCall(name, args)
+        return command_text(call, await self._follow(self.stream(call, model=model), chosen))
+
+    def stream(self, prompt: TurnInput, *, model: str | None = None) -> AsyncTurnStream:
+        """
+        Send a prompt, or run a command, and iterate over what happens; the last event is
+        `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted. Permissions that are asked meanwhile have to be answered by somebody.
@@ -114,7 +120,7 @@ class AsyncSessionHandle:
 
     def start(
         self,
-        prompt: PromptInput,
+        prompt: TurnInput,
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
@@ -280,6 +286,25 @@ class AsyncSessionHandle:
             await self._api.request("DELETE", session_path(self.id), timeout=_END_TIMEOUT)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    async def _follow(self, stream: AsyncTurnStream, callbacks: StreamCallbacks) -> SendResult:
+        """Call the callbacks until the turn is over; cancelling aborts it."""
+        run = CallbackRun(callbacks)
+        answers: set[asyncio.Task[None]] = set()
+        result: SendResult | None = None
+        try:
+            async for event in stream:
+                await self._call(run, event, answers)
+                if isinstance(event, TurnEnded):
+                    result = event.result
+        except asyncio.CancelledError:
+            await stream.abort_patiently()
+            raise
+        finally:
+            for answer in answers:
+                answer.cancel()
+            await stream.aclose()
+        return finished(run, result)
 
     async def _get(self, *rest: str) -> Any:
         return await self._api.get_json(session_path(self.id, *rest), missing=SessionNotFound)

@@ -17,9 +17,10 @@ from agent_magics.wire import (
     WireEvent,
 )
 
+from ._command_call import CommandCall, TurnInput
 from ._errors import AgentError, ConnectionFailed, NotFound, SessionNotFound
 from ._ids import new_message_id, new_opencode_message_id
-from ._inputs import PromptInput, model_reference, prompt_parts
+from ._inputs import model_reference, prompt_parts
 from ._protocol import session_path
 from ._stream import EventStream
 from ._turn import TurnReader
@@ -39,13 +40,17 @@ class TurnRunner:
     Making one checks the input: `BadRequest` for an empty prompt or a malformed model name.
     """
 
-    def __init__(self, api: Api, session_id: str, prompt: PromptInput, model: str | None) -> None:
+    def __init__(self, api: Api, session_id: str, prompt: TurnInput, model: str | None) -> None:
         self.session_id = session_id
         self.message_id = new_message_id()
         self.accepted = False
         """The server has taken the prompt."""
         self._api = api
-        self._body: dict[str, Any] = {"parts": prompt_parts(prompt)}
+        self._body: dict[str, Any]
+        if isinstance(prompt, CommandCall):
+            self._endpoint, self._body = "command_async", prompt.to_json()
+        else:
+            self._endpoint, self._body = "prompt_async", {"parts": prompt_parts(prompt)}
         if model is not None:
             self._body["model"] = model_reference(model, key="modelID")
         self._sending = False
@@ -65,6 +70,8 @@ class TurnRunner:
         await emit(StatusChanged("connecting"))
         connection = await self._api.connection()
         self._numbered = connection.is_numbered
+        if self._endpoint == "command_async":
+            await self._api.require_engine("commands that can be followed")
         if not self._numbered:
             self.message_id = new_opencode_message_id()
             self._reader = TurnReader(self.session_id, self.message_id)
@@ -105,7 +112,7 @@ class TurnRunner:
         if environ := self._api.credentials():
             body["environ"] = environ
         self._sending = True
-        path = self._path("prompt_async")
+        path = self._path(self._endpoint)
         try:
             await self._api.post_json(path, body, missing=SessionNotFound)
         except ConnectionFailed:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent_magics.wire import SessionInfo
+from agent_magics.wire import Command, SessionInfo
 
 from ._async_client import AsyncClient
 from ._endpoint import Health
@@ -111,3 +111,7 @@ class Client:
 
     def list_sessions(self) -> list[SessionInfo]:
         return self.run(self._core.list_sessions())
+
+    def list_commands(self, session_id: str | None = None) -> list[Command]:
+        """The commands that `session.run_command()` knows; see `AsyncClient.list_commands`."""
+        return self.run(self._core.list_commands(session_id))

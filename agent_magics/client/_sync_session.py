@@ -29,6 +29,7 @@ from agent_magics.wire import (
 from ._async_session import AsyncSessionHandle, finished, shell_result
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
+from ._command_call import CommandArgs, CommandCall, TurnInput, command_text
 from ._errors import ConnectionFailed, PermissionNotFound
 from ._inputs import PromptInput
 from ._shell import AsyncShellStream, ShellOutput
@@ -79,22 +80,31 @@ class SessionHandle:
         `callbacks`, or single ones by name (`on_text=print`), are called on this thread while it
         works. An interrupt (Ctrl-C, Stop) aborts the turn and is raised again.
         """
-        run = CallbackRun(StreamCallbacks.of(callbacks, **single))
-        result: SendResult | None = None
-        with self.stream(prompt, model=model) as stream:
-            try:
-                for event in stream:
-                    self._call(run, event)
-                    if isinstance(event, TurnEnded):
-                        result = event.result
-            except (KeyboardInterrupt, SystemExit):
-                stream.abort_patiently()
-                raise
-        return finished(run, result)
+        chosen = StreamCallbacks.of(callbacks, **single)
+        return self._follow(self.stream(prompt, model=model), chosen)
 
-    def stream(self, prompt: PromptInput, *, model: str | None = None) -> TurnStream:
+    def run_command(
+        self,
+        name: str,
+        args: CommandArgs = None,
+        callbacks: StreamCallbacks | None = None,
+        *,
+        model: str | None = None,
+        **single: Callable[..., Any],
+    ) -> str:
         """
-        Send a prompt and iterate over what happens; the last event is `TurnEnded`.
+        Run a command as a turn and return the agent's text. Callbacks as in `send()`.
+
+        Raises `CommandNotFound`, `CommandArguments`, and `CommandFailed` when the turn fails.
+        """
+        chosen, call = StreamCallbacks.of(callbacks, **single), CommandCall(name, args)
+        stream = TurnStream(self._client, self._core.stream(call, model=model))
+        return command_text(call, self._follow(stream, chosen))
+
+    def stream(self, prompt: TurnInput, *, model: str | None = None) -> TurnStream:
+        """
+        Send a prompt, or run a command, and iterate over what happens; the last event is
+        `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted.
@@ -103,7 +113,7 @@ class SessionHandle:
 
     def start(
         self,
-        prompt: PromptInput,
+        prompt: TurnInput,
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
@@ -226,6 +236,21 @@ class SessionHandle:
         self._run(self._core.end())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _follow(self, turn: TurnStream, callbacks: StreamCallbacks) -> SendResult:
+        """Call the callbacks until the turn is over; an interrupt aborts it."""
+        run = CallbackRun(callbacks)
+        result: SendResult | None = None
+        with turn as stream:
+            try:
+                for event in stream:
+                    self._call(run, event)
+                    if isinstance(event, TurnEnded):
+                        result = event.result
+            except (KeyboardInterrupt, SystemExit):
+                stream.abort_patiently()
+                raise
+        return finished(run, result)
 
     def _call(self, run: CallbackRun, event: AgentEvent) -> None:
         for name, call in run.calls(event):

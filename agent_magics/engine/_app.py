@@ -12,7 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import _routes_events, _routes_files, _routes_info, _routes_sessions, _routes_turns
+from . import (
+    _routes_commands,
+    _routes_events,
+    _routes_files,
+    _routes_info,
+    _routes_sessions,
+    _routes_turns,
+)
 from ._access import Access
 from ._engine import Engine
 from ._errors import ApiError, from_exception
@@ -99,6 +106,7 @@ def create_app(
             *_routes_events.routes,
             *_routes_sessions.routes,
             *_routes_turns.routes,
+            *_routes_commands.routes,
             *_routes_files.routes,
         ],
         middleware=[Middleware(_Requests, presence)],

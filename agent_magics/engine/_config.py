@@ -13,6 +13,10 @@ The engine's configuration: a TOML file and a few environment variables.
     [permission]
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
+
+    [commands.test]                           # session.run_command("test", {"path": "./src"})
+    template = "Run the tests in $path and mend what fails."
+    description = "Run the tests"             # and model, agent; all but the template optional
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
+from ._config_tables import CommandConfig, read_commands
 from ._policy import Action, Rule
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "EngineConfig",
     "ProviderConfig",
     "ProviderKind",
+    "Reader",
     "config_path",
     "is_http_url",
 ]
@@ -68,6 +74,7 @@ class EngineConfig:
     sandbox: str = "auto"
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
+    commands: Mapping[str, CommandConfig] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -81,8 +88,8 @@ class EngineConfig:
         """
         source, required = config_path(path, environ)
         data = _read(source, required)
-        reader = _Reader(source)
-        reader.only(data, "", ("model", "sandbox", "providers", "permission"))
+        reader = Reader(source)
+        reader.only(data, "", ("model", "sandbox", "providers", "permission", "commands"))
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
         sandbox = named or reader.text(data, "sandbox") or "auto"
@@ -94,6 +101,7 @@ class EngineConfig:
             sandbox=sandbox,
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
+            commands=MappingProxyType(read_commands(reader, data)),
         )
 
 
@@ -131,13 +139,17 @@ def is_http_url(url: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """Takes values out of the parsed file and complains with the full name of the key."""
 
     source: Path
 
     def where(self, key: str) -> str:
         return f"{self.source}: {key}"
+
+    def error(self, key: str, complaint: str) -> ConfigError:
+        """The complaint about a key, to be raised."""
+        return ConfigError(f"{self.where(key)}: {complaint}")
 
     def only(self, table: Mapping[str, Any], prefix: str, known: tuple[str, ...]) -> None:
         for key in table:

@@ -17,6 +17,7 @@ from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
 from ._attachments import PromptPart
 from ._capability import TurnHooks
+from ._commands import CommandBook
 from ._containers import Containers
 from ._errors import Conflict, SessionBusy
 from ._history import History
@@ -65,12 +66,14 @@ class Prompt:
     A checked prompt. `model` is `provider/model-id` or None for the session's.
 
     `environ` has the caller's model credentials. They are used for this turn only.
+    `command` is the `{name, arguments}` of the command that the prompt was made from.
     """
 
     parts: Sequence[PromptPart]
     message_id: str | None = None
     model: str | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    command: Mapping[str, Any] | None = None
 
 
 class Engine:
@@ -94,6 +97,7 @@ class Engine:
         sandbox: str = "auto",
         retry: RetryPolicy | None = None,
         environ: Mapping[str, str] | None = None,
+        commands: CommandBook | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -103,6 +107,7 @@ class Engine:
         self.messages = MessageBook(store, self.log)
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
+        self.commands = commands or CommandBook()
         self.started = now_ms()
         self._environ = os.environ if environ is None else environ
         self._closing = False
@@ -221,6 +226,9 @@ class Engine:
         self._accepted[message_id] = session.id
         with self.store.group():
             self._save_prompt(session, message_id, prompt, model)
+            if prompt.command is not None:
+                executed = {"sessionID": session.id, "messageID": message_id, **prompt.command}
+                self.log.publish(session.id, "command.executed", executed)
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
             Turn(self._services, session, message_id, prompt.parts, model, scrub).start()
         await self.store.flushed()

@@ -22,6 +22,8 @@ from ._ids import new_id
 __all__ = [
     "ApiError",
     "BadRequest",
+    "CommandArguments",
+    "CommandNotFound",
     "Conflict",
     "Forbidden",
     "NotFound",
@@ -77,6 +79,14 @@ class Forbidden(ApiError):
 
 class NotFound(ApiError):
     status, name = 404, "NotFoundError"
+
+
+class CommandNotFound(ApiError):
+    status, name = 404, "CommandNotFoundError"
+
+
+class CommandArguments(ApiError):
+    status, name = 400, "CommandArgumentsError"
 
 
 class PermissionNotFound(ApiError):

@@ -61,11 +61,6 @@ async def agent(request: Request) -> Json:
     return Json([build])
 
 
-async def command(request: Request) -> Json:
-    """Custom commands: this server has none."""
-    return Json([])
-
-
 async def path(request: Request) -> Json:
     return Json(
         {
@@ -89,7 +84,6 @@ routes = [
     Route("/config/providers", config_providers),
     Route("/provider", provider),
     Route("/agent", agent),
-    Route("/command", command),
     Route("/path", path),
     Route("/project/current", project),
 ]

@@ -25,7 +25,8 @@ from agent_magics import __version__
 from agent_magics.sandbox import open_sandbox
 
 from ._app import create_app
-from ._config import ConfigError, EngineConfig
+from ._commands import CommandBook
+from ._config import ConfigError, EngineConfig, config_path
 from ._engine import Engine
 from ._logging import configure_logging
 from ._policy import DEFAULT_RULES
@@ -95,6 +96,7 @@ class _Process:
         except StoreError as error:
             raise StartError(str(error)) from error
         registry = ModelRegistry(self._config, os.environ)
+        folder = config_path(None, os.environ)[0].parent
         engine = await Engine.open(
             store,
             registry,
@@ -105,6 +107,7 @@ class _Process:
             open_sandbox=open_sandbox,
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
+            commands=CommandBook(self._config.commands, folder / "commands"),
         )
         presence = Presence()
         server = self._server(engine, presence)

@@ -5,6 +5,7 @@ Names and nesting are those of the opencode server's v1 API where it has them; w
 beyond it (numbered events, turns, tool output, metrics) is marked in the docstrings.
 """
 
+from ._commands import *
 from ._environ import *
 from ._events import *
 from ._json import *
@@ -20,6 +21,8 @@ __all__ = [
     "AgentEvent",
     "Attachment",
     "CacheTokensJSON",
+    "Command",
+    "CommandJSON",
     "ErrorJSON",
     "EventJSON",
     "FileEntry",

@@ -11,6 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "CacheTokensJSON",
+    "CommandJSON",
     "ErrorJSON",
     "EventJSON",
     "MessageInfoJSON",
@@ -157,6 +158,19 @@ class PermissionRequestJSON(TypedDict):
     metadata: dict[str, Any]
     always: list[str]
     tool: NotRequired[ToolCallRefJSON]
+
+
+class CommandJSON(TypedDict):
+    """`origin` (ours): builtin, user or workspace. `hints`: the template's placeholders."""
+
+    name: str
+    template: str
+    hints: list[str]
+    description: NotRequired[str]
+    source: NotRequired[str]
+    origin: NotRequired[str]
+    agent: NotRequired[str]
+    model: NotRequired[str]
 
 
 class ContextJSON(TypedDict):

@@ -127,7 +127,8 @@ async def test_what_clients_of_opencode_ask_for(tmp_path: Path) -> None:
             assert set((await harness.http.get(path)).json()) == keys
         (agent,) = (await harness.http.get("/agent")).json()
         assert agent["name"] == "build" and agent["permission"]
-        assert (await harness.http.get("/command")).json() == []
+        commands = (await harness.http.get("/command")).json()
+        assert {"name", "template", "hints", "source"} <= set(commands[0])
 
 
 # The container
@@ -363,6 +364,19 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/permission/per_nothing/reply", {"json": {"reply": "perhaps"}}, 400),
     ("POST", "/permission/per_nothing/reply", {"json": {}}, 400),
     ("POST", SES + "/permissions/per_nothing", {"json": {"response": "once"}}, 404),
+    ("POST", SES + "/command", {"json": {}}, 400),
+    ("POST", SES + "/command", {"json": {"command": "nothing"}}, 404),
+    ("POST", SES + "/command", {"json": {"command": "review", "arguments": 5}}, 400),
+    ("POST", SES + "/command", {"json": {"command": "review", "model": "fake"}}, 404),
+    (
+        "POST",
+        SES + "/command_async",
+        {"content": b'{"command":"review","arguments":"\\ud800"}'},
+        400,
+    ),
+    ("POST", SES + "/command_async", {"json": {"command": "review", "parts": ["x"]}}, 400),
+    ("POST", "/session/ses_nobody/command", {"json": {"command": "review"}}, 404),
+    ("GET", "/command?sessionID=ses_nobody", {}, 404),
     ("POST", SES + "/exec", {"json": {}}, 400),
     ("POST", SES + "/exec", {"json": {"command": ""}}, 400),
     ("POST", SES + "/exec", {"json": {"command": "a\0b"}}, 400),

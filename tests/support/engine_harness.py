@@ -218,8 +218,13 @@ async def engine_in(
     *,
     environ: dict[str, str] | None = None,
     retry: RetryPolicy | None = None,
+    **options: Any,
 ) -> AsyncIterator[Harness]:
-    """An engine whose data is in `directory`, with an HTTP client that calls it directly."""
+    """
+    An engine whose data is in `directory`, with an HTTP client that calls it directly.
+
+    `options` are the engine's.
+    """
     model = Model(list(steps))
     registry = FakeRegistry(model)
     made: list[FakeSandbox] = []
@@ -234,6 +239,7 @@ async def engine_in(
         sessions_dir=directory / "sessions",
         environ=environ or {},
         retry=retry or replace(RetryPolicy(), first_wait=0.01),
+        **options,
     )
     presence = Presence()
     app = create_app(engine, presence, token=TOKEN)

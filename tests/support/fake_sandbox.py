@@ -128,7 +128,7 @@ class FakeSandbox:
 
     def _stat(self, path: Path) -> FileStat:
         status = path.lstat()
-        kind = "directory" if path.is_dir() else "file"
+        kind = "link" if path.is_symlink() else "directory" if path.is_dir() else "file"
         name = "/workspace/" + str(path.relative_to(self.workspace))
         return FileStat(name, kind, status.st_size, status.st_mtime_ns // 1_000_000)
 
