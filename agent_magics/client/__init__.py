@@ -21,6 +21,7 @@ from ._endpoint import Endpoint, Health
 from ._errors import (
     AgentError,
     ApiError,
+    ArtifactNotFound,
     AuthError,
     BadRequest,
     Busy,
@@ -32,6 +33,7 @@ from ._errors import (
     FileMissing,
     ModelNotFound,
     NotFound,
+    NotText,
     PermissionNotFound,
     ProtocolError,
     ProtocolMismatch,
@@ -53,6 +55,7 @@ from ._sync_session import SessionHandle, ShellStream, Turn, TurnStream
 __all__ = [
     "AgentError",
     "ApiError",
+    "ArtifactNotFound",
     "AsyncClient",
     "AsyncSessionHandle",
     "AsyncShellStream",
@@ -75,6 +78,7 @@ __all__ = [
     "Health",
     "ModelNotFound",
     "NotFound",
+    "NotText",
     "PermissionNotFound",
     "PromptInput",
     "ProtocolError",

@@ -27,6 +27,7 @@ from agent_magics.wire import (
     TurnEnded,
 )
 
+from ._artifacts import AsyncArtifacts
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
 from ._command_call import CommandArgs, CommandCall, TurnInput, command_text
@@ -53,7 +54,7 @@ _END_TIMEOUT = 60.0
 """Ending a session ends its commands and deletes its files first."""
 
 
-class AsyncSessionHandle:
+class AsyncSessionHandle(AsyncArtifacts):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 

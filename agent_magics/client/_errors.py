@@ -4,6 +4,7 @@ What can go wrong, as types.
     AgentError
      ├─ ConnectionFailed           no answer: refused, cut, silent
      │   └─ EngineStartError       the embedded engine could not be started
+     ├─ NotText                    a file or artifact is no UTF-8 text; its bytes can be had
      ├─ ProtocolError              an answer that makes no sense
      │   └─ ProtocolMismatch       client and engine are of different generations
      ├─ CommandFailed              the turn of a command failed; `result` has what it brought
@@ -14,6 +15,7 @@ What can go wrong, as types.
          ├─ ProviderAuth           the model provider's key is missing or wrong
          ├─ NotFound               404
          │   ├─ SessionNotFound
+         │   ├─ ArtifactNotFound
          │   ├─ CommandNotFound
          │   ├─ PermissionNotFound
          │   ├─ FileMissing
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentError",
     "ApiError",
+    "ArtifactNotFound",
     "AuthError",
     "BadRequest",
     "Busy",
@@ -53,6 +56,7 @@ __all__ = [
     "FileMissing",
     "ModelNotFound",
     "NotFound",
+    "NotText",
     "PermissionNotFound",
     "ProtocolError",
     "ProtocolMismatch",
@@ -83,6 +87,10 @@ class ProtocolError(AgentError):
 
 class ProtocolMismatch(ProtocolError):
     """Client and engine speak different major versions; the message says what to upgrade."""
+
+
+class NotText(AgentError, ValueError):
+    """What was asked for as text is not UTF-8; the message names the method for its bytes."""
 
 
 class CommandFailed(AgentError):
@@ -149,6 +157,10 @@ class SessionNotFound(NotFound):
     pass
 
 
+class ArtifactNotFound(NotFound):
+    """Unknown key; the message and `data["keys"]` list what there is."""
+
+
 class CommandNotFound(NotFound):
     """Unknown command; the message and `data["commands"]` list what there is."""
 
@@ -202,6 +214,7 @@ class ServerError(ApiError):
 _BY_NAME: dict[str, type[ApiError]] = {
     "BadRequest": BadRequest,
     "BadRequestError": BadRequest,
+    "ArtifactNotFoundError": ArtifactNotFound,
     "CommandArgumentsError": CommandArguments,
     "CommandNotFoundError": CommandNotFound,
     "FileNotFoundError": FileMissing,

@@ -26,6 +26,7 @@ from agent_magics.wire import (
     TurnEnded,
 )
 
+from ._artifacts import Artifacts
 from ._async_session import AsyncSessionHandle, finished, shell_result
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
@@ -43,7 +44,7 @@ __all__ = ["SessionHandle", "ShellStream", "SyncStream", "Turn", "TurnStream"]
 T = TypeVar("T")
 
 
-class SessionHandle:
+class SessionHandle(Artifacts):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 
@@ -54,7 +55,7 @@ class SessionHandle:
 
     def __init__(self, client: Client, core: AsyncSessionHandle) -> None:
         self._client = client
-        self._core = core
+        self._core: AsyncSessionHandle = core
         self._run = client.run
 
     def __repr__(self) -> str:

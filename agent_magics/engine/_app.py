@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import (
+    _routes_artifacts,
     _routes_commands,
     _routes_events,
     _routes_files,
@@ -107,6 +108,7 @@ def create_app(
             *_routes_sessions.routes,
             *_routes_turns.routes,
             *_routes_commands.routes,
+            *_routes_artifacts.routes,
             *_routes_files.routes,
         ],
         middleware=[Middleware(_Requests, presence)],

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import PartJSON, TodoJSON
+from agent_magics.wire import ArtifactJSON, PartJSON, TodoJSON
 
 from ._ids import new_id, now_ms
 from ._messages import MessageBook, is_closed
 from ._text import dumps
 
 if TYPE_CHECKING:
+    from ._artifacts import ArtifactBook
     from ._sessions import Session, SessionBook
 
 __all__ = ["CallContext", "ToolCalls", "call_arguments", "result_text"]
@@ -132,12 +133,14 @@ class CallContext:
         sandbox: Sandbox | None,
         messages: MessageBook,
         sessions: SessionBook,
+        artifacts: ArtifactBook,
     ) -> None:
         self._part = part
         self._session = session
         self._sandbox = sandbox
         self._messages = messages
         self._sessions = sessions
+        self._artifacts = artifacts
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._buffers: dict[str, list[str]] = {}
         self._buffered = 0
@@ -190,6 +193,11 @@ class CallContext:
 
     def metadata(self, **values: Any) -> None:
         self._part["state"].setdefault("metadata", {}).update(values)
+
+    async def publish(
+        self, path: str, data: bytes, key: str | None, description: str
+    ) -> ArtifactJSON:
+        return await self._artifacts.publish(self._session, path, data, key, description)
 
     def get_todos(self) -> list[TodoJSON]:
         return list(self._session.todos)

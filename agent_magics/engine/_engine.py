@@ -15,6 +15,7 @@ from pydantic_ai import Agent
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
+from ._artifacts import ArtifactBook
 from ._attachments import PromptPart
 from ._capability import TurnHooks
 from ._commands import CommandBook
@@ -108,6 +109,7 @@ class Engine:
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
         self.commands = commands or CommandBook()
+        self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.started = now_ms()
         self._environ = os.environ if environ is None else environ
         self._closing = False
@@ -128,6 +130,7 @@ class Engine:
             containers=self.containers,
             history=History(store),
             agent=agent,
+            artifacts=self.artifacts,
             tool_title=tool_title,
             retry=retry or RetryPolicy(),
         )

@@ -21,6 +21,7 @@ from ._ids import new_id
 
 __all__ = [
     "ApiError",
+    "ArtifactNotFound",
     "BadRequest",
     "CommandArguments",
     "CommandNotFound",
@@ -79,6 +80,10 @@ class Forbidden(ApiError):
 
 class NotFound(ApiError):
     status, name = 404, "NotFoundError"
+
+
+class ArtifactNotFound(ApiError):
+    status, name = 404, "ArtifactNotFoundError"
 
 
 class CommandNotFound(ApiError):

@@ -88,11 +88,12 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule("glob", "*", "allow"),
     Rule("todowrite", "*", "allow"),
     Rule("todoread", "*", "allow"),
+    Rule("artifact", "*", "allow"),
     Rule("edit", "*", "deny"),
     Rule("edit", f"{WORKSPACE}/*", "allow"),
     Rule("edit", "/tmp/*", "allow"),
 )
-"""Reading, todos and edits in `/workspace` and `/tmp` are free; everything else asks."""
+"""Reading, todos, artifacts and edits in `/workspace` and `/tmp` are free; everything else asks."""
 
 
 def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> Decision:

@@ -197,7 +197,7 @@ class SessionBook:
         """Forget a session and everything of it. Only the event that says so is kept."""
         session.listed = False
         with self._store.group():
-            for table in ("message", "part", "turn", "permission"):
+            for table in ("message", "part", "turn", "permission", "artifact"):
                 self._store.put(f"DELETE FROM {table} WHERE session_id = ?", session.id)
             self._store.put("DELETE FROM session WHERE id = ?", session.id)
             if session.parent_id is None:

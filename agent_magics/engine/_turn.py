@@ -36,6 +36,7 @@ from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
 from .models import price
 
 if TYPE_CHECKING:
+    from ._artifacts import ArtifactBook
     from ._containers import Containers
     from ._history import History
     from ._log import EventLog
@@ -68,6 +69,7 @@ class Services:
     containers: Containers
     history: History
     agent: Agent[Turn, str]
+    artifacts: ArtifactBook
     tool_title: Callable[[str, dict[str, Any]], str]
     retry: RetryPolicy
 
@@ -283,7 +285,12 @@ class Turn:
         usage = self.session.usage.tools
         usage[tool] = usage.get(tool, 0) + 1
         self._contexts[part["callID"]] = CallContext(
-            part, self.session, sandbox, services.messages, services.sessions
+            part,
+            self.session,
+            sandbox,
+            services.messages,
+            services.sessions,
+            services.artifacts,
         )
         self._calls.running(part, arguments, services.tool_title(tool, arguments))
 

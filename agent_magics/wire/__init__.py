@@ -5,6 +5,7 @@ Names and nesting are those of the opencode server's v1 API where it has them; w
 beyond it (numbered events, turns, tool output, metrics) is marked in the docstrings.
 """
 
+from ._artifacts import *
 from ._commands import *
 from ._environ import *
 from ._events import *
@@ -19,6 +20,9 @@ __all__ = [
     "MODEL_ENVIRON",
     "PROTOCOL",
     "AgentEvent",
+    "Artifact",
+    "ArtifactCreated",
+    "ArtifactJSON",
     "Attachment",
     "CacheTokensJSON",
     "Command",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
+    "ArtifactJSON",
     "CacheTokensJSON",
     "CommandJSON",
     "ErrorJSON",
@@ -158,6 +159,22 @@ class PermissionRequestJSON(TypedDict):
     metadata: dict[str, Any]
     always: list[str]
     tool: NotRequired[ToolCallRefJSON]
+
+
+class ArtifactTimeJSON(TypedDict):
+    created: int
+
+
+class ArtifactJSON(TypedDict):
+    """Ours. `source`: published or folder."""
+
+    key: str
+    path: str
+    mime: str
+    size: int
+    description: str
+    source: str
+    time: ArtifactTimeJSON
 
 
 class CommandJSON(TypedDict):

@@ -27,7 +27,7 @@ from pydantic_ai.models import Model
 from agent_magics.engine._policy import DEFAULT_RULES, decide
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import TodoJSON
+from agent_magics.wire import ArtifactJSON, TodoJSON
 
 
 @dataclass
@@ -54,6 +54,11 @@ class RecordedCall:
 
     def metadata(self, **values: Any) -> None:
         self.facts.update(values)
+
+    async def publish(
+        self, path: str, data: bytes, key: str | None, description: str
+    ) -> ArtifactJSON:
+        raise NotImplementedError("artifacts need the engine's store")
 
     def get_todos(self) -> list[TodoJSON]:
         return self.record.todos

@@ -36,6 +36,7 @@ def test_names_and_parameters_are_opencodes() -> None:
         "glob": {"pattern", "path"},
         "todowrite": {"todos"},
         "todoread": set(),
+        "artifact": {"path", "key", "description"},
     }
 
 

@@ -13,10 +13,10 @@ IDS = {"id": "prt_1", "messageID": "msg_1", "sessionID": "ses_1"}
 
 
 def test_exports_are_sorted_and_complete() -> None:
-    from agent_magics.wire import _commands, _environ, _events, _json, _objects, _parts
+    from agent_magics.wire import _artifacts, _commands, _environ, _events, _json, _objects, _parts
 
     expected = {"PROTOCOL"}
-    for module in (_commands, _environ, _events, _json, _objects, _parts):
+    for module in (_artifacts, _commands, _environ, _events, _json, _objects, _parts):
         expected |= set(module.__all__)
     assert set(wire.__all__) == expected
     assert all(hasattr(wire, name) for name in wire.__all__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pydantic_ai import Tool
 
+from ._artifact import artifact
 from ._bash import bash
 from ._context import ToolContext, TurnDeps
 from ._prompt import INSTRUCTIONS
@@ -25,7 +26,7 @@ _RETRIES = 5
 
 
 def build_tools() -> list[Tool[TurnDeps]]:
-    """The tools bash, read, write, edit, grep, glob, todowrite and todoread."""
+    """The tools bash, read, write, edit, grep, glob, todowrite, todoread and artifact."""
     # A file tool that changes something runs alone and in its place: "write it, then run it" in
     # one step does what it says, and two edits of one file can't lose each other's work.
     return [
@@ -37,4 +38,5 @@ def build_tools() -> list[Tool[TurnDeps]]:
         Tool(glob, max_retries=_RETRIES),
         Tool(todowrite, max_retries=_RETRIES),
         Tool(todoread, max_retries=_RETRIES),
+        Tool(artifact, max_retries=_RETRIES, sequential=True),
     ]

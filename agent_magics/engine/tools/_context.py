@@ -15,7 +15,7 @@ from .._paths import container_path, short_path
 
 if TYPE_CHECKING:
     from agent_magics.sandbox import Sandbox
-    from agent_magics.wire import TodoJSON
+    from agent_magics.wire import ArtifactJSON, TodoJSON
 
 __all__ = ["ToolContext", "TurnDeps", "checked", "file_errors", "tool_context", "tool_path"]
 
@@ -38,6 +38,11 @@ class ToolContext(Protocol):
 
     def metadata(self, **values: Any) -> None:
         """Facts about the call for whoever displays it; JSON values."""
+
+    async def publish(
+        self, path: str, data: bytes, key: str | None, description: str
+    ) -> ArtifactJSON:
+        """Keep a copy of a file as an artifact. Raises ArtifactError."""
 
     def get_todos(self) -> list[TodoJSON]:
         """The session's todo list."""

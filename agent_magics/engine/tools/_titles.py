@@ -21,6 +21,9 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
         case "read" | "write" | "edit":
             path = _text(arguments, "filePath")
             title = short_path(path) if path else ""
+        case "artifact":
+            path = _text(arguments, "path")
+            title = _text(arguments, "key") or (short_path(path) if path else "")
         case "grep" | "glob":
             title = _text(arguments, "pattern")
             if path := _text(arguments, "path"):
