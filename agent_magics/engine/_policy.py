@@ -15,6 +15,8 @@ What the pattern is held against depends on the tool:
     Rules for `edit` hold for `write` too.
 `grep`, `glob`
     The path that is searched.
+`webfetch`
+    The URL's host, with its port where that is not the usual one.
 others
     Nothing; only `*` matches.
 
@@ -35,6 +37,7 @@ from typing import Any, Literal
 
 from ._paths import WORKSPACE, container_path, is_below
 from ._shell import CommandLine, SimpleCommand, analyse
+from ._web_url import WebURLError, parse_web_url
 
 __all__ = ["DEFAULT_RULES", "Action", "Decision", "Rule", "decide"]
 
@@ -109,6 +112,8 @@ def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> De
         return _decide_path(covering, _text(arguments, _PATH_ARGUMENTS[tool]))
     if tool in _SEARCH_TOOLS:
         return _decide_path(covering, _text(arguments, "path") or WORKSPACE)
+    if tool == "webfetch":
+        return _decide_web(covering, _text(arguments, "url"))
     action = _last(covering, lambda rule: rule.universal)
     return Decision(action, ("*",), ("*",))
 
@@ -142,6 +147,18 @@ def _decide_path(rules: Sequence[Rule], argument: str) -> Decision:
 
     always = f"{WORKSPACE}/*" if relative is not None else glob.escape(path)
     return Decision(_last(rules, matches), (path,), (always,))
+
+
+# Web pages
+
+
+def _decide_web(rules: Sequence[Rule], url: str) -> Decision:
+    try:
+        site = parse_web_url(url).site
+    except WebURLError:  # the tool says what is wrong with it
+        return Decision(_last(rules, lambda rule: rule.universal), (url,), ())
+    action = _last(rules, lambda rule: _glob(rule.pattern, site))
+    return Decision(action, (url,), (glob.escape(site),))
 
 
 # Shell commands

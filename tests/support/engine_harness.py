@@ -22,6 +22,7 @@ from agent_magics.engine._retry import RetryPolicy
 from agent_magics.engine._serve import _Server
 from agent_magics.engine._sessions import Session
 from agent_magics.engine._store import Store
+from agent_magics.engine._web import WebFetcher
 from agent_magics.engine.models import ModelNotFound, ProviderAuth, ResolvedModel
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools, tool_title
 from tests.support.fake_sandbox import FakeSandbox
@@ -218,6 +219,7 @@ async def engine_in(
     *,
     environ: dict[str, str] | None = None,
     retry: RetryPolicy | None = None,
+    fetcher: WebFetcher | None = None,
     **options: Any,
 ) -> AsyncIterator[Harness]:
     """
@@ -225,13 +227,14 @@ async def engine_in(
 
     `options` are the engine's.
     """
+    directory.mkdir(exist_ok=True)
     model = Model(list(steps))
     registry = FakeRegistry(model)
     made: list[FakeSandbox] = []
     engine = await Engine.open(
         Store(directory / "engine.db"),
         registry,
-        tools=build_tools(),
+        tools=build_tools(fetcher),
         instructions=INSTRUCTIONS,
         tool_title=tool_title,
         rules=DEFAULT_RULES,

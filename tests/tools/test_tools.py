@@ -37,6 +37,7 @@ def test_names_and_parameters_are_opencodes() -> None:
         "todowrite": {"todos"},
         "todoread": set(),
         "artifact": {"path", "key", "description"},
+        "webfetch": {"url", "format", "timeout"},
     }
 
 

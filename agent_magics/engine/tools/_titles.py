@@ -28,6 +28,8 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
             title = _text(arguments, "pattern")
             if path := _text(arguments, "path"):
                 title = f"{title} in {short_path(path)}"
+        case "webfetch":
+            title = _text(arguments, "url")
         case "todowrite":
             todos = arguments.get("todos")
             count = len(todos) if isinstance(todos, list) else 0
