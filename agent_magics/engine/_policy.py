@@ -92,11 +92,14 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule("todowrite", "*", "allow"),
     Rule("todoread", "*", "allow"),
     Rule("artifact", "*", "allow"),
+    Rule("batch", "*", "allow"),
     Rule("edit", "*", "deny"),
     Rule("edit", f"{WORKSPACE}/*", "allow"),
     Rule("edit", "/tmp/*", "allow"),
 )
-"""Reading, todos, artifacts and edits in `/workspace` and `/tmp` are free; everything else asks."""
+"""Reading, todos, artifacts and edits in `/workspace` and `/tmp` are free; everything else asks.
+
+A batch is free because each of its calls is decided by itself."""
 
 
 def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> Decision:

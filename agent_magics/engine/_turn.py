@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 ABORTED = "Tool execution aborted"
 _STEP_LIMIT = 200
 _KILL_PATIENCE = 5.0
-_UNCONTAINED = frozenset({"todoread", "todowrite", "webfetch"})
+_UNCONTAINED = frozenset({"todoread", "todowrite", "webfetch", "batch"})
 """Tools that need no container."""
 
 

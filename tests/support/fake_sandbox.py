@@ -85,7 +85,7 @@ class FakeSandbox:
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                await process.communicate()  # to the end of its pipes, so that they are closed
         code = 124 if timed_out else process.returncode or 0
         if code < 0:
             code = 128 - code

@@ -38,6 +38,7 @@ def test_names_and_parameters_are_opencodes() -> None:
         "todoread": set(),
         "artifact": {"path", "key", "description"},
         "webfetch": {"url", "format", "timeout"},
+        "batch": {"tool_calls"},
     }
 
 

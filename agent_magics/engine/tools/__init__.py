@@ -14,6 +14,7 @@ from pydantic_ai import Tool
 from .._web import WebFetcher
 from ._artifact import artifact
 from ._bash import bash
+from ._batch import batch
 from ._context import ToolContext, TurnDeps
 from ._prompt import INSTRUCTIONS
 from ._read import read
@@ -44,4 +45,5 @@ def build_tools(fetcher: WebFetcher | None = None) -> list[Tool[TurnDeps]]:
         Tool(todoread, max_retries=_RETRIES),
         Tool(artifact, max_retries=_RETRIES, sequential=True),
         Tool(web.webfetch, max_retries=_RETRIES),
+        Tool(batch, max_retries=_RETRIES, sequential=True),
     ]

@@ -14,8 +14,10 @@ from agent_magics.sandbox import SandboxError, SandboxGone
 from .._paths import container_path, short_path
 
 if TYPE_CHECKING:
+    from pydantic_ai.messages import ToolCallPart
+
     from agent_magics.sandbox import Sandbox
-    from agent_magics.wire import ArtifactJSON, TodoJSON
+    from agent_magics.wire import ArtifactJSON, PartJSON, TodoJSON
 
 __all__ = ["ToolContext", "TurnDeps", "checked", "file_errors", "tool_context", "tool_path"]
 
@@ -56,6 +58,12 @@ class TurnDeps(Protocol):
 
     def call(self, call_id: str) -> ToolContext:
         """The context of the tool call with this id."""
+
+    def find(self, call: ToolCallPart) -> PartJSON:
+        """The part that shows a call; a new one for a call that has none."""
+
+    def fail_call(self, part: PartJSON, error: str) -> None:
+        """Close a call's part as failed, unless it is closed."""
 
 
 def tool_context(ctx: RunContext[TurnDeps]) -> ToolContext:

@@ -28,6 +28,8 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
             title = _text(arguments, "pattern")
             if path := _text(arguments, "path"):
                 title = f"{title} in {short_path(path)}"
+        case "batch":
+            title = _batch_title(arguments.get("tool_calls"))
         case "webfetch":
             title = _text(arguments, "url")
         case "todowrite":
@@ -38,6 +40,14 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
             title = next((v for v in arguments.values() if isinstance(v, str)), "")
     line = valid_text(" ".join(title.split()))
     return line if len(line) <= MAX_TITLE else line[: MAX_TITLE - 1] + "…"
+
+
+def _batch_title(calls: Any) -> str:
+    """`3 calls: read, grep`."""
+    if not isinstance(calls, list):
+        return ""
+    names = dict.fromkeys(str(c.get("tool")) for c in calls if isinstance(c, Mapping))
+    return f"{len(calls)} call{'' if len(calls) == 1 else 's'}: {', '.join(names)}"
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:
