@@ -29,6 +29,7 @@ from ._permissions import Permissions
 from ._recovery import recover
 from ._retry import RetryPolicy
 from ._sessions import Session, SessionBook, new_session
+from ._skills import SkillBook
 from ._store import Store
 from ._text import Scrubber
 from ._turn import Services, Turn
@@ -99,6 +100,7 @@ class Engine:
         retry: RetryPolicy | None = None,
         environ: Mapping[str, str] | None = None,
         commands: CommandBook | None = None,
+        skills: SkillBook | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -131,6 +133,7 @@ class Engine:
             history=History(store),
             agent=agent,
             artifacts=self.artifacts,
+            skills=skills or SkillBook(),
             tool_title=tool_title,
             retry=retry or RetryPolicy(),
         )

@@ -17,6 +17,8 @@ What the pattern is held against depends on the tool:
     The path that is searched.
 `webfetch`
     The URL's host, with its port where that is not the usual one.
+`skill`
+    The skill's name; those of the workspace are `workspace/NAME`.
 others
     Nothing; only `*` matches.
 
@@ -93,13 +95,18 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule("todoread", "*", "allow"),
     Rule("artifact", "*", "allow"),
     Rule("batch", "*", "allow"),
+    Rule("skill", "*", "allow"),
+    Rule("skill", "workspace/*", "ask"),
     Rule("edit", "*", "deny"),
     Rule("edit", f"{WORKSPACE}/*", "allow"),
     Rule("edit", "/tmp/*", "allow"),
 )
-"""Reading, todos, artifacts and edits in `/workspace` and `/tmp` are free; everything else asks.
+"""
+Reading, todos, artifacts, the user's skills and edits in `/workspace` and `/tmp` are free;
+everything else asks.
 
-A batch is free because each of its calls is decided by itself."""
+A batch is free because each of its calls is decided by itself.
+"""
 
 
 def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> Decision:
@@ -115,6 +122,10 @@ def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> De
         return _decide_path(covering, _text(arguments, _PATH_ARGUMENTS[tool]))
     if tool in _SEARCH_TOOLS:
         return _decide_path(covering, _text(arguments, "path") or WORKSPACE)
+    if tool == "skill":
+        name = _text(arguments, "name")
+        action = _last(covering, lambda rule: _glob(rule.pattern, name))
+        return Decision(action, (name,), (glob.escape(name),))
     if tool == "webfetch":
         return _decide_web(covering, _text(arguments, "url"))
     action = _last(covering, lambda rule: rule.universal)

@@ -31,6 +31,7 @@ from ._engine import Engine
 from ._logging import configure_logging
 from ._policy import DEFAULT_RULES
 from ._presence import Presence
+from ._skills import SkillBook
 from ._state import StartError
 from ._store import Store, StoreError
 from .models import ModelRegistry
@@ -108,6 +109,7 @@ class _Process:
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
             commands=CommandBook(self._config.commands, folder / "commands"),
+            skills=SkillBook(folder / "skills"),
         )
         presence = Presence()
         server = self._server(engine, presence)

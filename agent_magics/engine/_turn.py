@@ -33,6 +33,7 @@ from ._images import ImageWatch, file_url, image_mime
 from ._parts import ResponseParts, finish_reason, new_part, response_tokens
 from ._retry import RetryPolicy, turn_error
 from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
+from ._skills import TurnSkills
 from .models import price
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ._messages import MessageBook
     from ._permissions import Answer, Permissions
     from ._sessions import SessionBook
+    from ._skills import SkillBook
     from ._store import Store
     from .models import ResolvedModel
 
@@ -70,6 +72,7 @@ class Services:
     history: History
     agent: Agent[Turn, str]
     artifacts: ArtifactBook
+    skills: SkillBook
     tool_title: Callable[[str, dict[str, Any]], str]
     retry: RetryPolicy
 
@@ -107,6 +110,7 @@ class Turn:
         self._response: ResponseParts | None = None
         self._images: ImageWatch | None = None
         self._task: asyncio.Task[None] | None = None
+        self.skills = TurnSkills(services.skills, services.containers, session)
 
     # -- life
 

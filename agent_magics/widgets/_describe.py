@@ -52,6 +52,7 @@ _KINDS = {
     "write": "write a file",
     "edit": "change a file",
     "webfetch": "fetch a web page",
+    "skill": "load a skill",
 }
 _DIFF_LIMIT = 200_000
 

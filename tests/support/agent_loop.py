@@ -25,6 +25,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model
 
 from agent_magics.engine._policy import DEFAULT_RULES, decide
+from agent_magics.engine._skills import Skill
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ArtifactJSON, TodoJSON
@@ -81,6 +82,9 @@ class Record:
     edited: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     messages: list[ModelMessage] = field(default_factory=list)
+
+    async def skills(self) -> list[Skill]:
+        return []
 
     def call(self, call_id: str) -> RecordedCall:
         return self.calls.setdefault(call_id, RecordedCall(self))

@@ -39,6 +39,7 @@ def test_names_and_parameters_are_opencodes() -> None:
         "artifact": {"path", "key", "description"},
         "webfetch": {"url", "format", "timeout"},
         "batch": {"tool_calls"},
+        "skill": {"name"},
     }
 
 

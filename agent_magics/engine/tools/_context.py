@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from agent_magics.sandbox import Sandbox
     from agent_magics.wire import ArtifactJSON, PartJSON, TodoJSON
 
+    from .._skills import Skill
+
 __all__ = ["ToolContext", "TurnDeps", "checked", "file_errors", "tool_context", "tool_path"]
 
 P = ParamSpec("P")
@@ -58,6 +60,9 @@ class TurnDeps(Protocol):
 
     def call(self, call_id: str) -> ToolContext:
         """The context of the tool call with this id."""
+
+    async def skills(self) -> list[Skill]:
+        """What the `skill` tool can load; the same during the whole turn."""
 
     def find(self, call: ToolCallPart) -> PartJSON:
         """The part that shows a call; a new one for a call that has none."""
