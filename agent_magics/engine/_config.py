@@ -17,6 +17,12 @@ The engine's configuration: a TOML file and a few environment variables.
     [commands.test]                           # session.run_command("test", {"path": "./src"})
     template = "Run the tests in $path and mend what fails."
     description = "Run the tests"             # and model, agent; all but the template optional
+
+    [mcp.github]                              # its tools are `github_...`; or url and headers
+    command = "github-mcp-server"
+    args = ["stdio"]
+    env = {GITHUB_TOKEN = "${GITHUB_TOKEN}"}  # ${NAME}: from the engine's environment
+    tools = ["get_issue", "list_issues"]      # left out: all; enabled = false switches it off
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from ._config_tables import CommandConfig, read_commands
+from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
 from ._policy import Action, Rule
 
 __all__ = [
@@ -75,6 +81,7 @@ class EngineConfig:
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
     commands: Mapping[str, CommandConfig] = field(default_factory=lambda: MappingProxyType({}))
+    mcp: Mapping[str, McpConfig] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -89,7 +96,7 @@ class EngineConfig:
         source, required = config_path(path, environ)
         data = _read(source, required)
         reader = Reader(source)
-        reader.only(data, "", ("model", "sandbox", "providers", "permission", "commands"))
+        reader.only(data, "", ("model", "sandbox", "providers", "permission", "commands", "mcp"))
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
         sandbox = named or reader.text(data, "sandbox") or "auto"
@@ -102,6 +109,7 @@ class EngineConfig:
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
             commands=MappingProxyType(read_commands(reader, data)),
+            mcp=MappingProxyType(read_mcp(reader, data)),
         )
 
 

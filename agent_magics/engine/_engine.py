@@ -35,6 +35,7 @@ from ._text import Scrubber
 from ._turn import Services, Turn
 
 if TYPE_CHECKING:
+    from ._mcp import McpServers
     from ._policy import Rule
     from .models import ModelRegistry, ResolvedModel
 
@@ -101,6 +102,7 @@ class Engine:
         environ: Mapping[str, str] | None = None,
         commands: CommandBook | None = None,
         skills: SkillBook | None = None,
+        mcp: McpServers | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -111,6 +113,7 @@ class Engine:
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
         self.commands = commands or CommandBook()
+        self.mcp = mcp
         self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.started = now_ms()
         self._environ = os.environ if environ is None else environ
@@ -119,6 +122,7 @@ class Engine:
         agent = Agent(
             deps_type=Turn,
             tools=tools,
+            toolsets=self.mcp.toolsets() if self.mcp else [],
             capabilities=[TurnHooks()],
             instructions=instructions,
             retries=3,
@@ -159,6 +163,8 @@ class Engine:
         try:
             await self.finish()
         finally:
+            if self.mcp is not None:
+                await self.mcp.close()
             await self.containers.close()
             await self.store.close()
 

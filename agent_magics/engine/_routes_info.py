@@ -61,6 +61,12 @@ async def agent(request: Request) -> Json:
     return Json([build])
 
 
+async def mcp(request: Request) -> Json:
+    """The MCP servers of the configuration and how they stand."""
+    servers = engine_of(request).mcp
+    return Json(servers.status() if servers else {})
+
+
 async def path(request: Request) -> Json:
     return Json(
         {
@@ -84,6 +90,7 @@ routes = [
     Route("/config/providers", config_providers),
     Route("/provider", provider),
     Route("/agent", agent),
+    Route("/mcp", mcp),
     Route("/path", path),
     Route("/project/current", project),
 ]

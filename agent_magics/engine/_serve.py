@@ -29,6 +29,7 @@ from ._commands import CommandBook
 from ._config import ConfigError, EngineConfig, config_path
 from ._engine import Engine
 from ._logging import configure_logging
+from ._mcp import McpServers
 from ._policy import DEFAULT_RULES
 from ._presence import Presence
 from ._skills import SkillBook
@@ -110,6 +111,7 @@ class _Process:
             sandbox=self._config.sandbox,
             commands=CommandBook(self._config.commands, folder / "commands"),
             skills=SkillBook(folder / "skills"),
+            mcp=McpServers(self._config.mcp, os.environ, self._options.log_path.parent),
         )
         presence = Presence()
         server = self._server(engine, presence)

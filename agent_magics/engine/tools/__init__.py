@@ -16,6 +16,7 @@ from ._artifact import artifact
 from ._bash import bash
 from ._batch import batch
 from ._context import ToolContext, TurnDeps
+from ._output import MAX_OUTPUT, cap_text
 from ._prompt import INSTRUCTIONS
 from ._read import read
 from ._search import glob, grep
@@ -25,7 +26,15 @@ from ._todo import todoread, todowrite
 from ._webfetch import WebTools
 from ._write import edit, write
 
-__all__ = ["INSTRUCTIONS", "ToolContext", "TurnDeps", "build_tools", "tool_title"]
+__all__ = [
+    "INSTRUCTIONS",
+    "MAX_OUTPUT",
+    "ToolContext",
+    "TurnDeps",
+    "build_tools",
+    "cap_text",
+    "tool_title",
+]
 
 _RETRIES = 5
 

@@ -32,6 +32,8 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
             title = _batch_title(arguments.get("tool_calls"))
         case "webfetch":
             title = _text(arguments, "url")
+        case "mcp":
+            title = _text(arguments, "server")
         case "skill":
             title = _text(arguments, "name")
         case "todowrite":
