@@ -12,6 +12,7 @@ The client: sessions with an agent, over a Unix socket or a URL.
 
 from __future__ import annotations
 
+from ._agents import AgentChoice, AsyncAgentHandle
 from ._async_client import AsyncClient
 from ._async_session import AsyncSessionHandle
 from ._async_turn import AsyncTurn, AsyncTurnStream
@@ -20,6 +21,7 @@ from ._command_call import CommandCall
 from ._endpoint import Endpoint, Health
 from ._errors import (
     AgentError,
+    AgentNotFound,
     ApiError,
     ArtifactNotFound,
     AuthError,
@@ -39,9 +41,11 @@ from ._errors import (
     ProtocolMismatch,
     ProviderAuth,
     RateLimited,
+    RuleNotFound,
     SandboxUnavailable,
     ServerError,
     SessionNotFound,
+    TaskNotFound,
     TooLarge,
 )
 from ._inputs import FileInput, PromptInput, TextInput
@@ -50,15 +54,22 @@ from ._shell import AsyncShellStream, ShellOutput
 from ._state_dir import StateDir
 from ._stream import StreamPolicy
 from ._sync import Client
+from ._sync_agents import AgentHandle, Task
 from ._sync_session import SessionHandle, ShellStream, Turn, TurnStream
+from ._tasks import AsyncTask
 
 __all__ = [
+    "AgentChoice",
     "AgentError",
+    "AgentHandle",
+    "AgentNotFound",
     "ApiError",
     "ArtifactNotFound",
+    "AsyncAgentHandle",
     "AsyncClient",
     "AsyncSessionHandle",
     "AsyncShellStream",
+    "AsyncTask",
     "AsyncTurn",
     "AsyncTurnStream",
     "AuthError",
@@ -85,6 +96,7 @@ __all__ = [
     "ProtocolMismatch",
     "ProviderAuth",
     "RateLimited",
+    "RuleNotFound",
     "SandboxUnavailable",
     "ServerError",
     "SessionHandle",
@@ -94,6 +106,8 @@ __all__ = [
     "StateDir",
     "StreamCallbacks",
     "StreamPolicy",
+    "Task",
+    "TaskNotFound",
     "TextInput",
     "TooLarge",
     "Turn",

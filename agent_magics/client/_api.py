@@ -168,10 +168,20 @@ class Api:
         headers = {"Last-Event-ID": last_event_id} if last_event_id is not None else {}
         return await self.open_stream("GET", path, headers=headers, missing=SessionNotFound)
 
-    async def abort(self, session_id: str) -> bool:
-        """Stop the session's turn; false when there is none. Returns when it is over."""
+    async def abort(
+        self,
+        session_id: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        missing: type[NotFound] = SessionNotFound,
+    ) -> bool:
+        """
+        Stop the session's turn; false when there is none. Returns when it is over.
+
+        A `messageID` in `body` means the turn that this prompt started and no other.
+        """
         answer = await self.post_json(
-            session_path(session_id, "abort"), {}, missing=SessionNotFound, timeout=_ABORT_TIMEOUT
+            session_path(session_id, "abort"), body or {}, missing=missing, timeout=_ABORT_TIMEOUT
         )
         return bool(answer)
 

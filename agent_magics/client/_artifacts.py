@@ -11,6 +11,7 @@ from ._protocol import parse, session_path
 
 if TYPE_CHECKING:
     from ._api import Api
+    from ._async_session import AsyncSessionHandle
     from ._sync import Client
 
 __all__ = ["Artifacts", "AsyncArtifacts"]
@@ -49,7 +50,7 @@ class Artifacts:
     """What a sync session handle can do with artifacts."""
 
     _client: Client
-    _core: AsyncArtifacts
+    _core: AsyncSessionHandle
 
     def list_artifacts(self) -> list[Artifact]:
         """What the agent published and what lies in /workspace/artifacts, by key."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from agent_magics.wire import Command, SessionInfo
+from agent_magics.wire import AgentInfo, Command, SessionInfo
 
+from ._agents import AgentChoice, AsyncAgentHandle, agent_body
 from ._api import Api
 from ._async_session import AsyncSessionHandle
 from ._connection import Connector, EmbeddedConnector, UrlConnector
@@ -21,6 +22,7 @@ from ._protocol import as_mapping, parse, status_name
 from ._python import current_python
 from ._state_dir import StateDir
 from ._stream import StreamPolicy
+from ._tasks import AsyncTask
 
 if TYPE_CHECKING:
     import httpx
@@ -92,6 +94,7 @@ class AsyncClient:
         self,
         title: str | None = None,
         *,
+        agent: AgentChoice | None = None,
         model: str | None = None,
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
@@ -100,15 +103,18 @@ class AsyncClient:
         """
         A new session with its own container.
 
+        `agent` is the name of one that the server has ("build" by default) or an `AgentConfig`.
         `model` is `provider/model-id`, `sandbox` a provider of containers ("auto" by default),
         `permission` rules `{permission, pattern, action}`, later ones win. `python` is the
         interpreter that commands in the container shall find: this one for an embedded engine,
         `None` for the server's choice, or `{executable, prefixes}`.
 
-        Raises `SandboxUnavailable`, `ModelNotFound`, `BadRequest`.
+        Raises `SandboxUnavailable`, `ModelNotFound`, `AgentNotFound`, `BadRequest`.
         """
         connection = await self._api.connection()
         body: dict[str, Any] = {"title": title, "sandbox": sandbox}
+        if agent is not None:
+            body |= agent_body(agent)
         if permission is not None:
             body["permission"] = [dict(rule) for rule in permission]
         if model is not None:
@@ -118,7 +124,7 @@ class AsyncClient:
         elif python is not None:
             body["python"] = dict(python)
         if not connection.is_numbered:
-            body = {name: body.get(name) for name in ("title", "permission")}
+            body = {name: body.get(name) for name in ("title", "permission", "agent")}
         wanted = {name: value for name, value in body.items() if value is not None}
         data = as_mapping(await self._api.post_json("/session", wanted))
         return AsyncSessionHandle(self._api, parse(SessionInfo.from_json, data).id)
@@ -127,9 +133,32 @@ class AsyncClient:
         """A handle on an existing session. Asks nobody: an unknown id shows at the first call."""
         return AsyncSessionHandle(self._api, id)
 
+    def agent(self, agent: AgentChoice) -> AsyncAgentHandle:
+        """
+        An agent by name, or one of one's own: `client.agent({"instructions": "Be brief."})`.
+
+        Its `create_session()` and `run()` start sessions and tasks.
+        """
+        return AsyncAgentHandle(self, self._api, agent)
+
+    async def list_agents(self) -> list[AgentInfo]:
+        """The agents that the server has."""
+        agents = await self._api.get_json("/agent")
+        return parse(lambda: [AgentInfo.from_json(agent) for agent in agents])
+
+    def task(self, id: str) -> AsyncTask:
+        """
+        A task that `run()` started, by its id. Asks nobody: an unknown one shows at first use.
+
+        Raises `BadRequest` for what is no id of a task.
+        """
+        return AsyncTask(self._api, id)
+
     async def list_sessions(self) -> list[SessionInfo]:
+        """All sessions, newest first; those of sub-agents are their parents' `get_children()`."""
         sessions, statuses = await asyncio.gather(
-            self._api.get_json("/session"), self._api.get_json("/session/status")
+            self._api.get_json("/session", {"roots": "true"}),
+            self._api.get_json("/session/status"),
         )
         return parse(
             lambda: [SessionInfo.from_json(s, status_name(statuses, s["id"])) for s in sessions]

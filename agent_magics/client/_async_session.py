@@ -25,12 +25,14 @@ from agent_magics.wire import (
     ShellResult,
     Todo,
     TurnEnded,
+    WireEvent,
 )
 
 from ._artifacts import AsyncArtifacts
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
-from ._command_call import CommandArgs, CommandCall, TurnInput, command_text
+from ._command_call import TurnInput
+from ._commands import AsyncCommands
 from ._errors import (
     ConnectionFailed,
     FileMissing,
@@ -39,10 +41,13 @@ from ._errors import (
     ProtocolError,
     SessionNotFound,
 )
+from ._family import AsyncFamily
 from ._inputs import PromptInput
 from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
 from ._shell import AsyncShellStream, shell_request
+from ._stream import EventStream
+from ._summarize import summarize
 from ._task_stream import Put, TaskStream
 
 if TYPE_CHECKING:
@@ -54,7 +59,7 @@ _END_TIMEOUT = 60.0
 """Ending a session ends its commands and deletes its files first."""
 
 
-class AsyncSessionHandle(AsyncArtifacts):
+class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 
@@ -77,47 +82,32 @@ class AsyncSessionHandle(AsyncArtifacts):
         callbacks: StreamCallbacks | None = None,
         *,
         model: str | None = None,
+        agent: str | None = None,
         **single: Callable[..., Any],
     ) -> SendResult:
         """
         Send a prompt and wait until the agent is through with it.
 
         `callbacks`, or single ones by name (`on_text=print`), are called while it works. Cancelling
-        aborts the turn. Raises when the server does not take the prompt (`Busy`, `ProviderAuth`,
-        `ModelNotFound`, `BadRequest`), and the first exception of a callback; a turn that fails
-        later has `error` set in its result.
+        aborts the turn. `agent` names another one than the session's for this turn. Raises when the
+        server does not take the prompt (`Busy`, `ProviderAuth`, `ModelNotFound`, `AgentNotFound`,
+        `BadRequest`), and the first exception of a callback; a turn that fails later has `error`
+        set in its result.
         """
         chosen = StreamCallbacks.of(callbacks, **single)
-        return await self._follow(self.stream(prompt, model=model), chosen)
+        return await self._follow(self.stream(prompt, model=model, agent=agent), chosen)
 
-    async def run_command(
-        self,
-        name: str,
-        args: CommandArgs = None,
-        callbacks: StreamCallbacks | None = None,
-        *,
-        model: str | None = None,
-        **single: Callable[..., Any],
-    ) -> str:
+    def stream(
+        self, prompt: TurnInput, *, model: str | None = None, agent: str | None = None
+    ) -> AsyncTurnStream:
         """
-        Run a command as a turn and return the agent's text. Callbacks as in `send()`.
-
-        `args` are values by name (`{"path": "./src"}`), by position, or one line as a person
-        types it. Raises `CommandNotFound`, `CommandArguments`, and `CommandFailed` when the turn
-        fails later.
-        """
-        chosen, call = StreamCallbacks.of(callbacks, **single), CommandCall(name, args)
-        return command_text(call, await self._follow(self.stream(call, model=model), chosen))
-
-    def stream(self, prompt: TurnInput, *, model: str | None = None) -> AsyncTurnStream:
-        """
-        Send a prompt, or run a command, and iterate over what happens; the last event is
+        Send a prompt, or run a `CommandCall`, and iterate over what happens; the last event is
         `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted. Permissions that are asked meanwhile have to be answered by somebody.
         """
-        return AsyncTurnStream(TurnRunner(self._api, self.id, prompt, model))
+        return AsyncTurnStream(TurnRunner(self._api, self.id, prompt, model, agent))
 
     def start(
         self,
@@ -125,25 +115,41 @@ class AsyncSessionHandle(AsyncArtifacts):
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
+        agent: str | None = None,
     ) -> AsyncTurn:
         """
         Begin a turn and return at once.
 
         `on_event` is called on the event loop, in order; its last event is a `TurnEnded`, always.
         """
-        return AsyncTurn(TurnRunner(self._api, self.id, prompt, model), on_event)
+        return AsyncTurn(TurnRunner(self._api, self.id, prompt, model, agent), on_event)
 
     async def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""
         return await self._api.abort(self.id)
 
+    async def summarize(self, model: str | None = None) -> bool:
+        """
+        Let the model summarize the conversation; from then on it sees the summary instead of it.
+
+        Nothing is lost: `get_messages()` has everything, the summary with `info.summary` set.
+        `model` is the session's when left out. Cancelling aborts the summary; then, and after
+        `abort()`, the conversation is as it was and the answer is False. Raises `BadRequest` when
+        there is nothing to summarize yet, `Busy`, `TooLarge`, and `ServerError` for what the
+        model failed with.
+        """
+        return await summarize(self._api, self.id, model)
+
     async def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None
     ) -> None:
         """
-        Answer a permission request: "once", "always" (for the rest of this session) or "reject".
+        Answer a permission request of this session or of its sub-agents: "once", "always" or
+        "reject".
 
-        `message` tells the agent why. Raises `PermissionNotFound` for one that is settled.
+        "always" allows `request.always` for the rest of this session, to its sub-agents too, and
+        answers what waits for the same; `get_rules()` lists such answers. `message` tells the
+        agent why. Raises `PermissionNotFound` for one that is settled.
         """
         body = {"reply": reply} if message is None else {"reply": reply, "message": message}
         path = api_path("permission", request_id, "reply")
@@ -252,15 +258,11 @@ class AsyncSessionHandle(AsyncArtifacts):
         return parse(lambda: [Todo.from_json(todo) for todo in todos])
 
     async def get_permissions(self) -> list[PermissionRequest]:
-        """The permission requests of this session that wait for an answer."""
+        """The requests of this session and its sub-agents that wait for an answer."""
         requests = await self._api.get_json("/permission", {"sessionID": self.id})
-        return parse(
-            lambda: [
-                PermissionRequest.from_json(request)
-                for request in requests
-                if request["sessionID"] == self.id
-            ]
-        )
+        if not (await self._api.connection()).is_numbered:  # a plain server lists all there are
+            requests = parse(lambda: [r for r in requests if r["sessionID"] == self.id])
+        return parse(lambda: [PermissionRequest.from_json(request) for request in requests])
 
     async def update(self, *, title: str | None = None, archived: bool | None = None) -> None:
         body: dict[str, Any] = {}
@@ -280,6 +282,16 @@ class AsyncSessionHandle(AsyncArtifacts):
         """
         position = None if last_event_id is None else str(last_event_id)
         return TaskStream(functools.partial(_read_bytes, self._api, self.id, position))
+
+    def parsed_events(self, last_event_id: str | int | None = None) -> TaskStream[WireEvent]:
+        """
+        The session's events, after `last_event_id` or from now on, without end.
+
+        A broken connection is restored: no event is missed, none comes twice. `event.seq` is what
+        `last_event_id` takes. Raises `ConnectionFailed` when restoring it fails for too long.
+        """
+        position = None if last_event_id is None else str(last_event_id)
+        return TaskStream(functools.partial(_read_events, self._api, self.id, position))
 
     async def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""
@@ -354,6 +366,21 @@ class AsyncSessionHandle(AsyncArtifacts):
             return  # Somebody else was faster.
         except Exception as error:
             run.failed("on_permission", error)
+
+
+async def _read_events(
+    api: Api, session_id: str, position: str | None, put: Put[WireEvent]
+) -> None:
+    opener = functools.partial(api.open_events, session_id)
+    stream = EventStream(opener, api.policy, position)
+    try:
+        await stream.open()
+        while True:
+            for item in await stream.take():
+                if isinstance(item, WireEvent):
+                    await put(item)
+    finally:
+        await stream.aclose()
 
 
 async def _read_bytes(api: Api, session_id: str, position: str | None, put: Put[bytes]) -> None:

@@ -17,9 +17,12 @@ What can go wrong, as types.
          │   ├─ SessionNotFound
          │   ├─ ArtifactNotFound
          │   ├─ CommandNotFound
+         │   ├─ TaskNotFound
          │   ├─ PermissionNotFound
+         │   ├─ RuleNotFound
          │   ├─ FileMissing
-         │   └─ ModelNotFound
+         │   ├─ ModelNotFound
+         │   └─ AgentNotFound
          ├─ Busy                   409, a turn is running in this session
          ├─ TooLarge               413
          ├─ RateLimited            429, `retry_after` in seconds
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentError",
+    "AgentNotFound",
     "ApiError",
     "ArtifactNotFound",
     "AuthError",
@@ -62,9 +66,11 @@ __all__ = [
     "ProtocolMismatch",
     "ProviderAuth",
     "RateLimited",
+    "RuleNotFound",
     "SandboxUnavailable",
     "ServerError",
     "SessionNotFound",
+    "TaskNotFound",
     "TooLarge",
 ]
 
@@ -169,6 +175,18 @@ class PermissionNotFound(NotFound):
     """The permission request is unknown or already settled."""
 
 
+class TaskNotFound(NotFound):
+    """There is no such task, or its session was ended."""
+
+
+class RuleNotFound(NotFound):
+    """There is no such standing rule, or it was withdrawn."""
+
+
+class AgentNotFound(NotFound):
+    """Unknown agent; the message lists those that there are."""
+
+
 class FileMissing(NotFound):
     """No such file in the container."""
 
@@ -212,6 +230,7 @@ class ServerError(ApiError):
 
 
 _BY_NAME: dict[str, type[ApiError]] = {
+    "AgentNotFoundError": AgentNotFound,
     "BadRequest": BadRequest,
     "BadRequestError": BadRequest,
     "ArtifactNotFoundError": ArtifactNotFound,
@@ -222,6 +241,7 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "ModelNotFoundError": ModelNotFound,
     "PermissionNotFoundError": PermissionNotFound,
     "ProviderAuthError": ProviderAuth,
+    "RuleNotFoundError": RuleNotFound,
     "SandboxUnavailableError": SandboxUnavailable,
     "SessionBusyError": Busy,
     "SessionNotFoundError": SessionNotFound,

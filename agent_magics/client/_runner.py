@@ -18,11 +18,12 @@ from agent_magics.wire import (
 )
 
 from ._command_call import CommandCall, TurnInput
-from ._errors import AgentError, ConnectionFailed, NotFound, SessionNotFound
+from ._errors import AgentError
 from ._ids import new_message_id, new_opencode_message_id
 from ._inputs import model_reference, prompt_parts
 from ._protocol import session_path
 from ._stream import EventStream
+from ._submit import submit_prompt
 from ._turn import TurnReader
 
 if TYPE_CHECKING:
@@ -40,7 +41,14 @@ class TurnRunner:
     Making one checks the input: `BadRequest` for an empty prompt or a malformed model name.
     """
 
-    def __init__(self, api: Api, session_id: str, prompt: TurnInput, model: str | None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        session_id: str,
+        prompt: TurnInput,
+        model: str | None,
+        agent: str | None = None,
+    ) -> None:
         self.session_id = session_id
         self.message_id = new_message_id()
         self.accepted = False
@@ -48,11 +56,13 @@ class TurnRunner:
         self._api = api
         self._body: dict[str, Any]
         if isinstance(prompt, CommandCall):
-            self._endpoint, self._body = "command_async", prompt.to_json()
+            self._body = prompt.to_json()
         else:
-            self._endpoint, self._body = "prompt_async", {"parts": prompt_parts(prompt)}
+            self._body = {"parts": prompt_parts(prompt)}
         if model is not None:
             self._body["model"] = model_reference(model, key="modelID")
+        if agent is not None:
+            self._body["agent"] = agent
         self._sending = False
         self._abort_wanted = False
         self._idle_seen = 0
@@ -70,7 +80,7 @@ class TurnRunner:
         await emit(StatusChanged("connecting"))
         connection = await self._api.connection()
         self._numbered = connection.is_numbered
-        if self._endpoint == "command_async":
+        if "command" in self._body:
             await self._api.require_engine("commands that can be followed")
         if not self._numbered:
             self.message_id = new_opencode_message_id()
@@ -108,29 +118,14 @@ class TurnRunner:
         return self._reader.end("error", error)
 
     async def _send(self) -> None:
-        body = {**self._body, "messageID": self.message_id}
-        if environ := self._api.credentials():
-            body["environ"] = environ
         self._sending = True
-        path = self._path(self._endpoint)
-        try:
-            await self._api.post_json(path, body, missing=SessionNotFound)
-        except ConnectionFailed:
-            if not await self._was_taken():
-                await self._api.post_json(path, body, missing=SessionNotFound)
+        body = {**self._body, "messageID": self.message_id}
+        await submit_prompt(self._api, self.session_id, body)
         self.accepted = True
         if self._abort_wanted:
             # When this fails, whoever follows the turn still sees how it goes on.
             with contextlib.suppress(AgentError):
                 await self._api.abort(self.session_id)
-
-    async def _was_taken(self) -> bool:
-        """Whether a prompt whose answer was lost had arrived."""
-        try:
-            await self._api.request("GET", self._path("message", self.message_id))
-        except NotFound:
-            return False
-        return True
 
     async def _follow(self, stream: EventStream) -> TurnEnded:
         policy = self._api.policy

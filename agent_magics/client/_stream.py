@@ -65,19 +65,22 @@ class StreamPolicy:
 
 class EventStream:
     """
-    Numbered events of a session without gap and without duplicate, from the moment of `open()`.
+    Numbered events of a session without gap and without duplicate, from the moment of `open()` or
+    from the one after `last_event_id`.
 
     A task of its own reads and reconnects; `take()` hands out what came. Between the events stand
     `StatusChanged` items, "reconnecting" and "connected", which tell about the connection itself.
     """
 
-    def __init__(self, open_events: OpenEvents, policy: StreamPolicy) -> None:
+    def __init__(
+        self, open_events: OpenEvents, policy: StreamPolicy, last_event_id: str | None = None
+    ) -> None:
         self._open_events = open_events
         self._policy = policy
         self._channel: Channel[WireEvent | StatusChanged] = Channel()
         self._connected: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._last_event_id: str | None = None
+        self._last_event_id = last_event_id
         self._last_seq = -1
         self._least_delay = 0.0
         self._progress = False

@@ -8,13 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent_magics.wire import Command, SessionInfo
+from agent_magics.wire import AgentInfo, Command, SessionInfo
 
+from ._agents import AgentChoice
 from ._async_client import AsyncClient
 from ._endpoint import Health
 from ._launch import EngineLauncher
 from ._loop_thread import LoopThread
 from ._stream import StreamPolicy
+from ._sync_agents import AgentHandle, Task
 from ._sync_session import SessionHandle
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class Client:
         self,
         title: str | None = None,
         *,
+        agent: AgentChoice | None = None,
         model: str | None = None,
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
@@ -100,7 +103,12 @@ class Client:
         """A new session with its own container; see `AsyncClient.create_session`."""
         created = self.run(
             self._core.create_session(
-                title, model=model, sandbox=sandbox, permission=permission, python=python
+                title,
+                agent=agent,
+                model=model,
+                sandbox=sandbox,
+                permission=permission,
+                python=python,
             )
         )
         return SessionHandle(self, created)
@@ -109,7 +117,28 @@ class Client:
         """A handle on an existing session. Asks nobody: an unknown id shows at the first call."""
         return SessionHandle(self, self._core.session(id))
 
+    def agent(self, agent: AgentChoice) -> AgentHandle:
+        """
+        An agent by name, or one of one's own: `client.agent({"instructions": "Be brief."})`.
+
+        Its `create_session()` and `run()` start sessions and tasks.
+        """
+        return AgentHandle(self, self._core.agent(agent))
+
+    def list_agents(self) -> list[AgentInfo]:
+        """The agents that the server has."""
+        return self.run(self._core.list_agents())
+
+    def task(self, id: str) -> Task:
+        """
+        A task that `run()` started, by its id. Asks nobody: an unknown one shows at first use.
+
+        Raises `BadRequest` for what is no id of a task.
+        """
+        return Task(self, self._core.task(id))
+
     def list_sessions(self) -> list[SessionInfo]:
+        """All sessions, newest first; those of sub-agents are their parents' `get_children()`."""
         return self.run(self._core.list_sessions())
 
     def list_commands(self, session_id: str | None = None) -> list[Command]:

@@ -24,14 +24,17 @@ from agent_magics.wire import (
     ShellResult,
     Todo,
     TurnEnded,
+    WireEvent,
 )
 
 from ._artifacts import Artifacts
 from ._async_session import AsyncSessionHandle, finished, shell_result
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
-from ._command_call import CommandArgs, CommandCall, TurnInput, command_text
+from ._command_call import TurnInput
+from ._commands import Commands
 from ._errors import ConnectionFailed, PermissionNotFound
+from ._family import Family
 from ._inputs import PromptInput
 from ._shell import AsyncShellStream, ShellOutput
 from ._task_stream import TaskStream
@@ -44,7 +47,7 @@ __all__ = ["SessionHandle", "ShellStream", "SyncStream", "Turn", "TurnStream"]
 T = TypeVar("T")
 
 
-class SessionHandle(Artifacts):
+class SessionHandle(Artifacts, Commands, Family):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 
@@ -55,7 +58,7 @@ class SessionHandle(Artifacts):
 
     def __init__(self, client: Client, core: AsyncSessionHandle) -> None:
         self._client = client
-        self._core: AsyncSessionHandle = core
+        self._core = core
         self._run = client.run
 
     def __repr__(self) -> str:
@@ -73,44 +76,30 @@ class SessionHandle(Artifacts):
         callbacks: StreamCallbacks | None = None,
         *,
         model: str | None = None,
+        agent: str | None = None,
         **single: Callable[..., Any],
     ) -> SendResult:
         """
         Send a prompt and wait until the agent is through with it.
 
         `callbacks`, or single ones by name (`on_text=print`), are called on this thread while it
-        works. An interrupt (Ctrl-C, Stop) aborts the turn and is raised again.
+        works. An interrupt (Ctrl-C, Stop) aborts the turn and is raised again. `agent` names
+        another one than the session's for this turn.
         """
         chosen = StreamCallbacks.of(callbacks, **single)
-        return self._follow(self.stream(prompt, model=model), chosen)
+        return self._follow(self.stream(prompt, model=model, agent=agent), chosen)
 
-    def run_command(
-        self,
-        name: str,
-        args: CommandArgs = None,
-        callbacks: StreamCallbacks | None = None,
-        *,
-        model: str | None = None,
-        **single: Callable[..., Any],
-    ) -> str:
+    def stream(
+        self, prompt: TurnInput, *, model: str | None = None, agent: str | None = None
+    ) -> TurnStream:
         """
-        Run a command as a turn and return the agent's text. Callbacks as in `send()`.
-
-        Raises `CommandNotFound`, `CommandArguments`, and `CommandFailed` when the turn fails.
-        """
-        chosen, call = StreamCallbacks.of(callbacks, **single), CommandCall(name, args)
-        stream = TurnStream(self._client, self._core.stream(call, model=model))
-        return command_text(call, self._follow(stream, chosen))
-
-    def stream(self, prompt: TurnInput, *, model: str | None = None) -> TurnStream:
-        """
-        Send a prompt, or run a command, and iterate over what happens; the last event is
+        Send a prompt, or run a `CommandCall`, and iterate over what happens; the last event is
         `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted.
         """
-        return TurnStream(self._client, self._core.stream(prompt, model=model))
+        return TurnStream(self._client, self._core.stream(prompt, model=model, agent=agent))
 
     def start(
         self,
@@ -118,6 +107,7 @@ class SessionHandle(Artifacts):
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
+        agent: str | None = None,
     ) -> Turn:
         """
         Begin a turn and return at once.
@@ -128,7 +118,7 @@ class SessionHandle(Artifacts):
         """
 
         async def begin() -> AsyncTurn:
-            return self._core.start(prompt, on_event=on_event, model=model)
+            return self._core.start(prompt, on_event=on_event, model=model, agent=agent)
 
         return Turn(self._client, self._run(begin()))
 
@@ -136,10 +126,23 @@ class SessionHandle(Artifacts):
         """Stop the running turn. False when there is none. Returns when it is over."""
         return self._run(self._core.abort())
 
+    def summarize(self, model: str | None = None) -> bool:
+        """
+        Let the model summarize the conversation; from then on it sees the summary instead of it.
+
+        False when it was aborted. An interrupt (Ctrl-C, Stop) aborts it and is raised again.
+        """
+        return self._run(self._core.summarize(model))
+
     def reply_to_permission(
         self, request_id: str, reply: PermissionReply, message: str | None = None
     ) -> None:
-        """Answer a permission request. Raises `PermissionNotFound` for one that is settled."""
+        """
+        Answer a permission request of this session or of its sub-agents.
+
+        "always" allows `request.always` for the rest of this session, to its sub-agents too;
+        `get_rules()` lists such answers. Raises `PermissionNotFound` for one that is settled.
+        """
         self._run(self._core.reply_to_permission(request_id, reply, message))
 
     # -- the container ---------------------------------------------------------------------------
@@ -218,7 +221,7 @@ class SessionHandle(Artifacts):
         return self._run(self._core.get_todos())
 
     def get_permissions(self) -> list[PermissionRequest]:
-        """The permission requests of this session that wait for an answer."""
+        """The requests of this session and its sub-agents that wait for an answer."""
         return self._run(self._core.get_permissions())
 
     def update(self, *, title: str | None = None, archived: bool | None = None) -> None:
@@ -231,6 +234,15 @@ class SessionHandle(Artifacts):
         It ends with the connection: `ConnectionFailed` when that breaks. Reconnecting is yours.
         """
         return SyncStream(self._client, self._core.events(last_event_id))
+
+    def parsed_events(self, last_event_id: str | int | None = None) -> SyncStream[WireEvent]:
+        """
+        The session's events, after `last_event_id` or from now on, without end.
+
+        A broken connection is restored: no event is missed, none comes twice. `event.seq` is what
+        `last_event_id` takes. Raises `ConnectionFailed` when restoring it fails for too long.
+        """
+        return SyncStream(self._client, self._core.parsed_events(last_event_id))
 
     def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""

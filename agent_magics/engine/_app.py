@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import (
@@ -24,10 +25,21 @@ from . import (
 from ._access import Access
 from ._engine import Engine
 from ._errors import ApiError, from_exception
+from ._operations import document
 from ._presence import Presence
 from ._requests import Json
 
-__all__ = ["AppState", "create_app"]
+__all__ = ["ROUTES", "AppState", "create_app"]
+
+ROUTES = (
+    *_routes_info.routes,
+    *_routes_events.routes,
+    *_routes_sessions.routes,
+    *_routes_turns.routes,
+    *_routes_commands.routes,
+    *_routes_artifacts.routes,
+    *_routes_files.routes,
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return Json(answer.to_json(), answer.status, headers)
 
 
+async def _doc(request: Request) -> Response:
+    return Json(document(ROUTES))
+
+
 def create_app(
     engine: Engine,
     presence: Presence,
@@ -102,15 +118,7 @@ def create_app(
 ) -> ASGIApp:
     """The ASGI application of an engine. See `Access` for `private` and `hosts`."""
     app = Starlette(
-        routes=[
-            *_routes_info.routes,
-            *_routes_events.routes,
-            *_routes_sessions.routes,
-            *_routes_turns.routes,
-            *_routes_commands.routes,
-            *_routes_artifacts.routes,
-            *_routes_files.routes,
-        ],
+        routes=[*ROUTES, Route("/doc", _doc)],
         middleware=[Middleware(_Requests, presence)],
         exception_handlers={HTTPException: _http_error},
     )

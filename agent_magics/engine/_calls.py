@@ -17,8 +17,8 @@ from ._messages import MessageBook, is_closed
 from ._text import dumps
 
 if TYPE_CHECKING:
-    from ._artifacts import ArtifactBook
-    from ._sessions import Session, SessionBook
+    from ._sessions import Session
+    from ._turn import Services
 
 __all__ = ["CallContext", "ToolCalls", "call_arguments", "result_text"]
 
@@ -131,16 +131,14 @@ class CallContext:
         part: PartJSON,
         session: Session,
         sandbox: Sandbox | None,
-        messages: MessageBook,
-        sessions: SessionBook,
-        artifacts: ArtifactBook,
+        services: Services,
     ) -> None:
         self._part = part
         self._session = session
         self._sandbox = sandbox
-        self._messages = messages
-        self._sessions = sessions
-        self._artifacts = artifacts
+        self._messages = services.messages
+        self._sessions = services.sessions
+        self._artifacts = services.artifacts
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._buffers: dict[str, list[str]] = {}
         self._buffered = 0
@@ -198,6 +196,12 @@ class CallContext:
         self, path: str, data: bytes, key: str | None, description: str
     ) -> ArtifactJSON:
         return await self._artifacts.publish(self._session, path, data, key, description)
+
+    def progress(self, **values: Any) -> None:
+        """Facts about the running call that readers get at once; see `metadata()`."""
+        self.metadata(**values)
+        if not is_closed(self._part):
+            self._messages.save_part(self._part)
 
     def get_todos(self) -> list[TodoJSON]:
         return list(self._session.todos)

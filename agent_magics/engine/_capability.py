@@ -1,4 +1,4 @@
-"""The engine's hooks into the agent loop: permissions, tool parts, visible retries."""
+"""The engine's hooks into the agent loop: tools, permissions, tool parts, visible retries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic_ai import RunContext
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ModelRetry, RetryModelRequest, ToolFailed
 from pydantic_ai.messages import ModelResponse, ToolCallPart
+from pydantic_ai.tools import ToolDefinition
 
 from agent_magics.sandbox import SandboxError, SandboxGone, SandboxUnavailable
 
@@ -68,6 +69,12 @@ class TurnHooks(AbstractCapability[Turn]):
             turn.fail_call(part, message)
             raise ToolFailed(message) from error
         return result
+
+    async def prepare_tools(
+        self, ctx: RunContext[Turn], tool_defs: list[ToolDefinition]
+    ) -> list[ToolDefinition]:
+        """The tools of the turn's agent; what is not among them can't be called either."""
+        return ctx.deps.offered_tools(tool_defs)
 
     async def on_model_request_error(
         self, ctx: RunContext[Turn], *, request_context: Any, error: Exception

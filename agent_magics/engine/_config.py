@@ -23,10 +23,30 @@ The engine's configuration: a TOML file and a few environment variables.
     args = ["stdio"]
     env = {GITHUB_TOKEN = "${GITHUB_TOKEN}"}  # ${NAME}: from the engine's environment
     tools = ["get_issue", "list_issues"]      # left out: all; enabled = false switches it off
+
+    [agents.reviewer]                         # a new agent, or changes of a built-in one
+    description = "Reads changes and says what is wrong with them."
+    model = "lab/qwen3-coder"                 # left out: the session's
+    instructions = "Be brief."                # or a list; they follow the engine's own
+    temperature = 0.2
+    tools = {write = false, edit = false}     # what is not mentioned stays on
+    permission = {bash = {"*" = "ask", "rm *" = "deny"}}
+    mode = "all"                              # or "primary", "subagent": who may start it
+
+    [compaction]
+    auto = true                               # summarize when the context window gets full ...
+    threshold = 0.8                           # ... which is when this share of it is used
+    context_limit = 32768                     # tokens, of models whose window is not known
+
+    [limits]                                  # of one turn; it is ended when one is reached
+    steps = 200                               # requests to the model
+    tokens = 2000000                          # of all of them together; left out: any number
+    cost = 5.0                                # US dollars; left out: any
 """
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -36,12 +56,16 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
+from ._agent_config import AgentConfigError, agent_profile, permission_rules
+from ._agents import BUILT_IN, AgentProfile
 from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
-from ._policy import Action, Rule
+from ._policy import Rule
 
 __all__ = [
+    "CompactionConfig",
     "ConfigError",
     "EngineConfig",
+    "LimitsConfig",
     "ProviderConfig",
     "ProviderKind",
     "Reader",
@@ -52,7 +76,6 @@ __all__ = [
 ProviderKind = Literal["openai", "anthropic"]
 
 _SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
-_ACTIONS = ("allow", "ask", "deny")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED_PROVIDERS = ("demo", "local")
@@ -73,6 +96,34 @@ class ProviderConfig:
 
 
 @dataclass(frozen=True)
+class CompactionConfig:
+    """
+    When a turn makes room in the model's context window by a summary.
+
+    `threshold` is the share of the window from which on it is full. `context_limit` (tokens)
+    stands in for the window of models that don't tell theirs; None: those are never full.
+    """
+
+    auto: bool = True
+    threshold: float = 0.8
+    context_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """
+    What one turn may use: requests to the model, tokens, US dollars; None is any amount.
+
+    `source` is where the user can change it, for messages.
+    """
+
+    steps: int | None = 200
+    tokens: int | None = None
+    cost: float | None = None
+    source: str = field(default="the configuration file", compare=False)
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """What the engine runs with. `rules` stand after the default rules and win over them."""
 
@@ -82,6 +133,9 @@ class EngineConfig:
     rules: tuple[Rule, ...] = ()
     commands: Mapping[str, CommandConfig] = field(default_factory=lambda: MappingProxyType({}))
     mcp: Mapping[str, McpConfig] = field(default_factory=lambda: MappingProxyType({}))
+    agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
+    compaction: CompactionConfig = CompactionConfig()
+    limits: LimitsConfig = LimitsConfig()
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -96,7 +150,18 @@ class EngineConfig:
         source, required = config_path(path, environ)
         data = _read(source, required)
         reader = Reader(source)
-        reader.only(data, "", ("model", "sandbox", "providers", "permission", "commands", "mcp"))
+        known = (
+            "model",
+            "sandbox",
+            "providers",
+            "permission",
+            "commands",
+            "mcp",
+            "agents",
+            "compaction",
+            "limits",
+        )
+        reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
         named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
         sandbox = named or reader.text(data, "sandbox") or "auto"
@@ -110,6 +175,9 @@ class EngineConfig:
             rules=tuple(reader.rules(data)),
             commands=MappingProxyType(read_commands(reader, data)),
             mcp=MappingProxyType(read_mcp(reader, data)),
+            agents=MappingProxyType(reader.agents(data)),
+            compaction=reader.compaction(data),
+            limits=reader.limits(data),
         )
 
 
@@ -233,14 +301,65 @@ class Reader:
         return tuple(value)
 
     def rules(self, data: Mapping[str, Any]) -> list[Rule]:
-        rules = []
-        for tool, value in self.table(data.get("permission", {}), "permission").items():
-            key = f"permission.{tool}"
-            patterns = {"*": value} if isinstance(value, str) else self.table(value, key)
-            for pattern, action in patterns.items():
-                if action not in _ACTIONS:
-                    raise ConfigError(
-                        f'{self.where(key)}: {action!r} is not "allow", "ask" or "deny".'
-                    )
-                rules.append(Rule(tool, pattern, cast(Action, action)))
-        return rules
+        try:
+            return permission_rules(
+                self.table(data.get("permission", {}), "permission"), "permission"
+            )
+        except AgentConfigError as error:
+            raise ConfigError(f"{self.where(error.key)}: {error.complaint}.") from error
+
+    def agents(self, data: Mapping[str, Any]) -> dict[str, AgentProfile]:
+        found = {}
+        for name, value in self.table(data.get("agents", {}), "agents").items():
+            key = f"agents.{name}"
+            try:
+                found[name] = agent_profile(name, self.table(value, key), BUILT_IN.get(name))
+            except AgentConfigError as error:
+                raise ConfigError(
+                    f"{self.where(f'{key}.{error.key}')}: {error.complaint}."
+                ) from error
+        return found
+
+    def compaction(self, data: Mapping[str, Any]) -> CompactionConfig:
+        table, prefix = self.table(data.get("compaction", {}), "compaction"), "compaction."
+        self.only(table, prefix, ("auto", "threshold", "context_limit"))
+        auto = table.get("auto", True)
+        if not isinstance(auto, bool):
+            raise ConfigError(f"{self.where(prefix + 'auto')}: must be true or false.")
+        threshold = self.number(table, "threshold", prefix, most=1)
+        return CompactionConfig(
+            auto=auto,
+            threshold=CompactionConfig.threshold if threshold is None else threshold,
+            context_limit=self.count(table, "context_limit", prefix),
+        )
+
+    def limits(self, data: Mapping[str, Any]) -> LimitsConfig:
+        table, prefix = self.table(data.get("limits", {}), "limits"), "limits."
+        self.only(table, prefix, ("steps", "tokens", "cost"))
+        steps = self.count(table, "steps", prefix)
+        return LimitsConfig(
+            steps=LimitsConfig.steps if steps is None else steps,
+            tokens=self.count(table, "tokens", prefix),
+            cost=self.number(table, "cost", prefix),
+            source=str(self.source),
+        )
+
+    def number(
+        self, table: Mapping[str, Any], key: str, prefix: str, most: float = math.inf
+    ) -> float | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value <= most:
+            bound = "" if most == math.inf else f" and at most {most:g}"
+            raise ConfigError(f"{self.where(prefix + key)}: must be a number above 0{bound}.")
+        return float(value)
+
+    def count(self, table: Mapping[str, Any], key: str, prefix: str) -> int | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{self.where(prefix + key)}: must be a whole number above 0.")
+        return value

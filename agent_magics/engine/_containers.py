@@ -1,4 +1,8 @@
-"""The container of each session: made on demand, kept while the session lives."""
+"""
+The container of each session: made on demand, kept while the session lives.
+
+Sessions of sub-agents work in the container of the session that they belong to.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +43,16 @@ class Containers:
 
     def get(self, session: Session) -> Sandbox:
         """The session's sandbox, started or not. Raises SandboxUnavailable."""
-        found = self._sandboxes.get(session.id)
+        owner = session.container or session.id
+        found = self._sandboxes.get(owner)
         if found is None:
             wanted = self._provider if session.sandbox == "auto" else session.sandbox
             python = session.python and PythonEnv(
                 str(session.python["executable"]), tuple(session.python["prefixes"])
             )
-            found = self._open(self._root / session.id, provider=wanted, python=python or None)
-            self._sandboxes[session.id] = found
-            session.provider, session.isolated = found.provider, found.isolated
+            found = self._open(self._root / owner, provider=wanted, python=python or None)
+            self._sandboxes[owner] = found
+        session.provider, session.isolated = found.provider, found.isolated
         return found
 
     async def started(self, session: Session) -> Sandbox:
@@ -55,7 +60,8 @@ class Containers:
         sandbox = self.get(session)
         if sandbox.alive:
             return sandbox
-        async with self._starting.setdefault(session.id, asyncio.Lock()):
+        owner = session.container or session.id
+        async with self._starting.setdefault(owner, asyncio.Lock()):
             if not sandbox.alive:
                 try:
                     await sandbox.start()
@@ -67,7 +73,9 @@ class Containers:
         return sandbox
 
     async def destroy(self, session: Session) -> None:
-        """Stop the session's container and delete its files."""
+        """Stop the session's container and delete its files, unless they are another's."""
+        if session.container is not None:
+            return
         self._starting.pop(session.id, None)
         sandbox = self._sandboxes.pop(session.id, None)
         if sandbox is not None:

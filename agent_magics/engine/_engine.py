@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic_ai import Agent
 
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
+from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON, Unattended
 
+from ._agent_config import agent_profile
+from ._agents import AgentBook, AgentProfile
 from ._artifacts import ArtifactBook
 from ._attachments import PromptPart
 from ._capability import TurnHooks
 from ._commands import CommandBook
+from ._config import CompactionConfig, LimitsConfig
 from ._containers import Containers
-from ._errors import Conflict, SessionBusy
+from ._errors import BadRequest, Conflict, NotFound, SessionBusy
 from ._history import History
 from ._ids import new_id, now_ms
 from ._log import EventLog
@@ -28,9 +31,11 @@ from ._messages import MessageBook
 from ._permissions import Permissions
 from ._recovery import recover
 from ._retry import RetryPolicy
-from ._sessions import Session, SessionBook, new_session
+from ._sessions import RunningTurn, Session, SessionBook, new_session
 from ._skills import SkillBook
 from ._store import Store
+from ._subagents import SubAgents, instructions_of
+from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
 from ._turn import Services, Turn
 
@@ -61,20 +66,34 @@ class NewSession:
     python: dict[str, Any] | None = None
     rules: list[dict[str, str]] = field(default_factory=list)
     metadata: dict[str, Any] | None = None
+    agent: str | None = None
+    agent_config: dict[str, Any] | None = None
+    limits: list[list[dict[str, str]]] = field(default_factory=list)
+    shares_container: bool = False
+    """Whether it works in its parent's container."""
+
+    @property
+    def model_name(self) -> str | None:
+        """`provider/model-id`."""
+        return f"{self.model['providerID']}/{self.model['id']}" if self.model else None
 
 
 @dataclass(frozen=True)
 class Prompt:
     """
-    A checked prompt. `model` is `provider/model-id` or None for the session's.
+    A checked prompt. `model` is `provider/model-id` or None for the session's; so is `agent`.
 
-    `environ` has the caller's model credentials. They are used for this turn only.
+    `environ` has the caller's model credentials. They are used for this turn only. `unattended`
+    is the answer where the rules say "ask". `on_call` gets a line for each tool call.
     `command` is the `{name, arguments}` of the command that the prompt was made from.
     """
 
     parts: Sequence[PromptPart]
     message_id: str | None = None
     model: str | None = None
+    agent: str | None = None
+    unattended: Unattended = "ask"
+    on_call: Callable[[str], None] | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     command: Mapping[str, Any] | None = None
 
@@ -83,7 +102,8 @@ class Engine:
     """
     Made by `await Engine.open(...)`, which also recovers from a crash.
 
-    `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions.
+    `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions,
+    `compaction` and `limits` for all turns.
     """
 
     def __init__(
@@ -98,7 +118,10 @@ class Engine:
         open_sandbox: Callable[..., Sandbox],
         sessions_dir: Path,
         sandbox: str = "auto",
+        agents: AgentBook | None = None,
         retry: RetryPolicy | None = None,
+        compaction: CompactionConfig | None = None,
+        limits: LimitsConfig | None = None,
         environ: Mapping[str, str] | None = None,
         commands: CommandBook | None = None,
         skills: SkillBook | None = None,
@@ -119,12 +142,16 @@ class Engine:
         self._environ = os.environ if environ is None else environ
         self._closing = False
         self._accepted: dict[str, str] = {}
+        self.agents = agents or AgentBook()
         agent = Agent(
             deps_type=Turn,
             tools=tools,
             toolsets=self.mcp.toolsets() if self.mcp else [],
             capabilities=[TurnHooks()],
-            instructions=instructions,
+            instructions=[
+                instructions,
+                lambda ctx: instructions_of(ctx.deps.agent, ctx.deps.session),
+            ],
             retries=3,
         )
         self._services = Services(
@@ -138,8 +165,12 @@ class Engine:
             agent=agent,
             artifacts=self.artifacts,
             skills=skills or SkillBook(),
+            agents=self.agents,
+            subagents=SubAgents(self),
             tool_title=tool_title,
             retry=retry or RetryPolicy(),
+            compaction=compaction or CompactionConfig(),
+            limits=limits or LimitsConfig(),
         )
 
     @classmethod
@@ -176,16 +207,23 @@ class Engine:
     # -- sessions
 
     async def create_session(self, wanted: NewSession) -> Session:
-        """Raises NotFound (parent), ModelNotFound and SandboxUnavailable."""
+        """Raises NotFound (parent), AgentNotFound, ModelNotFound and SandboxUnavailable."""
         session = new_session(wanted.title)
-        if wanted.parent_id is not None:
-            session.parent_id = self.sessions.get(wanted.parent_id).id
+        parent = None if wanted.parent_id is None else self.sessions.get(wanted.parent_id)
+        if parent is not None:
+            session.parent_id = parent.id
         session.model = session.chosen = wanted.model
         session.sandbox = wanted.sandbox
         session.python, session.metadata = wanted.python, wanted.metadata
-        session.rules = wanted.rules
+        session.rules, session.limits = wanted.rules, wanted.limits
+        session.agent_config = wanted.agent_config
+        session.agent = self._agent(session, wanted.agent or _named(wanted.agent_config)).name
+        if parent is not None and wanted.shares_container:
+            session.container = parent.container or parent.id
         try:
             await self.containers.started(session)
+            if parent is not None and not parent.listed:
+                raise NotFound(f"Session not found: {parent.id}", sessionID=parent.id)
         except BaseException:
             await self.containers.destroy(session)
             raise
@@ -206,10 +244,11 @@ class Engine:
 
     async def delete_session(self, session: Session) -> None:
         """Abort its turn, stop its container, forget it and its children, files included."""
-        for child in self.sessions.children(session.id):
-            await self.delete_session(child)
-        if session.turn is not None:
-            await self._end(session.turn, _DELETED)
+        while session.turn is not None or self.sessions.children(session.id):
+            if session.turn is not None:  # which ends those of its sub-agents
+                await self._end(session.turn, _DELETED)
+            for child in self.sessions.children(session.id):
+                await self.delete_session(child)
         if not session.listed:  # deleted twice at the same time
             return
         self.sessions.remove(session)
@@ -230,19 +269,17 @@ class Engine:
         if prompt.message_id is not None and await self._known(session, message_id):
             await self.store.flushed()
             return message_id
-        model = self._model(session, prompt)
-        if self._closing or not session.listed:
-            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
-        if session.turn is not None:
-            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+        agent = self._agent(session, prompt.agent)
+        model = self._model(session, prompt, agent)
+        self._check_free(session)
         self._accepted[message_id] = session.id
         with self.store.group():
-            self._save_prompt(session, message_id, prompt, model)
+            self._save_prompt(session, message_id, prompt, agent, model)
             if prompt.command is not None:
                 executed = {"sessionID": session.id, "messageID": message_id, **prompt.command}
                 self.log.publish(session.id, "command.executed", executed)
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
-            Turn(self._services, session, message_id, prompt.parts, model, scrub).start()
+            Turn(self._services, session, message_id, prompt, agent, model, scrub).start()
         await self.store.flushed()
         return message_id
 
@@ -253,9 +290,46 @@ class Engine:
             await turn.done.wait()
         return await self.messages.answer_to(session.id, message_id)
 
-    async def abort(self, session: Session) -> bool:
-        """Abort the running turn and wait for its end. False when none runs."""
-        if session.turn is None:
+    async def summarize(
+        self,
+        session: Session,
+        *,
+        model: str | None = None,
+        auto: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> bool:
+        """
+        Replace the conversation, for the model, by its summary. False when that was aborted.
+
+        `model` None is the session's, else the one that answered last. Raises BadRequest for an
+        empty conversation, SessionBusy, the registry's errors, and ApiError for what the model
+        failed with; the conversation is as it was then.
+        """
+        environ = environ or {}
+        last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
+        resolved = self._registry(environ).resolve(model or session.model_name or last)
+        self._check_free(session)
+        if not await self._services.history.load(session.id):
+            raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
+        self._check_free(session)  # a turn may have begun meanwhile
+        scrub = Scrubber.of_environ(self._environ, environ)
+        turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)
+        turn.start()
+        await turn.done.wait()
+        await self.store.flushed()
+        if turn.error is None:
+            return True
+        if turn.error["name"] == "MessageAbortedError":
+            return False
+        raise summary_error(turn.error)
+
+    async def abort(self, session: Session, message_id: str | None = None) -> bool:
+        """
+        Abort the running turn and wait for its end. False when none runs.
+
+        With a `message_id` only the turn that this prompt started is meant.
+        """
+        if session.turn is None or message_id not in (None, session.turn.message_id):
             return False
         await self._end(session.turn, _ABORTED)
         await self.store.flushed()
@@ -265,7 +339,7 @@ class Engine:
         """The status of the sessions that are not idle."""
         return {s.id: s.turn.current_status for s in self.sessions if s.turn is not None}
 
-    async def _end(self, turn: Turn, reason: str) -> None:
+    async def _end(self, turn: RunningTurn, reason: str) -> None:
         turn.abort(reason)
         try:
             await asyncio.wait_for(turn.done.wait(), _ABORT_PATIENCE)
@@ -279,14 +353,37 @@ class Engine:
             raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
         return owner is not None
 
-    def _model(self, session: Session, prompt: Prompt) -> ResolvedModel:
-        registry = self.registry
-        if prompt.environ:
-            registry = registry.with_environ(prompt.environ)
-        return registry.resolve(prompt.model or session.model_name)
+    def _agent(self, session: Session, name: str | None) -> AgentProfile:
+        """The agent of that name, None for the session's. Raises AgentNotFound."""
+        own = None
+        if session.agent_config is not None:
+            called = _named(session.agent_config)
+            settings = {k: v for k, v in session.agent_config.items() if k != "name"}
+            own = agent_profile(called, settings, self.agents.find(called))
+        return self.agents.get(name or session.agent, own)
+
+    def _model(self, session: Session, prompt: Prompt, agent: AgentProfile) -> ResolvedModel:
+        """The prompt's model, or that of the agent it names, or the session's."""
+        registry = self._registry(prompt.environ)
+        of_agent = agent.model if agent.name != session.agent else None
+        return registry.resolve(prompt.model or of_agent or session.model_name or agent.model)
+
+    def _check_free(self, session: Session) -> None:
+        if self._closing or not session.listed:
+            raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
+        if session.turn is not None:
+            raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+
+    def _registry(self, environ: Mapping[str, str]) -> ModelRegistry:
+        return self.registry.with_environ(environ) if environ else self.registry
 
     def _save_prompt(
-        self, session: Session, message_id: str, prompt: Prompt, model: ResolvedModel
+        self,
+        session: Session,
+        message_id: str,
+        prompt: Prompt,
+        agent: AgentProfile,
+        model: ResolvedModel,
     ) -> None:
         chosen = {"providerID": model.provider_id, "modelID": model.model_id}
         info: dict[str, Any] = {
@@ -294,7 +391,7 @@ class Engine:
             "sessionID": session.id,
             "role": "user",
             "time": {"created": now_ms()},
-            "agent": "build",
+            "agent": agent.name,
             "model": chosen,
         }
         info_json: MessageInfoJSON = info  # type: ignore[assignment]
@@ -308,6 +405,11 @@ class Engine:
         if not session.titled:
             session.title, session.titled = _title(prompt.parts), True
         self.sessions.save(session)
+
+
+def _named(config: Mapping[str, Any] | None) -> str:
+    """The name of an agent that came with a session."""
+    return "build" if config is None else str(config.get("name") or "custom")
 
 
 def _title(parts: Sequence[PromptPart]) -> str:

@@ -20,17 +20,21 @@ from agent_magics.wire import ErrorJSON
 from ._ids import new_id
 
 __all__ = [
+    "AgentNotFound",
     "ApiError",
     "ArtifactNotFound",
     "BadRequest",
     "CommandArguments",
     "CommandNotFound",
     "Conflict",
+    "ContextOverflow",
     "Forbidden",
     "NotFound",
     "PermissionNotFound",
+    "RuleNotFound",
     "SessionBusy",
     "TooLarge",
+    "TurnLimit",
     "Unauthorized",
     "file_errors",
     "from_exception",
@@ -94,6 +98,14 @@ class CommandArguments(ApiError):
     status, name = 400, "CommandArgumentsError"
 
 
+class AgentNotFound(ApiError):
+    status, name = 404, "AgentNotFoundError"
+
+
+class RuleNotFound(ApiError):
+    status, name = 404, "RuleNotFoundError"
+
+
 class PermissionNotFound(ApiError):
     status, name = 404, "PermissionNotFoundError"
 
@@ -108,6 +120,18 @@ class SessionBusy(ApiError):
 
 class TooLarge(ApiError):
     status, name = 413, "TooLargeError"
+
+
+class ContextOverflow(ApiError):
+    """What the model has to see is larger than its context window."""
+
+    status, name = 413, "ContextOverflowError"
+
+
+class TurnLimit(ApiError):
+    """A turn has used all that it may. `data` has the `limit`'s name and its `value`."""
+
+    status, name = 422, "TurnLimitError"
 
 
 def log_unforeseen(error: BaseException, doing: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, repair_messages
 from pydantic_core import PydanticSerializationError
 
+from ._context import since_summary, starts_with_summary
 from ._store import Store
 
 __all__ = ["History"]
@@ -44,17 +45,20 @@ class History:
 
     async def load(self, session_id: str) -> list[ModelMessage]:
         """
-        All messages of the session's turns, fit for a model.
+        The messages of the session's turns since the last summary, fit for a model.
 
         Calls that a crash or an abort left without a result get one that says so; without that
         the next run would be refused, or would execute them.
         """
         rows = await self._store.read(
-            "SELECT history FROM turn WHERE session_id = ? ORDER BY rowid", session_id
+            "SELECT history FROM turn WHERE session_id = ? ORDER BY rowid DESC", session_id
         )
         messages: list[ModelMessage] = []
         for (data,) in rows:
-            messages += ModelMessagesTypeAdapter.validate_json(data)
+            turn = since_summary(ModelMessagesTypeAdapter.validate_json(data))
+            messages = turn + messages
+            if starts_with_summary(turn):
+                break
         return repair_messages(messages)
 
     def unfinished(self) -> list[tuple[str, str, list[ModelMessage]]]:

@@ -26,7 +26,7 @@ _MOST = 20
 """Images shown after one call; a call that makes more is not making them to be looked at."""
 
 # What can make an image without naming it in its arguments.
-_MAKERS = frozenset({"bash", "edit", "write"})
+_MAKERS = frozenset({"bash", "edit", "task", "write"})
 
 _Mark = tuple[int, int]
 

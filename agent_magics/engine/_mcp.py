@@ -27,6 +27,8 @@ from pydantic_ai.exceptions import ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.toolsets import ToolsetTool
 
+from agent_magics.wire import McpStatusJSON
+
 from ._config_tables import McpConfig
 from ._ids import new_id
 from ._text import dumps
@@ -72,7 +74,7 @@ class McpServer:
         """Whether it is to be tried (again) now."""
         return self.failed_at is None or time.monotonic() - self.failed_at >= _PAUSE
 
-    def status(self) -> dict[str, str]:
+    def status(self) -> McpStatusJSON:
         if not self.config.enabled:
             return {"status": "disabled"}
         if self.problem is not None:
@@ -167,7 +169,7 @@ class McpServers:
     ) -> None:
         self.all = [McpServer(name, c, environ, log_dir) for name, c in configs.items()]
 
-    def status(self) -> dict[str, dict[str, str]]:
+    def status(self) -> dict[str, McpStatusJSON]:
         """`{status, error?}` by name: connected, failed, disabled, or pending before a turn."""
         return {server.name: server.status() for server in self.all}
 

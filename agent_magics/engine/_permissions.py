@@ -1,19 +1,32 @@
-"""Permission to use a tool: rules decide, and where they say "ask", a person does."""
+"""
+Permission to use a tool: rules decide, and where they say "ask", a person does.
+
+A session and its sub-agents are one family: it shares the standing rules that "always" answers
+made, which are kept with its root. What an agent's own rules deny, no such answer allows.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from agent_magics.wire import PartJSON, PermissionReply, PermissionRequestJSON
+from agent_magics.wire import (
+    PartJSON,
+    PermissionReply,
+    PermissionRequestJSON,
+    PermissionRuleJSON,
+    Unattended,
+)
 
-from ._errors import PermissionNotFound
+from ._agents import BUILD, AgentProfile
+from ._errors import PermissionNotFound, RuleNotFound
 from ._ids import new_id
 from ._log import EventLog
-from ._policy import Action, Decision, Rule, decide
+from ._policy import Action, Decision, Rule, decide, limited
 from ._sessions import Session, SessionBook
 from ._store import Store
 from ._text import dumps
@@ -29,9 +42,13 @@ class Answer:
     message: str = ""
 
 
+_NOBODY = "Nobody is there to be asked, so this call is rejected. Go on without it."
+
+
 @dataclass
 class _Pending:
     session: Session
+    agent: AgentProfile
     tool: str
     arguments: Mapping[str, Any]
     always: Sequence[str]
@@ -43,8 +60,8 @@ class Permissions:
     """
     The pending requests of all sessions.
 
-    `rules` (the defaults and the configuration's) come first, then the session's own, then its
-    standing answers; the last match wins.
+    `rules` (the defaults and the configuration's) come first, then the agent's, the session's own
+    and its family's standing answers; the last match wins. Denials of the agent hold in any case.
     """
 
     def __init__(
@@ -62,11 +79,11 @@ class Permissions:
         return self._rules
 
     def pending(self, session_id: str | None = None) -> list[PermissionRequestJSON]:
-        """Unanswered requests, oldest first."""
+        """Unanswered requests, oldest first; with an id those of that session and below it."""
         return [
             p.request
             for p in self._pending.values()
-            if session_id is None or p.session.id == session_id
+            if session_id is None or session_id in self._book.line_of(p.session.id)
         ]
 
     async def ask(
@@ -74,20 +91,26 @@ class Permissions:
         session: Session,
         call: PartJSON,
         arguments: Mapping[str, Any],
+        agent: AgentProfile = BUILD,
+        unattended: Unattended = "ask",
     ) -> Answer:
         """
         May this tool call run? Waits for a person where the rules say so.
 
-        Cancelling the wait withdraws the request: it is replied "reject" on the stream.
+        `unattended` other than "ask" is the answer in place of a person's. Cancelling the wait
+        withdraws the request: it is replied "reject" on the stream.
         """
         tool = call["tool"]
-        decision = self._decide(session, tool, arguments)
+        decision = self._decide(session, agent, tool, arguments)
         if decision.action == "allow":
             return Answer(True)
         if decision.action == "deny":
             wanted = ", ".join(decision.patterns)
             return Answer(False, f"The permission rules deny {tool}: {wanted}")
-        pending = self._open(session, call, arguments, decision)
+        pending = self._open(session, agent, call, arguments, decision)
+        if unattended != "ask":
+            allowed = unattended == "once"
+            self._close(pending, unattended, Answer(allowed, "" if allowed else _NOBODY))
         try:
             return await pending.answer
         except asyncio.CancelledError:
@@ -125,29 +148,54 @@ class Permissions:
             if reply == "always":
                 self._answer_covered(pending.session)
 
+    def standing(self, session: Session) -> list[PermissionRuleJSON]:
+        """The rules that "always" answers made in the session's family, oldest first."""
+        root = self._root(session)
+        return [_standing_rule(root.id, rule) for rule in root.standing]
+
+    def withdraw(self, session: Session, rule_id: str) -> None:
+        """Drop one standing rule. Raises RuleNotFound."""
+        if not self.forget_rules(session, rule_id=rule_id):
+            raise RuleNotFound(f"There is no standing rule {rule_id}.", ruleID=rule_id)
+
     def forget_rules(
-        self, session: Session, permission: str | None = None, pattern: str | None = None
+        self,
+        session: Session,
+        permission: str | None = None,
+        pattern: str | None = None,
+        *,
+        rule_id: str | None = None,
     ) -> int:
-        """Drop standing answers of a session; all, or those that match. Returns how many."""
+        """Drop standing rules of the family; all, or those that match. Returns how many."""
+        root = self._root(session)
+        wanted = {"permission": permission, "pattern": pattern, "id": rule_id}
+        criteria = {key: value for key, value in wanted.items() if value is not None}
         kept = [
             rule
-            for rule in session.standing
-            if (permission is not None and rule["permission"] != permission)
-            or (pattern is not None and rule["pattern"] != pattern)
+            for rule in root.standing
+            if not criteria.items() <= _standing_rule(root.id, rule).items()
         ]
-        dropped = len(session.standing) - len(kept)
+        dropped = len(root.standing) - len(kept)
         if dropped:
-            session.standing = kept
-            self._book.save(session)
+            root.standing = kept
+            self._book.save(root)
         return dropped
 
-    def _decide(self, session: Session, tool: str, arguments: Mapping[str, Any]) -> Decision:
-        own = [_rule(r) for r in (*session.rules, *session.standing)]
-        return decide((*self._rules, *own), tool, arguments)
+    def _root(self, session: Session) -> Session:
+        return self._book.get(self._book.root_of(session.id))
+
+    def _decide(
+        self, session: Session, agent: AgentProfile, tool: str, arguments: Mapping[str, Any]
+    ) -> Decision:
+        own = [_rule(r) for r in (*session.rules, *self._root(session).standing)]
+        decision = decide((*self._rules, *agent.rules, *own), tool, arguments)
+        inherited = [[_rule(r) for r in rules] for rules in session.limits]
+        return limited((*agent.denials, *inherited), decision, tool, arguments)
 
     def _open(
         self,
         session: Session,
+        agent: AgentProfile,
         call: PartJSON,
         arguments: Mapping[str, Any],
         decision: Decision,
@@ -160,9 +208,14 @@ class Permissions:
             "metadata": dict(arguments),
             "always": list(decision.always),
             "tool": {"messageID": call["messageID"], "callID": call["callID"]},
+            "agent": agent.name,
         }
+        if session.parent_id is not None:
+            request["parentID"], request["sessionTitle"] = session.parent_id, session.title
         answer = asyncio.get_running_loop().create_future()
-        pending = _Pending(session, call["tool"], arguments, decision.always, request, answer)
+        pending = _Pending(
+            session, agent, call["tool"], arguments, decision.always, request, answer
+        )
         self._pending[request["id"]] = pending
         with self._store.group():
             self._store.put(
@@ -182,21 +235,35 @@ class Permissions:
         publish_reply(self._store, self._log, pending.session.id, request_id, reply)
 
     def _remember(self, pending: _Pending) -> None:
-        session = pending.session
+        root = self._root(pending.session)
         for pattern in pending.always:
             rule = {"permission": pending.tool, "pattern": pattern, "action": "allow"}
-            if rule not in session.standing:
-                session.standing.append(rule)
-        self._book.save(session)
+            if rule not in root.standing:
+                root.standing.append(rule)
+        self._book.save(root)
 
     def _answer_covered(self, session: Session) -> None:
-        for other in [p for p in self._pending.values() if p.session is session]:
-            if self._decide(session, other.tool, other.arguments).action == "allow":
+        root = self._root(session)
+        for other in [p for p in self._pending.values() if self._root(p.session) is root]:
+            decision = self._decide(other.session, other.agent, other.tool, other.arguments)
+            if decision.action == "allow":
                 self._close(other, "always", Answer(True))
 
 
 def _rule(data: Mapping[str, str]) -> Rule:
     return Rule(data["permission"], data["pattern"], cast(Action, data["action"]))
+
+
+def _standing_rule(session_id: str, rule: Mapping[str, str]) -> PermissionRuleJSON:
+    """A stored rule with its id, which follows from what it says: equal rules are the same."""
+    text = "\0".join((session_id, rule["permission"], rule["pattern"], rule["action"]))
+    return {
+        "id": f"rul_{hashlib.sha256(text.encode()).hexdigest()[:24]}",
+        "sessionID": session_id,
+        "permission": rule["permission"],
+        "pattern": rule["pattern"],
+        "action": rule["action"],
+    }
 
 
 def publish_reply(

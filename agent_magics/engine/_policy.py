@@ -19,6 +19,8 @@ What the pattern is held against depends on the tool:
     The URL's host, with its port where that is not the usual one.
 `skill`
     The skill's name; those of the workspace are `workspace/NAME`.
+`task`
+    The name of the sub-agent.
 others
     Nothing; only `*` matches.
 
@@ -33,7 +35,7 @@ import fnmatch
 import glob
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -41,7 +43,7 @@ from ._paths import WORKSPACE, container_path, is_below
 from ._shell import CommandLine, SimpleCommand, analyse
 from ._web_url import WebURLError, parse_web_url
 
-__all__ = ["DEFAULT_RULES", "Action", "Decision", "Rule", "decide"]
+__all__ = ["DEFAULT_RULES", "Action", "Decision", "Rule", "decide", "limited"]
 
 Action = Literal["allow", "ask", "deny"]
 
@@ -97,16 +99,18 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule("batch", "*", "allow"),
     Rule("skill", "*", "allow"),
     Rule("skill", "workspace/*", "ask"),
+    Rule("task", "*", "allow"),
     Rule("edit", "*", "deny"),
     Rule("edit", f"{WORKSPACE}/*", "allow"),
     Rule("edit", "/tmp/*", "allow"),
 )
 """
-Reading, todos, artifacts, the user's skills and edits in `/workspace` and `/tmp` are free;
-everything else asks.
-
-A batch is free because each of its calls is decided by itself.
+Reading, todos, artifacts, the user's skills, sub-agents and batches (whose calls are judged for
+themselves) and edits in `/workspace` and `/tmp` are free; everything else asks.
 """
+
+
+_FREE = Rule("*", "*", "allow")
 
 
 def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> Decision:
@@ -128,8 +132,25 @@ def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> De
         return Decision(action, (name,), (glob.escape(name),))
     if tool == "webfetch":
         return _decide_web(covering, _text(arguments, "url"))
+    if tool == "task":
+        name = _text(arguments, "subagent_type")
+        action = _last(covering, lambda rule: _glob(rule.pattern, name))
+        return Decision(action, (name,), (glob.escape(name),))
     action = _last(covering, lambda rule: rule.universal)
     return Decision(action, ("*",), ("*",))
+
+
+def limited(
+    limits: Iterable[Sequence[Rule]],
+    decision: Decision,
+    tool: str,
+    arguments: Mapping[str, Any],
+) -> Decision:
+    """`decision`, or a denial where one of `limits` (sets of rules for themselves) denies."""
+    for rules in limits:
+        if decide((_FREE, *rules), tool, arguments).action == "deny":
+            return replace(decision, action="deny")
+    return decision
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:

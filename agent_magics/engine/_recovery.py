@@ -22,7 +22,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from agent_magics.wire import ErrorJSON, MessageJSON, PartJSON
+from agent_magics.wire import ErrorJSON, MessageInfoJSON, MessageJSON, PartJSON
 
 from ._ids import now_ms
 from ._messages import is_closed
@@ -44,26 +44,36 @@ async def recover(services: Services) -> int:
     """Close what the last run of the engine left open. Returns the number of turns."""
     known = set(services.sessions.ids())
     cut = services.history.unfinished()
-    for session_id, message_id, history in cut:
+    for session_id, message_id, history in reversed(cut):  # sub-agents before those who wait
         if session_id not in known:
             services.history.end(message_id)
             continue
         messages = await services.messages.history(session_id)
         prompt = next((m for m in messages if m["info"]["id"] == message_id), None)
-        answer = next((m for m in messages if m["info"].get("parentID") == message_id), None)
+        answers = [m for m in messages if m["info"].get("parentID") == message_id]
         with services.store.group():
             for request_id in unanswered(services.store, session_id):
                 publish_reply(services.store, services.log, session_id, request_id, "reject")
-            if answer is not None:
-                _close_answer(services, answer)
-            whole = _complete(history, prompt, answer["parts"] if answer else [])
-            services.history.save(message_id, whole)
+            for message in messages:
+                if _is_open(message["info"]):
+                    _close_answer(services, message)
+            if not _is_summary(prompt):  # a summary that was not finished replaces nothing
+                parts = [part for answer in answers for part in answer["parts"]]
+                services.history.save(message_id, _complete(history, prompt, parts))
             services.sessions.save(services.sessions.get(session_id))
             end_turn(services, session_id, message_id, _ERROR)
     await services.store.flushed()
     if cut:
         log.warning("closed %d turns that the last run of the engine left open", len(cut))
     return len(cut)
+
+
+def _is_open(info: MessageInfoJSON) -> bool:
+    return info["role"] == "assistant" and "completed" not in info["time"]
+
+
+def _is_summary(prompt: MessageJSON | None) -> bool:
+    return prompt is not None and any(p["type"] == "compaction" for p in prompt["parts"])
 
 
 def _close_answer(services: Services, answer: MessageJSON) -> None:
@@ -115,7 +125,7 @@ def _complete(
     if isinstance(last, ModelResponse):
         results = _results(last, parts)
         return [*history, ModelRequest(parts=results)] if results else history
-    said = _last_step_text(parts)
+    said = _last_step_text(parts, last)
     if not said:
         return history
     return [*history, ModelResponse(parts=[TextPart(said)], state="interrupted")]
@@ -133,8 +143,12 @@ def _results(response: ModelResponse, parts: Sequence[PartJSON]) -> list[ToolRet
     return results
 
 
-def _last_step_text(parts: Sequence[PartJSON]) -> str:
-    """Text since the last step began."""
+def _last_step_text(parts: Sequence[PartJSON], request: ModelRequest) -> str:
+    """Text since the last step began, unless `request` has the results of that step already."""
     starts = [i for i, p in enumerate(parts) if p["type"] == "step-start"]
     current = parts[starts[-1] :] if starts else parts
+    answered = {getattr(p, "tool_call_id", None) for p in request.parts}
+    over = any(p["type"] == "step-finish" for p in current)
+    if over and any(p["type"] == "tool" and p["callID"] in answered for p in current):
+        return ""
     return "".join(p.get("text", "") for p in current if p["type"] == "text")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_ai.exceptions import (
-    AgentRunError,
-    ModelAPIError,
-    ModelHTTPError,
-    UsageLimitExceeded,
-)
+from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
 
 from agent_magics.wire import ErrorJSON
 
 from ._errors import from_exception
+from ._ids import now_ms
 
-__all__ = ["RetryPolicy", "turn_error"]
+__all__ = ["Retries", "RetryPolicy", "is_overflow", "turn_error"]
 
 _RETRYABLE = frozenset({408, 409, 429})
 _OVERFLOW_SIGNS = (
@@ -57,6 +55,55 @@ class RetryPolicy:
         return wait if wait <= self.longest_wait else None
 
 
+class Retries:
+    """
+    The failures of one request to the model, and the visible waits between its attempts.
+
+    `describe` gives the sentence for people, `status` publishes the session's status, which
+    between the waits is `resting`.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        describe: Callable[[Exception], str],
+        status: Callable[..., None],
+        resting: str,
+    ) -> None:
+        self._policy = policy
+        self._describe = describe
+        self._status = status
+        self._resting = resting
+        self._failures: Counter[bool] = Counter()
+
+    def begin(self) -> None:
+        """A new request; earlier failures don't count any more."""
+        self._failures.clear()
+
+    async def before_retry(self, error: Exception) -> bool:
+        """Wait visibly if the failed request is worth another try; False if not."""
+        answered = isinstance(error, ModelHTTPError)
+        self._failures[answered] += 1
+        wait = self._policy.wait(error, self._failures[answered])
+        if wait is None:
+            return False
+        self._status(
+            "retry",
+            attempt=self._failures.total(),
+            message=self._describe(error),
+            next=now_ms() + int(wait * 1000),
+        )
+        await asyncio.sleep(wait)
+        self._status(self._resting)
+        return True
+
+
+def is_overflow(error: ModelAPIError) -> bool:
+    """Whether the provider says that the request is larger than the model's context window."""
+    status = error.status_code if isinstance(error, ModelHTTPError) else None
+    return status in (400, 413, None) and any(s in str(error).lower() for s in _OVERFLOW_SIGNS)
+
+
 def _is_retryable(status: int) -> bool:
     return status in _RETRYABLE or status >= 500
 
@@ -65,9 +112,6 @@ def turn_error(error: Exception, provider_id: str, scrub: Callable[[str], str]) 
     """What the reader of a turn is told. Texts of providers are scrubbed of secrets."""
     if isinstance(error, ModelAPIError):
         return _model_error(error, provider_id, scrub)
-    if isinstance(error, UsageLimitExceeded):
-        message = f"The turn was stopped: {scrub(str(error))}"
-        return {"name": "UnknownError", "data": {"message": message}}
     if isinstance(error, AgentRunError):
         return {"name": "UnknownError", "data": {"message": scrub(str(error))}}
     return from_exception(error, "running a turn").to_json()
@@ -87,7 +131,7 @@ def _model_error(error: ModelAPIError, provider_id: str, scrub: Callable[[str], 
             "name": "ProviderAuthError",
             "data": {"providerID": provider_id, "message": message, "statusCode": status},
         }
-    if any(sign in str(error).lower() for sign in _OVERFLOW_SIGNS) and status in (400, 413, None):
+    if is_overflow(error):
         return {"name": "ContextOverflowError", "data": {"message": message}}
     data: dict[str, Any] = {
         "message": message,

@@ -6,26 +6,32 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agent_magics.wire import CommandBody, CommandJSON, MessageJSON
+
 from ._attachments import parse_parts
 from ._body import Body, read_json
 from ._engine import Prompt
 from ._errors import NotFound
 from ._ids import MESSAGE_ID
+from ._operations import Query, operation
 from ._requests import Json, engine_of, session_of
+from ._routes_turns import unattended
 from ._sessions import Session
 from ._templates import check_arguments, expand
 
 __all__ = ["routes"]
 
 
+@operation(list[CommandJSON], query=[Query("sessionID")], container=True)
 async def list_all(request: Request) -> Json:
-    """The commands; with `?sessionID=` those of that session's workspace too."""
+    """The commands; with `sessionID` those of that session's workspace too."""
     engine, sandbox = engine_of(request), None
     if session_id := request.query_params.get("sessionID"):
         sandbox = await engine.containers.started(engine.sessions.get(session_id))
     return Json([command.to_json() for command in await engine.commands.all(sandbox)])
 
 
+@operation(MessageJSON, body=CommandBody, container=True)
 async def run(request: Request) -> Json:
     """Run a command; the answer is there when its turn is over."""
     session, engine = session_of(request), engine_of(request)
@@ -37,6 +43,7 @@ async def run(request: Request) -> Json:
     return Json(answer)
 
 
+@operation(body=CommandBody, status=204, container=True)
 async def run_async(request: Request) -> Response:
     """Run a command; the answer is there when its turn has begun."""
     session = session_of(request)
@@ -54,6 +61,8 @@ async def _prompt(request: Request, session: Session) -> Prompt:
         parts=parse_parts([{"type": "text", "text": text}, *body.items("parts")]),
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
         model=_model(body) or command.model,
+        agent=body.optional_text("agent") or command.agent,
+        unattended=unattended(body),
         environ=body.text_map("environ"),
         command={"name": name, "arguments": arguments},
     )

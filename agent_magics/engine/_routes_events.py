@@ -10,11 +10,15 @@ from starlette.routing import Route
 
 from ._body import query_int
 from ._errors import BadRequest
+from ._operations import EVENTS, NUMBER, Query, operation
 from ._presence import Presence
 from ._requests import engine_of, presence_of, session_of
 from ._sse import event_response, stream_response
 
 __all__ = ["routes"]
+
+
+_AFTER = Query("lastEventId", NUMBER, description="Go on after this event; as Last-Event-ID.")
 
 
 def _last_event_id(request: Request) -> int | None:
@@ -28,18 +32,23 @@ def _last_event_id(request: Request) -> int | None:
     return query_int(request.query_params, "lastEventId")
 
 
+@operation(EVENTS, query=[_AFTER])
 async def all_events(request: Request) -> Response:
+    """Events of all sessions, numbered."""
     subscription = engine_of(request).log.subscribe(after=_last_event_id(request))
     return event_response(subscription)
 
 
+@operation(EVENTS, query=[_AFTER])
 async def global_events(request: Request) -> Response:
     """The same events in the envelope that opencode's terminal client reads."""
     subscription = engine_of(request).log.subscribe(after=_last_event_id(request))
     return event_response(subscription, wrapped=True)
 
 
+@operation(EVENTS, query=[_AFTER])
 async def session_events(request: Request) -> Response:
+    """Events of a session and its children, numbered."""
     session = session_of(request)
     after = _last_event_id(request)
     subscription = engine_of(request).log.subscribe(session.id, after)
@@ -51,6 +60,7 @@ async def _lease(presence: Presence) -> AsyncGenerator[str, None]:
     await presence.closing.wait()
 
 
+@operation(EVENTS)
 async def lease(request: Request) -> Response:
     """While this is open, the engine stays."""
     return stream_response(_lease(presence_of(request)))

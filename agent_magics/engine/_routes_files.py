@@ -16,10 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent_magics.sandbox import Sandbox
+from agent_magics.wire import ExecBody, FileJSON, ShellJSON
 
 from ._body import Body, query_flag, query_int, read_body, read_json
 from ._errors import ApiError, BadRequest, file_errors, from_exception
 from ._live import LiveRun
+from ._operations import BYTES, NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
 from ._sessions import WORKSPACE
 from ._sse import frame, stream_response
@@ -31,6 +33,8 @@ _DEFAULT_TIMEOUT = 120.0
 _MOST_OUTPUT = 8 << 20
 _LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PATH = Query("path", required=True, description="Below /workspace when relative.")
+_FOLDER = Query("path", description="/workspace when absent.")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -41,7 +45,12 @@ async def _sandbox(request: Request) -> Sandbox:
 # -- commands
 
 
+@operation(ShellJSON, body=ExecBody, container=True)
 async def execute(request: Request) -> Response:
+    """Run a command in the container.
+
+    With `Accept: text/event-stream`: `stdout` and `stderr` events (base64), then one `exit`.
+    """
     session_of(request)
     body = await read_json(request)
     command, options = body.text("command"), _options(body)
@@ -127,7 +136,9 @@ def _path(request: Request, default: str | None = None) -> str:
     return path
 
 
+@operation(BYTES, query=[_PATH], also={206: BYTES}, container=True)
 async def read_file(request: Request) -> Response:
+    """Exact bytes of a file; takes ranges."""
     path, sandbox = _path(request), await _sandbox(request)
     with file_errors():
         data = await sandbox.read_file(path)
@@ -162,7 +173,9 @@ def _range(header: str | None, size: int) -> range | None:
     return range(int(first), end)
 
 
+@operation(dict[str, Any], body=BYTES, query=[_PATH], container=True)
 async def write_file(request: Request) -> Response:
+    """Write a file whole; folders are made."""
     path, sandbox = _path(request), await _sandbox(request)
     data = await read_body(request)
     with file_errors():
@@ -170,14 +183,22 @@ async def write_file(request: Request) -> Response:
     return Json({"path": path, "size": len(data)})
 
 
+@operation(bool, query=[_PATH], container=True)
 async def delete_file(request: Request) -> Response:
+    """Delete a file."""
     path, sandbox = _path(request), await _sandbox(request)
     with file_errors():
         await sandbox.delete_file(path)
     return Json(True)
 
 
+@operation(
+    list[FileJSON],
+    query=[_FOLDER, Query("recursive", bool), Query("limit", NUMBER)],
+    container=True,
+)
 async def list_files(request: Request) -> Response:
+    """Entries of a folder."""
     path, query = _path(request, WORKSPACE), request.query_params
     recursive = query_flag(query, "recursive")
     limit = query_int(query, "limit")

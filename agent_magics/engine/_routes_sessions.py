@@ -8,8 +8,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from ._body import Body, query_int, read_json
+from agent_magics.wire import (
+    MetricsJSON,
+    NewSessionBody,
+    PermissionRuleJSON,
+    SessionChangeBody,
+    SessionJSON,
+    TodoJSON,
+)
+
+from ._agent_config import agent_settings
+from ._body import Body, query_flag, query_int, read_json
 from ._engine import NewSession
+from ._operations import NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
 from .models import ProviderAuth
 
@@ -19,7 +30,9 @@ _LATEST_TIME = 1e15
 _PROVIDERS = ("auto", "bubblewrap", "local")
 
 
+@operation(SessionJSON, body=NewSessionBody, optional_body=True, container=True)
 async def create(request: Request) -> Json:
+    """A new session with its own container."""
     body = await read_json(request, optional=True)
     wanted = NewSession(
         title=body.optional_text("title"),
@@ -29,11 +42,15 @@ async def create(request: Request) -> Json:
         python=_python(body),
         rules=[_rule(Body(r, f"permission[{i}]")) for i, r in enumerate(body.items("permission"))],
         metadata=metadata.data if (metadata := body.object("metadata")) else None,
+        agent=body.optional_text("agent"),
+        agent_config=agent_settings(body),
     )
     engine = engine_of(request)
-    if wanted.model is not None:
-        with contextlib.suppress(ProviderAuth):  # the key may come with the prompt
-            engine.registry.resolve(f"{wanted.model['providerID']}/{wanted.model['id']}")
+    of_agent = (wanted.agent_config or {}).get("model")
+    for model in (wanted.model_name, of_agent):
+        if model is not None:
+            with contextlib.suppress(ProviderAuth):  # the key may come with the prompt
+                engine.registry.resolve(model)
     return Json((await engine.create_session(wanted)).to_json())
 
 
@@ -62,19 +79,30 @@ def _rule(body: Body) -> dict[str, str]:
     }
 
 
+@operation(list[SessionJSON], query=[Query("limit", NUMBER), Query("search"), Query("roots", bool)])
 async def list_all(request: Request) -> Json:
+    """Sessions, the latest first."""
     limit = query_int(request.query_params, "limit")
     search = request.query_params.get("search", "").lower()
-    found = [s for s in engine_of(request).sessions if search in s.title.lower()]
+    roots = query_flag(request.query_params, "roots")
+    found = [
+        s
+        for s in engine_of(request).sessions
+        if search in s.title.lower() and not (roots and s.parent_id)
+    ]
     found.sort(key=lambda s: s.updated, reverse=True)
     return Json([s.to_json() for s in found[:limit]])
 
 
+@operation(SessionJSON)
 async def get(request: Request) -> Json:
+    """A session."""
     return Json(session_of(request).to_json())
 
 
+@operation(SessionJSON, body=SessionChangeBody)
 async def update(request: Request) -> Json:
+    """Change the title, archive or bring back."""
     session, body = session_of(request), await read_json(request)
     time = body.object("time")
     archived = None if time is None else time.number("archived", least=0, most=_LATEST_TIME)
@@ -86,38 +114,60 @@ async def update(request: Request) -> Json:
     return Json(session.to_json())
 
 
+@operation(bool)
 async def delete(request: Request) -> Json:
+    """End a session: its messages, container and files are gone."""
     await engine_of(request).delete_session(session_of(request))
     return Json(True)
 
 
+@operation(list[SessionJSON])
 async def children(request: Request) -> Json:
+    """Sessions that this one started."""
     session = session_of(request)
     return Json([s.to_json() for s in engine_of(request).sessions.children(session.id)])
 
 
+@operation(dict[str, dict[str, Any]])
 async def status(request: Request) -> Json:
+    """Status of the sessions that are not idle."""
     return Json(engine_of(request).status())
 
 
+@operation(list[TodoJSON])
 async def todo(request: Request) -> Json:
+    """The agent's todo list."""
     return Json(session_of(request).todos)
 
 
+@operation(MetricsJSON)
 async def metrics(request: Request) -> Json:
-    return Json(session_of(request).metrics())
+    """Those of the session itself; its sub-agents' stand below `children`."""
+    session = session_of(request)
+    data = session.metrics()
+    data["children"] = [
+        {**child.metrics(), "title": child.title, "agent": child.agent}
+        for child in engine_of(request).sessions.descendants(session.id)
+    ]
+    return Json(data)
 
 
+@operation(list[PermissionRuleJSON])
 async def rules(request: Request) -> Json:
-    return Json(session_of(request).standing)
+    """The standing answers of the session and its sub-agents."""
+    return Json(engine_of(request).permissions.standing(session_of(request)))
 
 
+@operation(list[PermissionRuleJSON], query=[Query("id"), Query("permission"), Query("pattern")])
 async def forget_rules(request: Request) -> Json:
-    """Without a query all of them; else those with this `permission` and `pattern`."""
+    """The one with this `id`, or those with this `permission` and `pattern`, or all of them."""
     session, query, engine = session_of(request), request.query_params, engine_of(request)
-    engine.permissions.forget_rules(session, query.get("permission"), query.get("pattern"))
+    if "id" in query:
+        engine.permissions.withdraw(session, query["id"])
+    else:
+        engine.permissions.forget_rules(session, query.get("permission"), query.get("pattern"))
     await engine.store.flushed()
-    return Json(session.standing)
+    return Json(engine.permissions.standing(session))
 
 
 routes = [

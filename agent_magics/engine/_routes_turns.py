@@ -1,4 +1,4 @@
-"""Prompts, messages, abort and permission replies."""
+"""Prompts, messages, summaries, abort and permission replies."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_magics.wire import PermissionReply
+from agent_magics.wire import (
+    AbortBody,
+    MessageJSON,
+    PermissionAnswerBody,
+    PermissionReply,
+    PermissionReplyBody,
+    PermissionRequestJSON,
+    PromptBody,
+    SummarizeBody,
+    Unattended,
+)
 
 from ._attachments import parse_parts
 from ._body import Body, query_int, read_json
 from ._engine import Prompt
 from ._errors import NotFound
 from ._ids import MESSAGE_ID
+from ._operations import NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
 
-__all__ = ["routes"]
+__all__ = ["routes", "unattended"]
 
 _REPLIES = ("once", "always", "reject")
 
@@ -28,18 +39,31 @@ def _prompt(body: Body) -> Prompt:
         parts=parse_parts(body.items("parts")),
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
         model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
+        agent=body.optional_text("agent"),
+        unattended=unattended(body),
         environ=body.text_map("environ"),
     )
 
 
+def unattended(body: Body) -> Unattended:
+    """What becomes of permission requests of this turn."""
+    if not body.has("onPermission"):
+        return "ask"
+    return cast(Unattended, body.choice("onPermission", "ask", "once", "reject"))
+
+
+@operation(body=PromptBody, status=204)
 async def prompt_async(request: Request) -> Response:
+    """Send a prompt; the turn is followed by events."""
     session = session_of(request)
     prompt = _prompt(await read_json(request))
     await engine_of(request).prompt(session, prompt)
     return Response(status_code=204)
 
 
+@operation(MessageJSON, body=PromptBody)
 async def prompt_and_wait(request: Request) -> Json:
+    """Send a prompt and wait for the answer."""
     session, engine = session_of(request), engine_of(request)
     prompt = _prompt(await read_json(request))
     message_id = await engine.prompt(session, prompt)
@@ -49,33 +73,61 @@ async def prompt_and_wait(request: Request) -> Json:
     return Json(answer)
 
 
+@operation(list[MessageJSON], query=[Query("limit", NUMBER)])
 async def list_messages(request: Request) -> Json:
+    """Messages in order; with `limit` the last ones."""
     session = session_of(request)
     limit = query_int(request.query_params, "limit")
     return Json(await engine_of(request).messages.history(session.id, limit))
 
 
+@operation(MessageJSON)
 async def get_message(request: Request) -> Json:
+    """One message."""
     session = session_of(request)
     message_id = request.path_params["message_id"]
     return Json(await engine_of(request).messages.get(session.id, message_id))
 
 
+@operation(bool, body=SummarizeBody, optional_body=True)
+async def summarize(request: Request) -> Json:
+    """Put a summary in place of the conversation.
+
+    True when the summary is there, false when it was aborted.
+    """
+    session = session_of(request)
+    body = await read_json(request, optional=True)
+    model = None
+    if body.has("providerID") or body.has("modelID"):
+        model = f"{body.text('providerID')}/{body.text('modelID')}"
+    done = await engine_of(request).summarize(
+        session, model=model, auto=body.flag("auto"), environ=body.text_map("environ")
+    )
+    return Json(done)
+
+
+@operation(bool, body=AbortBody, optional_body=True)
 async def abort(request: Request) -> Json:
-    """True once the turn is over, false when none was running."""
-    return Json(await engine_of(request).abort(session_of(request)))
+    """True once the turn is over, false when none, or not that of `messageID`, was running."""
+    session, body = session_of(request), await read_json(request, optional=True)
+    return Json(await engine_of(request).abort(session, body.optional_text("messageID")))
 
 
+@operation(list[PermissionRequestJSON], query=[Query("sessionID")])
 async def list_permissions(request: Request) -> Json:
+    """Permission requests that wait for an answer."""
     session_id = request.query_params.get("sessionID")
     return Json(engine_of(request).permissions.pending(session_id))
 
 
+@operation(bool, body=PermissionReplyBody)
 async def reply(request: Request) -> Json:
+    """Answer a permission request."""
     body = await read_json(request)
     return await _reply(request, body.choice("reply", *_REPLIES), body.optional_text("message"))
 
 
+@operation(bool, body=PermissionAnswerBody)
 async def reply_in_session(request: Request) -> Json:
     """The older way to reply."""
     session, body = session_of(request), await read_json(request)
@@ -101,6 +153,7 @@ routes = [
     Route("/session/{id}/message", list_messages),
     Route("/session/{id}/message/{message_id}", get_message),
     Route("/session/{id}/prompt_async", prompt_async, methods=["POST"]),
+    Route("/session/{id}/summarize", summarize, methods=["POST"]),
     Route("/session/{id}/abort", abort, methods=["POST"]),
     Route("/session/{id}/permissions/{request_id}", reply_in_session, methods=["POST"]),
     Route("/permission", list_permissions),

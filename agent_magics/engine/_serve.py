@@ -24,6 +24,7 @@ import uvicorn
 from agent_magics import __version__
 from agent_magics.sandbox import open_sandbox
 
+from ._agents import AgentBook
 from ._app import create_app
 from ._commands import CommandBook
 from ._config import ConfigError, EngineConfig, config_path
@@ -112,6 +113,9 @@ class _Process:
             commands=CommandBook(self._config.commands, folder / "commands"),
             skills=SkillBook(folder / "skills"),
             mcp=McpServers(self._config.mcp, os.environ, self._options.log_path.parent),
+            agents=AgentBook(self._config.agents),
+            compaction=self._config.compaction,
+            limits=self._config.limits,
         )
         presence = Presence()
         server = self._server(engine, presence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from agent_magics import __version__
 from agent_magics.wire import MetricsJSON, SessionJSON, TodoJSON, TokensJSON
@@ -17,9 +17,9 @@ from ._store import Store
 from ._text import dumps
 
 if TYPE_CHECKING:
-    from ._turn import Turn
+    import asyncio
 
-__all__ = ["WORKSPACE", "Session", "SessionBook", "Usage", "add_tokens", "no_tokens"]
+__all__ = ["WORKSPACE", "RunningTurn", "Session", "SessionBook", "Usage", "add_tokens", "no_tokens"]
 
 WORKSPACE = "/workspace"
 """Where a session's files are, inside its container."""
@@ -51,6 +51,20 @@ class Usage:
     context_limit: int | None = None
 
 
+class RunningTurn(Protocol):
+    """What keeps a session busy: a turn of the agent, or a summary of the conversation."""
+
+    message_id: str
+    done: asyncio.Event
+    current_status: dict[str, Any]
+
+    def abort(self, reason: str) -> None:
+        """Stop it; `done` is set soon after. Idempotent."""
+
+    async def kill(self) -> None:
+        """End it although it does not react to an abort."""
+
+
 @dataclass
 class Session:
     """
@@ -60,6 +74,9 @@ class Session:
     `model` is what answered last. `chosen` was asked for when the session was made; without it
     every turn takes the best model there is then, so that a key found later is used.
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
+    `agent` names who answers; `agent_config` is an agent that came with the session's creation.
+    `limits` are sets of rules whose denials hold, from those who started this sub-agent.
+    `container` is the id of the session whose container this one uses; None: its own.
     """
 
     id: str
@@ -78,11 +95,15 @@ class Session:
     rules: list[dict[str, str]] = field(default_factory=list)
     standing: list[dict[str, str]] = field(default_factory=list)
     metadata: dict[str, Any] | None = None
+    agent: str = "build"
+    agent_config: dict[str, Any] | None = None
+    limits: list[list[dict[str, str]]] = field(default_factory=list)
+    container: str | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
-        self.turn: Turn | None = None
+        self.turn: RunningTurn | None = None
         """The running turn. Not stored; the store's `turn` table says what a crash cut."""
         self.listed = False
         """In the book: announced and not deleted."""
@@ -104,7 +125,7 @@ class Session:
             "directory": WORKSPACE,
             "path": "",
             "title": self.title,
-            "agent": "build",
+            "agent": self.agent,
             "cost": self.usage.cost,
             "tokens": self.usage.tokens,
             "time": time,
@@ -129,6 +150,7 @@ class Session:
             "toolUsage": dict(usage.tools),
             "tokens": usage.tokens,
             "cost": usage.cost,
+            "children": [],
             "context": {"used": usage.context_used, "limit": usage.context_limit},
         }
 
@@ -163,12 +185,21 @@ class SessionBook:
 
     def root_of(self, session_id: str) -> str:
         """The id of the oldest ancestor; the id itself for an unknown session."""
-        while (session := self._sessions.get(session_id)) and session.parent_id:
-            session_id = session.parent_id
-        return session_id
+        return self.line_of(session_id)[-1]
+
+    def line_of(self, session_id: str) -> list[str]:
+        """The id itself, its parent's, and so on up to the root."""
+        line = [session_id]
+        while (session := self._sessions.get(line[-1])) and session.parent_id:
+            line.append(session.parent_id)
+        return line
 
     def children(self, session_id: str) -> list[Session]:
         return [s for s in self if s.parent_id == session_id]
+
+    def descendants(self, session_id: str) -> list[Session]:
+        """Children, their children and so on, oldest first."""
+        return [s for s in self if session_id in self.line_of(s.id)[1:]]
 
     def ids(self) -> Iterable[str]:
         return self._sessions.keys()

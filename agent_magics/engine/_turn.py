@@ -9,36 +9,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent, UsageLimits
 from pydantic_ai.exceptions import ModelHTTPError, RunCancelled
-from pydantic_ai.messages import (
-    FunctionToolResultEvent,
-    ModelMessage,
-    ModelResponse,
-    ToolCallPart,
-)
+from pydantic_ai.messages import FunctionToolResultEvent, ModelMessage, ToolCallPart
 from pydantic_ai.run import AgentRun
 
 from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON
 
-from ._attachments import PromptPart, missing_file, prompt_content, without_binaries, workspace_urls
+from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
 from ._calls import CallContext, ToolCalls, result_text
+from ._compaction import Compaction
 from ._ids import new_id, now_ms
 from ._images import ImageWatch, file_url, image_mime
-from ._parts import ResponseParts, finish_reason, new_part, response_tokens
-from ._retry import RetryPolicy, turn_error
-from ._sessions import WORKSPACE, Session, add_tokens, no_tokens
+from ._parts import ResponseParts, new_part
+from ._retry import Retries, RetryPolicy, turn_error
+from ._sessions import WORKSPACE, Session, no_tokens
 from ._skills import TurnSkills
-from .models import price
+from ._steps import finish_step
+from ._subagents import MOST_CHILDREN, offered_tools
+from ._turn_history import TurnHistory, going_on
 
 if TYPE_CHECKING:
+    from pydantic_ai.tools import ToolDefinition
+
+    from ._agents import AgentBook, AgentProfile
     from ._artifacts import ArtifactBook
+    from ._config import CompactionConfig, LimitsConfig
     from ._containers import Containers
+    from ._engine import Prompt
     from ._history import History
     from ._log import EventLog
     from ._messages import MessageBook
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from ._sessions import SessionBook
     from ._skills import SkillBook
     from ._store import Store
+    from ._subagents import SubAgents
     from .models import ResolvedModel
 
 __all__ = ["Services", "Turn"]
@@ -53,7 +56,6 @@ __all__ = ["Services", "Turn"]
 log = logging.getLogger(__name__)
 
 ABORTED = "Tool execution aborted"
-_STEP_LIMIT = 200
 _KILL_PATIENCE = 5.0
 _UNCONTAINED = frozenset({"todoread", "todowrite", "webfetch", "batch"})
 """Tools that need no container."""
@@ -71,10 +73,14 @@ class Services:
     containers: Containers
     history: History
     agent: Agent[Turn, str]
+    agents: AgentBook
+    subagents: SubAgents
     artifacts: ArtifactBook
     skills: SkillBook
     tool_title: Callable[[str, dict[str, Any]], str]
     retry: RetryPolicy
+    compaction: CompactionConfig
+    limits: LimitsConfig
 
 
 class Turn:
@@ -90,20 +96,28 @@ class Turn:
         services: Services,
         session: Session,
         message_id: str,
-        parts: Sequence[PromptPart],
+        prompt: Prompt,
+        agent: AgentProfile,
         model: ResolvedModel,
         scrub: Callable[[str], str],
     ) -> None:
         self.session = session
         self.message_id = message_id
+        self.prompt = prompt
+        self.agent = agent
+        self.slots = asyncio.Semaphore(MOST_CHILDREN)
+        """Taken by sub-agents at work."""
         self.done = asyncio.Event()
         self._services = services
-        self._prompt = parts
+        self._prompt = prompt.parts
         self._model = model
         self._scrub = scrub
-        self._run: AgentRun[Turn, str] | None = None
+        self._said = TurnHistory(services, message_id, model)
+        self._compaction: Compaction | None = None
+        self._retries = Retries(services.retry, self._describe, self.status, "busy")
         self._abort_reason: str | None = None
-        self._failures: Counter[bool] = Counter()
+        self._answers = 0
+        self._answering = False
         self._info = self._new_info()
         self._calls = ToolCalls(services.messages, session.id, self._info["id"])
         self._contexts: dict[str, CallContext] = {}
@@ -122,7 +136,6 @@ class Turn:
             services.history.begin(session.id, self.message_id)
             self._publish("turn.started", {"messageID": self.message_id})
             self.status("busy")
-            services.messages.save_info(self._info)
         session.usage.messages += 1
         self._task = asyncio.create_task(self._main(), name=f"turn {self.message_id}")
 
@@ -130,8 +143,10 @@ class Turn:
         """Stop the run; the turn ends as aborted soon after. Idempotent."""
         if self._abort_reason is None:
             self._abort_reason = reason
-            if self._run is not None:
-                self._run.cancel()
+            if self._said.run is not None:
+                self._said.run.cancel()
+            if self._compaction is not None:
+                self._compaction.abort()
 
     def _aborting(self) -> bool:
         return self._abort_reason is not None
@@ -152,7 +167,7 @@ class Turn:
             messages = await self._steps()
         except (RunCancelled, asyncio.CancelledError) as cancelled:
             if found := RunCancelled.from_cancellation(cancelled):
-                messages = found.new_messages()
+                messages = self._said.with_past(found.new_messages())
             reason = self._abort_reason or "The turn was aborted."
             error = {"name": "MessageAbortedError", "data": {"message": reason}}
         except Exception as failure:
@@ -161,39 +176,79 @@ class Turn:
         self._finish(messages, error)
 
     def _after_failure(self, failure: Exception) -> Sequence[ModelMessage] | None:
-        messages = None if self._run is None else self._run.new_messages()
+        messages = self._said.messages()
         refused = isinstance(failure, ModelHTTPError) and 400 <= failure.status_code < 429
-        if messages is not None and refused:
-            return without_binaries(messages)
-        return messages
+        return without_binaries(messages) if refused else messages or None
 
     async def _steps(self) -> Sequence[ModelMessage]:
-        services, model = self._services, self._model
-        history = await services.history.load(self.session.id)
+        history = await self._services.history.load(self.session.id)
         content = await self._content()
         if self._aborting():
             raise asyncio.CancelledError
+        prompt = content
+        while (uncovered := await self._run_agent(prompt, history)) is not None:
+            if self._said.messages():  # the summary is of this turn's work, too
+                prompt = going_on(content)
+            history = await self._make_room(uncovered)
+        return self._said.messages()
+
+    async def _run_agent(
+        self, content: Any, history: list[ModelMessage]
+    ) -> list[ModelMessage] | None:
+        """Let the agent work until it is through, or return what has to be summarized first."""
+        services, model, said = self._services, self._model, self._said
         async with services.agent.iter(
             content,
             model=model.model,
-            model_settings=model.settings,  # type: ignore[arg-type]
+            model_settings=self.agent.settings(model.settings),  # type: ignore[arg-type]
             message_history=history,
             deps=self,
-            usage_limits=UsageLimits(request_limit=_STEP_LIMIT),
+            usage_limits=UsageLimits(request_limit=None),  # the turn's own limits hold
         ) as run:
-            self._run = run
+            said.run = run
             if self._aborting():  # while the run was being set up
                 run.cancel()
             async for node in run:
                 if Agent.is_model_request_node(node):
+                    if (uncovered := said.uncovered(history, node.request)) is not None:
+                        return uncovered
                     await self._model_step(node, run)
                 elif Agent.is_call_tools_node(node):
-                    services.history.save(self.message_id, run.new_messages())
+                    said.save()
                     async with node.stream(run.ctx) as results:
                         async for event in results:
                             if isinstance(event, FunctionToolResultEvent):
                                 self._tool_result(event)
-        return run.new_messages()
+        said.leave()
+        return None
+
+    async def _make_room(self, uncovered: list[ModelMessage]) -> list[ModelMessage]:
+        """Summarize; what the model sees from now on."""
+        services = self._services
+        if self._aborting():
+            raise asyncio.CancelledError
+        self._compaction = compaction = Compaction(
+            services,
+            self.session,
+            self._model,
+            self._scrub,
+            self.status,
+            auto=True,
+            limit=self._said.room.limit,
+        )
+        with services.store.group():
+            self._end_answer()
+            self.status("compacting")
+            compaction.open()
+
+        def commit(kept: list[ModelMessage]) -> None:
+            self._said.leave(*kept)
+            self.status("busy")
+
+        kept = await compaction.run(uncovered, commit)
+        self._compaction, self._said.room.made = None, True
+        self._said.spending.add(compaction.info["tokens"], compaction.info["cost"], steps=0)
+        return kept
 
     async def _content(self) -> Any:
         """The prompt for the model, files of the workspace read."""
@@ -209,61 +264,42 @@ class Turn:
     # -- one request to the model
 
     async def _model_step(self, node: Any, run: AgentRun[Turn, str]) -> None:
+        if not self._answering:
+            self._begin_answer()
         messages, ids = self._services.messages, (self.session.id, self._info["id"])
-        self._failures.clear()
+        self._retries.begin()
         messages.save_part(new_part(*ids, "step-start"))
         self._response = ResponseParts(messages, self._calls, *ids)
         async with node.stream(run.ctx) as stream:
             # Only now the request itself is among the messages.
-            self._services.history.save(self.message_id, run.new_messages())
+            self._said.save()
             async for event in stream:
                 self._response.handle(event)
         self._response.close()
-        self._step_finished(stream.response)
-
-    def _step_finished(self, response: ModelResponse) -> None:
-        tokens, cost = response_tokens(response), price(response)
-        info, usage = self._info, self.session.usage
-        add_tokens(info["tokens"], tokens)
-        add_tokens(usage.tokens, tokens)
-        info["cost"] = _sum(info["cost"], cost)
-        usage.cost = _sum(usage.cost, cost)
-        usage.steps += 1
-        cache = tokens["cache"]
-        used = tokens["input"] + tokens["output"] + cache["read"] + cache["write"]
-        usage.context_used = used or usage.context_used
-        usage.context_limit = self._model.context_limit
-        info["finish"] = finish_reason(response)
-        part = new_part(
-            self.session.id,
-            info["id"],
-            "step-finish",
-            reason=info["finish"],
-            tokens=tokens,
-            cost=cost,
-        )
-        with self._services.store.group():
-            self._services.messages.save_part(part)
-            self._services.messages.save_info(info)
-            self._services.sessions.save(self.session)
+        part = finish_step(self._services, self.session, self._info, self._model, stream.response)
+        self._said.spending.add(part["tokens"], part["cost"])
 
     async def before_retry(self, error: Exception) -> bool:
         """Wait visibly if the failed request is worth another try; False if not."""
-        answered = isinstance(error, ModelHTTPError)
-        self._failures[answered] += 1
-        wait = self._services.retry.wait(error, self._failures[answered])
-        if wait is None:
-            return False
-        message = turn_error(error, self._model.provider_id, self._scrub)["data"]["message"]
-        self.status(
-            "retry",
-            attempt=self._failures.total(),
-            message=message,
-            next=now_ms() + int(wait * 1000),
-        )
-        await asyncio.sleep(wait)
-        self.status("busy")
-        return True
+        return await self._retries.before_retry(error)
+
+    def _describe(self, error: Exception) -> str:
+        found = turn_error(error, self._model.provider_id, self._scrub)
+        return str(found["data"]["message"])
+
+    # -- the agent, and sub-agents
+
+    @property
+    def model(self) -> ResolvedModel:
+        return self._model
+
+    def offered_tools(self, tools: list[ToolDefinition]) -> list[ToolDefinition]:
+        return offered_tools(self.agent, self.session, self._services.agents, tools)
+
+    async def delegate(self, call_id: str, description: str, prompt: str, agent: str) -> str:
+        """For the `task` tool; see `SubAgents.run`."""
+        subagents, call = self._services.subagents, self.call(call_id)
+        return await subagents.run(self, call, description, prompt, agent)
 
     # -- tool calls (called by the capability)
 
@@ -275,7 +311,9 @@ class Turn:
         return self._contexts[call_id]
 
     async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
-        return await self._services.permissions.ask(self.session, part, arguments)
+        return await self._services.permissions.ask(
+            self.session, part, arguments, self.agent, self.prompt.unattended
+        )
 
     async def begin_call(self, part: PartJSON, arguments: dict[str, Any]) -> None:
         """The call runs from now on. Raises SandboxUnavailable."""
@@ -288,15 +326,11 @@ class Turn:
             await self._images.before(tool)
         usage = self.session.usage.tools
         usage[tool] = usage.get(tool, 0) + 1
-        self._contexts[part["callID"]] = CallContext(
-            part,
-            self.session,
-            sandbox,
-            services.messages,
-            services.sessions,
-            services.artifacts,
-        )
-        self._calls.running(part, arguments, services.tool_title(tool, arguments))
+        self._contexts[part["callID"]] = CallContext(part, self.session, sandbox, services)
+        title = services.tool_title(tool, arguments)
+        self._calls.running(part, arguments, title)
+        if self.prompt.on_call is not None:
+            self.prompt.on_call(f"{tool}: {title}")
 
     async def end_call(self, part: PartJSON, result: Any) -> None:
         self._contexts[part["callID"]].flush()
@@ -325,6 +359,23 @@ class Turn:
         part = self._calls.get(event.tool_call_id)
         if part is not None:
             self._calls.failed(part, event.part.model_response_str())
+
+    # -- the message that answers the prompt; there is a new one after each summary
+
+    def _begin_answer(self) -> None:
+        self._info = self._new_info()
+        self._calls = ToolCalls(self._services.messages, self.session.id, self._info["id"])
+        self._services.messages.save_info(self._info)
+        self._answering = True
+        self._answers += 1
+        if self._answers > 1:  # the first one was counted with the prompt
+            self.session.usage.messages += 1
+
+    def _end_answer(self) -> None:
+        if self._answering:
+            self._info["time"]["completed"] = now_ms()
+            self._services.messages.save_info(self._info)
+        self._answering = False
 
     # -- the end
 
@@ -365,18 +416,14 @@ class Turn:
             "parentID": self.message_id,
             "providerID": self._model.provider_id,
             "modelID": self._model.model_id,
-            "mode": "build",
-            "agent": "build",
+            "mode": self.agent.name,
+            "agent": self.agent.name,
             "path": {"cwd": WORKSPACE, "root": WORKSPACE},
             "cost": 0.0,
             "tokens": no_tokens(),
             "time": {"created": now_ms()},
         }
         return info  # type: ignore[return-value]
-
-
-def _sum(total: float | None, more: float | None) -> float | None:
-    return None if total is None or more is None else total + more
 
 
 def end_turn(services: Services, session_id: str, message_id: str, error: ErrorJSON | None) -> None:

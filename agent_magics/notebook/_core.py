@@ -25,6 +25,7 @@ def ask(
     new: bool = False,
     title: str | None = None,
     model: str | None = None,
+    agent: str | None = None,
     permissions: str | None = None,
     timeout: float | None = None,
     sandbox: str | None = None,
@@ -34,9 +35,10 @@ def ask(
     Give the agent a task and follow it here, as `%%agent` does.
 
     `session` is an id or a handle, by default the notebook's own session; `new` starts another
-    one with `title` and `sandbox`. `permissions` is ask, once, always or reject, `timeout` the
-    seconds after which the turn is stopped. Settings that are not given are those of
-    `%config AgentMagics`. `notes` are shown along with the turn.
+    one with `title` and `sandbox`. `agent` names who answers this turn ("plan" changes nothing).
+    `permissions` is ask, once, always or reject, `timeout` the seconds after which the turn is
+    stopped. Settings that are not given are those of `%config AgentMagics`. `notes` are shown
+    along with the turn.
 
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
     when it was stopped.
@@ -53,6 +55,7 @@ def ask(
         raise ValueError(f"permissions is ask, once, always or reject, not {permissions!r}")
     settings = TurnSettings(
         model=wanted.model,
+        agent=agent,
         policy=Policy(
             turn=permissions or _setting(magics, "permissions") or "ask",
             nobody=_setting(magics, "headless") or "reject",

@@ -119,6 +119,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
                 new=options.new or options.session == "new",
                 title=options.title,
                 model=options.model,
+                agent=options.agent,
                 permissions=options.permissions,
                 timeout=options.timeout,
                 sandbox=options.sandbox,

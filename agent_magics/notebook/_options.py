@@ -134,6 +134,7 @@ def agent_parser() -> MagicParser:
     add("--new", action="store_true", help="start a new session")
     add("--title", metavar="TEXT", help="title of the session")
     add("--model", metavar="NAME", help="provider/model-id for this turn")
+    add("--agent", metavar="NAME", help="agent for this turn: build, plan, explore or another")
     add("--out", metavar="NAME", type=_variable, help="variable that gets the result")
     add("--raw", action="store_true", help="send the prompt without looking for {variables}")
     add(

@@ -178,12 +178,14 @@ class PermissionDesk:
 
 
 def _subject(request: PermissionRequest) -> str:
-    return f"{request.permission}: {', '.join(request.patterns) or 'any'}"
+    asker = "" if request.parent_id is None else f" for {request.asker}"
+    return f"{request.permission}: {', '.join(request.patterns) or 'any'}{asker}"
 
 
 def question(request: PermissionRequest) -> str:
     """The request in full, as plain text, for the keyboard."""
-    lines = [f"The agent asks for permission: {request.permission}"]
+    asker = one_line(request.asker, 200)
+    lines = [f"{asker[0].upper()}{asker[1:]} asks for permission: {request.permission}"]
     lines += [f"    {pattern}" for pattern in request.patterns]
     for name, value in request.metadata.items():
         text = str(value)

@@ -41,11 +41,12 @@ _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
     """
-    How a turn runs: the `model` for it, who answers its permission requests, the seconds after
-    which it is stopped, whether reasoning is shown, and `notes` to show with it.
+    How a turn runs: the `model` and the `agent` for it, who answers its permission requests, the
+    seconds after which it is stopped, whether reasoning is shown, and `notes` to show with it.
     """
 
     model: str | None = None
+    agent: str | None = None
     policy: Policy = field(default_factory=Policy)
     timeout: float | None = None
     show_reasoning: bool = True
@@ -291,7 +292,12 @@ class _ForegroundTurn:
             self._pump.post(_Place(session.get_info()))
             if self._cancelled.is_set():
                 return
-            turn = session.start(self._prompt, on_event=self._pump.post, model=self._settings.model)
+            turn = session.start(
+                self._prompt,
+                on_event=self._pump.post,
+                model=self._settings.model,
+                agent=self._settings.agent,
+            )
             with self._start_lock:
                 self._turn = turn
                 cancelled = self._cancelled.is_set()

@@ -230,8 +230,10 @@ class TerminalView:
             self._plan([(todo.status, todo.content) for todo in event.todos])
         elif event.type == "attachment":
             self._line(f"[file] {event.part.path or event.part.filename}")
-        elif event.type == "status" and event.status in ("retry", "reconnecting", "compacting"):
+        elif event.type == "status" and event.status in ("retry", "reconnecting"):
             self._line(f"[{event.status}] {event.message}".rstrip())
+        elif event.type == "status" and event.status == "compacting":
+            self._line("[compacting] the conversation is summarized to make room")
         elif event.type == "permission-replied":
             self._line(f"[permission] {event.reply}")
 

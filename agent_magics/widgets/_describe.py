@@ -35,7 +35,7 @@ _STATUS = {
     "reconnecting": "connection lost, trying again",
     "busy": "working",
     "idle": "working",  # between two steps; the turn's end has its own words
-    "compacting": "making room in the context",
+    "compacting": "summarizing the conversation to make room",
     "retry": "waiting to try again",
     "completed": "done",
     "aborted": "stopped",
@@ -122,6 +122,9 @@ def tool_facts(part: ToolPart) -> list[str]:
     found = [words.get(state.status, visible(state.status))]
     if code := exit_code(part):
         found.append(f"exit code {code}")
+    calls = state.metadata.get("toolCalls")
+    if part.tool == "task" and isinstance(calls, int):
+        found.append(f"{calls} tool call{'' if calls == 1 else 's'}")
     if state.time_start is not None and state.time_end is not None:
         seconds = (state.time_end - state.time_start) / 1000
         if seconds >= 0.1:
@@ -158,13 +161,14 @@ def tool_output(item: ToolItem) -> str:
 
 
 def ask_title(request: PermissionRequest) -> str:
-    """What it asks for and, for a command, where that would run."""
+    """Who asks for what and, for a command, where that would run."""
     kind = _KINDS.get(request.permission, "use " + visible(request.permission))
     where = ""
     if request.permission == "bash":
         given = request.metadata.get("workdir")
         where = f" in {visible(given) if isinstance(given, str) and given else '/workspace'}"
-    return f"The agent asks to {kind}{where}"
+    asker = visible(request.asker).replace("\n", " ")
+    return f"{asker[0].upper()}{asker[1:]} asks to {kind}{where}"
 
 
 def ask_blocks(request: PermissionRequest) -> list[Block]:
@@ -190,11 +194,12 @@ def reply_words(reply: str) -> str:
 def _input_blocks(tool: str, arguments: Mapping[str, Any]) -> list[Block]:
     left = {k: v for k, v in arguments.items() if v not in (None, "", [], {})}
     blocks = []
-    if tool == "bash" and isinstance(left.get("command"), str):
+    whole = {"bash": "command", "task": "prompt"}.get(tool, "")
+    if isinstance(left.get(whole), str):
         description = left.pop("description", None)
         if isinstance(description, str):
             blocks.append(Block("", visible(description), "line"))
-        blocks.append(Block("", visible(left.pop("command"))))
+        blocks.append(Block("", visible(left.pop(whole))))
     elif tool in ("write", "edit") and isinstance(left.get("filePath"), str):
         path = left.pop("filePath")
         blocks.append(Block("", visible(path), "line"))

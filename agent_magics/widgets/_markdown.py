@@ -55,10 +55,12 @@ def _parser() -> MarkdownIt:
 
 
 def _link_open(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+    """The live view's script adds the same by itself, so they need not travel."""
     token = tokens[index]
-    token.attrSet("target", "_blank")
-    token.attrSet("rel", "noopener noreferrer nofollow")
-    token.attrSet("title", visible(str(token.attrGet("href") or "")))
+    if env["colours"] == "spans":
+        token.attrSet("target", "_blank")
+        token.attrSet("rel", "noopener noreferrer nofollow")
+        token.attrSet("title", visible(str(token.attrGet("href") or "")))
     return str(renderer.renderToken(tokens, index, options, env))
 
 

@@ -229,6 +229,8 @@ def record_text(record: TurnRecord) -> str:
                 pieces.append(f"{line} ({details})" if details else line)
             case AskItem():
                 what = ", ".join(visible(p) for p in item.request.patterns)
+                if item.request.parent_id is not None:
+                    what = f"{what} for {visible(item.request.asker)}"
                 words = reply_words(item.reply) if item.reply else "not answered"
                 pieces.append(f"[permission] {visible(item.request.permission)} {what}: {words}")
             case TodosItem():

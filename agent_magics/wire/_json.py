@@ -15,6 +15,9 @@ __all__ = [
     "CommandJSON",
     "ErrorJSON",
     "EventJSON",
+    "FileJSON",
+    "HealthJSON",
+    "McpStatusJSON",
     "MessageInfoJSON",
     "MessageJSON",
     "MetricsJSON",
@@ -23,6 +26,7 @@ __all__ = [
     "PermissionReply",
     "PermissionRequestJSON",
     "SessionJSON",
+    "ShellJSON",
     "TodoJSON",
     "TokensJSON",
     "ToolStateJSON",
@@ -130,6 +134,7 @@ class PartJSON(TypedDict):
     mime: NotRequired[str]
     filename: NotRequired[str]
     url: NotRequired[str]
+    auto: NotRequired[bool]
     reason: NotRequired[str]
     tokens: NotRequired[TokensJSON]
     cost: NotRequired[float | None]
@@ -159,6 +164,9 @@ class PermissionRequestJSON(TypedDict):
     metadata: dict[str, Any]
     always: list[str]
     tool: NotRequired[ToolCallRefJSON]
+    agent: NotRequired[str]
+    parentID: NotRequired[str]
+    sessionTitle: NotRequired[str]
 
 
 class ArtifactTimeJSON(TypedDict):
@@ -190,6 +198,13 @@ class CommandJSON(TypedDict):
     model: NotRequired[str]
 
 
+class McpStatusJSON(TypedDict):
+    """How an MCP server stands. `status` may also be `pending` (ours): not needed so far."""
+
+    status: Literal["connected", "disabled", "failed", "pending"]
+    error: NotRequired[str]
+
+
 class ContextJSON(TypedDict):
     used: int | None
     limit: int | None
@@ -204,6 +219,7 @@ class MetricsJSON(TypedDict):
     tokens: TokensJSON
     cost: float | None
     context: ContextJSON
+    children: NotRequired[list[Any]]
 
 
 class EventJSON(TypedDict):
@@ -215,3 +231,27 @@ class EventJSON(TypedDict):
     seq: NotRequired[int]
     sessionID: NotRequired[str]
     time: NotRequired[int]
+
+
+class HealthJSON(TypedDict):
+    """`engine` and `protocol` are ours: a server without them is taken for opencode's."""
+
+    healthy: bool
+    version: str
+    engine: str
+    protocol: int
+
+
+class ShellJSON(TypedDict):
+    stdout: str
+    stderr: str
+    exitCode: int
+    timedOut: bool
+    truncated: bool
+
+
+class FileJSON(TypedDict):
+    path: str
+    kind: Literal["file", "directory", "link", "other"]
+    size: int
+    mtime: int

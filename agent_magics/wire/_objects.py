@@ -50,7 +50,8 @@ class MessageInfo:
     """
     The head of a message. `model` is `provider/model-id`, empty when unknown.
 
-    An assistant message has `parent_id`, the id of the user message that it answers.
+    An assistant message has `parent_id`, the id of the user message that it answers; `summary`
+    says that it is the summary which the model sees in place of all messages before it.
     `cost` in US dollars, `None` when the price is unknown.
     """
 
@@ -66,6 +67,7 @@ class MessageInfo:
     error: WireError | None = None
     time_created: int = 0
     time_completed: int | None = None
+    summary: bool = False
 
     @classmethod
     def from_json(cls, data: MessageInfoJSON | Mapping[str, Any]) -> MessageInfo:
@@ -86,6 +88,8 @@ class MessageInfo:
             error=WireError.from_json(raw["error"]) if raw.get("error") else None,
             time_created=int(time.get("created", 0)),
             time_completed=time.get("completed"),
+            # A user message of opencode has an object of this name, about something else.
+            summary=raw.get("summary") is True,
         )
 
 
@@ -128,6 +132,7 @@ class SessionInfo:
     model: str = ""
     sandbox: str = ""
     isolated: bool = True
+    agent: str = ""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], status: str = "idle") -> SessionInfo:
@@ -146,6 +151,7 @@ class SessionInfo:
             model=f"{provider}/{name}" if provider and name else "",
             sandbox=str(sandbox.get("provider") or ""),
             isolated=bool(sandbox.get("isolated", True)),
+            agent=str(data.get("agent") or ""),
         )
 
 
@@ -156,6 +162,8 @@ class PermissionRequest:
 
     `permission` is the tool's kind, `patterns` what it wants now, `always` the patterns that an
     "always" reply would allow for the rest of the session, `metadata` the tool's whole input.
+    `agent` names who asks. For a sub-agent `parent_id` is the session that waits for it and
+    `session_title` says what it works on.
     """
 
     id: str
@@ -166,6 +174,17 @@ class PermissionRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     message_id: str = ""
     call_id: str = ""
+    agent: str = ""
+    parent_id: str | None = None
+    session_title: str = ""
+
+    @property
+    def asker(self) -> str:
+        """Who asks, for people: "the agent", or which sub-agent and what it works on."""
+        if self.parent_id is None:
+            return "the agent"
+        work = self.session_title.removesuffix(f" (@{self.agent} subagent)")
+        return f"the sub-agent {self.agent}" + (f" ({work})" if work else "")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PermissionRequest:
@@ -179,6 +198,9 @@ class PermissionRequest:
             metadata=data.get("metadata") or {},
             message_id=str(tool.get("messageID") or ""),
             call_id=str(tool.get("callID") or ""),
+            agent=str(data.get("agent") or ""),
+            parent_id=data.get("parentID"),
+            session_title=str(data.get("sessionTitle") or ""),
         )
 
 
@@ -188,6 +210,8 @@ class SessionMetrics:
     Usage of a session. `cost` in US dollars, `None` when a price is unknown.
 
     `context_used`/`context_limit`: tokens in the model's context window, `None` when unknown.
+    All counters are the session's own; those of its sub-agents' sessions are in `children`, and
+    `total_tokens` and `total_cost` take everything together.
     """
 
     session_id: str
@@ -199,6 +223,21 @@ class SessionMetrics:
     cost: float | None = None
     context_used: int | None = None
     context_limit: int | None = None
+    title: str = ""
+    agent: str = ""
+    children: tuple[SessionMetrics, ...] = ()
+
+    @property
+    def total_tokens(self) -> Tokens:
+        """The session's and its sub-agents'."""
+        return sum((child.tokens for child in self.children), self.tokens)
+
+    @property
+    def total_cost(self) -> float | None:
+        """The session's and its sub-agents', in US dollars; `None` when a price is unknown."""
+        costs = [self.cost, *(child.cost for child in self.children)]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SessionMetrics:
@@ -213,6 +252,9 @@ class SessionMetrics:
             cost=data.get("cost"),
             context_used=context.get("used"),
             context_limit=context.get("limit"),
+            title=str(data.get("title") or ""),
+            agent=str(data.get("agent") or ""),
+            children=tuple(cls.from_json(child) for child in data.get("children") or ()),
         )
 
 

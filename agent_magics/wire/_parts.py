@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ._json import PartJSON
 
 __all__ = [
+    "CompactionPart",
     "FilePart",
     "Part",
     "ReasoningPart",
@@ -192,6 +193,17 @@ class StepFinishPart:
 
 
 @dataclass(frozen=True, slots=True)
+class CompactionPart:
+    """Asks for a summary of the conversation; `auto` when the context window was getting full."""
+
+    id: str
+    message_id: str
+    session_id: str
+    auto: bool = False
+    type: Literal["compaction"] = "compaction"
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownPart:
     """A part of a type this version does not know; `data` is its JSON."""
 
@@ -202,7 +214,16 @@ class UnknownPart:
     data: Mapping[str, Any]
 
 
-Part = TextPart | ReasoningPart | ToolPart | FilePart | StepStartPart | StepFinishPart | UnknownPart
+Part = (
+    TextPart
+    | ReasoningPart
+    | ToolPart
+    | FilePart
+    | StepStartPart
+    | StepFinishPart
+    | CompactionPart
+    | UnknownPart
+)
 
 
 def part_from_json(data: PartJSON | Mapping[str, Any]) -> Part:
@@ -228,4 +249,6 @@ def part_from_json(data: PartJSON | Mapping[str, Any]) -> Part:
     if kind == "step-finish":
         tokens = Tokens.from_json(raw.get("tokens") or {})
         return StepFinishPart(*ids, str(raw.get("reason") or "unknown"), tokens, raw.get("cost"))
+    if kind == "compaction":
+        return CompactionPart(*ids, bool(raw.get("auto")))
     return UnknownPart(*ids, kind, raw)

@@ -247,6 +247,39 @@ async def test_raw_events(engine: FakeEngine) -> None:
                 engine.break_streams()
 
 
+async def test_parsed_events_survive_a_cut_at_every_byte(engine: FakeEngine) -> None:
+    async with async_client(engine) as client:
+        session = await client.create_session()
+        await session.send("hi")
+        log = engine.sessions[session.id].log
+        first, last = len(log) - 3, len(log)
+        size = 0
+        async for chunk in session.events(first):
+            size += len(chunk)
+            if f"id: {last}\n".encode() in chunk:
+                break
+        for cut in range(1, size, 3):
+            engine.cuts = [cut]
+            async with session.parsed_events(first) as events:
+                seen = [await anext(events) for _ in range(last - first)]
+            assert [event.seq for event in seen] == list(range(first + 1, last + 1)), cut
+            assert [event.type for event in seen] == [event["type"] for event in log[first:]]
+
+
+async def test_parsed_events_go_on_from_now(engine: FakeEngine) -> None:
+    async with async_client(engine) as client:
+        session = await client.create_session()
+        await session.send("one")
+        past = len(engine.sessions[session.id].log)
+        async with session.parsed_events() as events:
+            coming = asyncio.create_task(anext(events))
+            await until(lambda: len(engine.seen("GET", "/event")) == 2)
+            await session.send("two")
+            assert (await coming).seq == past + 1
+        with pytest.raises(SessionNotFound):
+            await anext(client.session("ses_unknown").parsed_events())
+
+
 # -- errors ---------------------------------------------------------------------------------------
 
 REFUSALS = [

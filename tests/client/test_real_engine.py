@@ -134,6 +134,20 @@ def test_a_rejected_permission_does_not_end_the_turn(session: SessionHandle) -> 
     assert len(failed) >= 1
 
 
+def test_a_summary_of_the_demo_model(session: SessionHandle) -> None:
+    with pytest.raises(BadRequest, match="nothing to summarize"):
+        session.summarize()
+    session.send("what can you do, in short?")
+    assert session.summarize() is True
+    messages = session.get_messages()
+    assert [m.info.summary for m in messages] == [False, False, False, True]
+    assert "a script, not an AI" in messages[-1].text
+    assert "- what can you do, in short?" in messages[-1].text
+    assert session.get_info().status == "idle"
+    assert session.send("and now?").error is None
+    assert session.summarize("demo/guide") is True
+
+
 def test_raw_events_are_numbered_without_gaps(session: SessionHandle) -> None:
     import json
 

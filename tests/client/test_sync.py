@@ -81,6 +81,7 @@ def test_everything_once(engine: FakeEngine, tmp_path: Path) -> None:
             session.reply_to_permission("per_1", "once")
         first = next(session.events(0))
         assert b"server.connected" in first
+        assert next(session.parsed_events(0)).seq == 1
         session.end()
         with pytest.raises(SessionNotFound):
             client.session(session.id).get_info()

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from agent_magics.engine._config import ConfigError, EngineConfig, ProviderConfig
+from agent_magics.engine._config import (
+    CompactionConfig,
+    ConfigError,
+    EngineConfig,
+    LimitsConfig,
+    ProviderConfig,
+)
 from agent_magics.engine._config_tables import CommandConfig, McpConfig
 from agent_magics.engine._policy import Rule
 
@@ -45,6 +51,14 @@ def test_everything(tmp_path: Path) -> None:
         url = "https://mcp.example.org/mcp"
         headers = {Authorization = "Bearer ${WEB_TOKEN}"}
         enabled = false
+        [compaction]
+        auto = false
+        threshold = 0.5
+        context_limit = 32768
+        [limits]
+        steps = 20
+        tokens = 100000
+        cost = 2
         """,
     )
     assert config.commands == {"test": CommandConfig("Run $path", "Run", model="lab/qwen")}
@@ -74,6 +88,9 @@ def test_everything(tmp_path: Path) -> None:
         Rule("bash", "*", "ask"),
         Rule("bash", "git *", "allow"),
     )
+    assert config.compaction == CompactionConfig(False, 0.5, 32768)
+    assert config.limits == LimitsConfig(20, 100_000, 2.0)
+    assert config.limits.source == str(tmp_path / "config.toml")
 
 
 def test_the_environment_wins(tmp_path: Path) -> None:
@@ -134,6 +151,18 @@ def test_which_file_is_read(tmp_path: Path) -> None:
         ("[permission]\nbash = 'maybe'", "permission.bash: 'maybe' is not"),
         ("[permission]\nbash = {'ls *' = 1}", "permission.bash: 1 is not"),
         ("[permission]\nbash = 1", "permission.bash: must be a table"),
+        ("compaction = 1", "compaction: must be a table"),
+        ("[compaction]\nautomatic = true", "compaction.automatic: unknown key"),
+        ("[compaction]\nauto = 1", "compaction.auto: must be true or false"),
+        ("[compaction]\nthreshold = 0", "compaction.threshold: must be a number above 0"),
+        ("[compaction]\nthreshold = 80", "compaction.threshold: must be a number above 0 and at"),
+        ("[compaction]\nthreshold = nan", "compaction.threshold: must be a number above 0"),
+        ("[compaction]\nthreshold = true", "compaction.threshold: must be a number above 0"),
+        ("[compaction]\ncontext_limit = 1.5", "compaction.context_limit: must be a whole number"),
+        ("[limits]\nstep = 1", "limits.step: unknown key"),
+        ("[limits]\nsteps = 0", "limits.steps: must be a whole number above 0"),
+        ("[limits]\ntokens = true", "limits.tokens: must be a whole number above 0"),
+        ("[limits]\ncost = '5'", "limits.cost: must be a number above 0"),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:

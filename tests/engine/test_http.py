@@ -88,8 +88,8 @@ async def test_a_turn_over_http(tmp_path: Path) -> None:
         metrics = SessionMetrics.from_json((await http.get(f"/session/{session}/metrics")).json())
         assert (metrics.messages, metrics.steps, metrics.tool_calls) == (2, 2, 1)
         assert metrics.cost is None
-        rules = [{"permission": "bash", "pattern": "echo *", "action": "allow"}]
-        assert (await http.get(f"/session/{session}/rule")).json() == rules
+        (rule,) = (await http.get(f"/session/{session}/rule")).json()
+        assert (rule["permission"], rule["pattern"], rule["action"]) == ("bash", "echo *", "allow")
         assert (await http.delete(f"/session/{session}/rule")).json() == []
         assert (await http.post(f"/session/{session}/abort")).json() is False
 
@@ -125,8 +125,9 @@ async def test_what_clients_of_opencode_ask_for(tmp_path: Path) -> None:
             "/project/current": {"id", "worktree", "time", "sandboxes"},
         }.items():
             assert set((await harness.http.get(path)).json()) == keys
-        (agent,) = (await harness.http.get("/agent")).json()
-        assert agent["name"] == "build" and agent["permission"]
+        agents = (await harness.http.get("/agent")).json()
+        assert [a["name"] for a in agents] == ["build", "plan", "general", "explore"]
+        assert agents[0]["permission"]
         commands = (await harness.http.get("/command")).json()
         assert {"name", "template", "hints", "source"} <= set(commands[0])
 
@@ -328,6 +329,27 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int]] = [
         400,
     ),
     ("POST", "/session", {"json": {"metadata": 5}}, 400),
+    ("POST", "/session", {"json": {"agent": "nobody"}}, 404),
+    ("POST", "/session", {"json": {"agent": 5}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": "build"}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"name": "a b"}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"name": 5}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"colour": "red"}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"model": "main"}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"model": "fake/nope"}}}, 404),
+    ("POST", "/session", {"json": {"agentConfig": {"instructions": 5}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"temperature": 9}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"temperature": True}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"tools": {"bash": "no"}}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"mode": "sub"}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"permission": {"bash": "maybe"}}}}, 400),
+    ("POST", "/session", {"json": {"agentConfig": {"permission": [{"pattern": "*"}]}}}, 400),
+    ("POST", "/session", {"content": b'{"agentConfig": {"instructions": "\\ud800"}}'}, 400),
+    ("GET", "/session?roots=perhaps", {}, 400),
+    ("DELETE", SES + "/rule?id=rul_nothing", {}, 404),
+    ("POST", SES + "/abort", {"json": {"messageID": 5}}, 400),
+    ("POST", SES + "/prompt_async", {"json": {"parts": TEXT, "agent": "nobody"}}, 404),
+    ("POST", SES + "/prompt_async", {"json": {"parts": TEXT, "onPermission": "always"}}, 400),
     ("PATCH", SES, {"json": {"time": {"archived": "x"}}}, 400),
     ("PATCH", SES, {"json": {"time": {"archived": True}}}, 400),
     ("PATCH", SES, {"content": b'{"time": {"archived": 1e400}}'}, 400),

@@ -30,6 +30,7 @@ SCRIPT: dict[str, Any] = {
         "text": {"turns": [{"do": [{"text": "Once upon a time"}, {"wait": 60}]}]},
         "tool": {"turns": [{"do": [{"text": "Let me look. "}, READ, TOOL]}]},
         "quick": {"turns": [{"do": [{"text": "Done."}]}]},
+        "sum": {"turns": [{"do": [{"text": "Half a summary"}, {"wait": 60}]}]},
         "refuse": {"turns": [{"fail": [{"status": 401, "message": f"bad key {KEY}"}]}]},
     },
 }
@@ -161,6 +162,38 @@ def check_history(messages: list[dict[str, Any]], model: str) -> None:
     results = {m["tool_call_id"]: m["content"] for m in messages if m["role"] == "tool"}
     assert set(results) == {"call_0", "call_1"}
     assert "stopped" in results["call_1"]
+
+
+async def test_sigkill_while_a_summary_is_written(llm: ThreadedLLM) -> None:
+    with engine_for(llm, "quick") as engine:
+        watch = Watch()
+        async with started(engine) as client:
+            session = await session_of(client)
+            await send(client, session, "msg_first")
+            await watch.until(client, session, "session.idle")
+            body = {"providerID": "scripted", "modelID": "sum"}
+            path = f"/session/{session}/summarize"
+            asking = asyncio.create_task(client.post(path, json=body))
+            await watch.until(client, session, "message.part.delta")
+            await engine.end(signal.SIGKILL)
+            with pytest.raises(httpx.TransportError):
+                await asking
+        async with started(engine) as client:
+            await watch.until(client, session, "session.idle")
+            first, ended = watch.of("turn.ended")
+            assert first["outcome"] == "completed"
+            assert ended["error"]["name"] == "EngineStoppedError"
+            summary = (await client.get(f"/session/{session}/message")).json()[-1]
+            assert summary["info"]["summary"] is True
+            assert summary["info"]["error"] == ended["error"]
+            assert summary["parts"][1]["text"].startswith("Half")
+            await send(client, session, "msg_next", "quick")
+            await watch.until(client, session, "turn.ended", messageID="msg_next")
+            assert watch.of("turn.ended")[-1]["outcome"] == "completed"
+            assert watch.of("session.compacted") == []
+            await engine.end(signal.SIGTERM)
+        said = [m["content"] for m in llm.log[-1]["body"]["messages"] if m["role"] != "system"]
+        assert said == ["go on", "Done.", "go on"]
 
 
 async def test_accepted_means_durable(llm: ThreadedLLM) -> None:

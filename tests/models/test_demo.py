@@ -8,15 +8,15 @@ import time
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent
 from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
-    ModelResponse,
-    TextPart,
     UserPromptPart,
 )
+from pydantic_ai.models import ModelRequestParameters
 
+from agent_magics.engine._context import kept_messages
+from agent_magics.engine._transcript import summary_prompts
 from agent_magics.engine.models.demo import GuideModel
 from agent_magics.engine.models.demo._csv_request import Column, choose, parse_csv_request
 from agent_magics.engine.models.demo._csv_script import header
@@ -318,17 +318,6 @@ def test_the_pace_comes_from_the_environment() -> None:
     assert GuideModel.from_environ({})._delay > 0
 
 
-async def test_without_tools_it_sums_up() -> None:
-    history = [
-        ModelRequest([UserPromptPart("analyse a.csv")]),
-        ModelResponse([TextPart("Done.")]),
-        ModelRequest([UserPromptPart("look around")]),
-        ModelResponse([TextPart("Done.")]),
-    ]
-    result = await Agent(MODEL).run("Summarise our conversation", message_history=history)
-    assert "- analyse a.csv\n- look around" in result.output
-
-
 @pytest.mark.parametrize(
     ("prompt", "file", "chart", "statistic", "value", "group"),
     [
@@ -407,3 +396,25 @@ def test_text_of_others_is_inert() -> None:
     assert code("") == "` `"
     assert cell("a|b<c>[d](e)") == r"a\|b\<c\>\[d\]\(e\)"
     assert json.dumps(cell("x" * 500)).count("x") < 200
+
+
+async def test_a_conversation_is_summed_up_by_rule(record: Record) -> None:
+    await record.sandbox.write_file("penguins.csv", PENGUINS.encode())
+    await run_turn(record, MODEL, TASK)
+    await run_turn(record, MODEL, "plan: <b>rest</b>, sleep")
+    prompt = next(summary_prompts(record.messages, record.todos, 1 << 20))
+    reply = await MODEL.request(
+        [ModelRequest(parts=[UserPromptPart(prompt)])], None, ModelRequestParameters()
+    )
+    text = reply.text or ""
+    assert text.startswith("*I am the built-in demo model: a script, not an AI.")
+    assert "The user asked for:\n- Look at penguins.csv" in text and "\\<b\\>rest" in text
+    assert "todowrite (5)" in text and "bash (2)" in text
+    assert "Files that were named" in text and "penguins.csv, demo" in text
+    again = [*kept_messages(text, []), ModelRequest(parts=[UserPromptPart("and now?")])]
+    prompt = next(summary_prompts(again, [], 1 << 20))
+    reply = await MODEL.request(
+        [ModelRequest(parts=[UserPromptPart(prompt)])], None, ModelRequestParameters()
+    )
+    assert (reply.text or "").count("The user asked for:") == 2
+    assert (reply.text or "").count("a script, not an AI") == 1

@@ -114,9 +114,10 @@ def test_a_failed_turn_fails_the_cell_in_one_line(
 
 
 def test_options_reach_the_turn(shell: Any, client: FakeClient) -> None:
-    cell(shell, "%agent --model a/b --title T --sandbox local --permissions once hi")
+    cell(shell, "%agent --model a/b --agent plan --title T --sandbox local --permissions once hi")
     assert client.calls == [("create", "T", {"model": "a/b", "sandbox": "local"})]
-    assert only_session(client).turns[0].model == "a/b"
+    (turn,) = only_session(client).turns
+    assert (turn.model, turn.agent) == ("a/b", "plan")
 
 
 def test_settings_reach_the_turn(shell: Any, client: FakeClient) -> None:

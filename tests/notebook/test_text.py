@@ -15,11 +15,11 @@ from agent_magics.notebook._text import one_line, printable
         ("\x1b]0;title\x07x", "x"),
         ("\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "link"),
         ("a\x1b[31mred\x1b[0m", "ared"),
-        ("rm \u202egnp.tac", "rm \\u202egnp.tac"),
-        ("back\x08space\r", "back\\x08space\\x0d"),
-        ("\x9b31m", "\\x9b31m"),
-        ("lone \x1b", "lone \\x1b"),
-        ("half \ud83d", "half \\ud83d"),
+        ("rm \u202egnp.tac", "rm ⟦U+202E⟧gnp.tac"),
+        ("back\x08space\r", "back␈space␍"),
+        ("\x9b31m", "⟦U+009B⟧31m"),
+        ("lone \x1b", "lone ␛"),
+        ("half \ud83d", "half ⟦U+D83D⟧"),
     ],
 )
 def test_printable(text: str, shown: str) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from agent_magics.notebook import TurnFailed, TurnInterrupted
 from agent_magics.notebook import _turn as turn_module
-from agent_magics.notebook._permissions import Policy
+from agent_magics.notebook._permissions import Policy, question
 from agent_magics.notebook._turn import TurnSettings, run_turn
-from agent_magics.wire import SendResult
+from agent_magics.wire import PermissionRequest, SendResult
 from tests.support.fake_session import (
     FakeSession,
     FakeTurn,
@@ -99,13 +99,27 @@ def test_the_keyboard_answers(
     )
 
 
+def test_the_question_says_which_sub_agent_asks() -> None:
+    request = PermissionRequest(
+        id="per_1",
+        session_id="ses_2",
+        permission="bash",
+        patterns=("ls",),
+        agent="explore",
+        parent_id="ses_1",
+        session_title="Find \x1b[8mit (@explore subagent)",
+    )
+    first = question(request).splitlines()[0]
+    assert first == "The sub-agent explore (Find it) asks for permission: bash"
+
+
 def test_the_question_shows_what_tries_to_hide(monkeypatch: pytest.MonkeyPatch) -> None:
     def sneaky(turn: FakeTurn) -> None:
         turn.ask("ls \x1b[8mrm -rf /\x1b[0m \u202egnp.exe")
 
     asked = keyboard(monkeypatch, "n")
     run(sneaky)
-    assert "ls rm -rf / \\u202egnp.exe" in asked[0]
+    assert "ls rm -rf / ⟦U+202E⟧gnp.exe" in asked[0]
     assert "\x1b" not in asked[0]
 
 

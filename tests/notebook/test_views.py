@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from agent_magics.notebook._views import TerminalView
+from agent_magics.wire import StatusChanged
 from tests.support.agent_events import (
     plan,
     replied,
@@ -59,3 +60,8 @@ def test_no_control_sequence_reaches_the_terminal() -> None:
     output = shown(text("\x1b]0;title\x07\x1b[2Jhi \u202e"), tool_prints("\x1b[31mred\r\n"))
     assert "\x1b" not in output
     assert "\u202e" not in output
+
+
+def test_making_room_is_told() -> None:
+    output = shown(text("Let me look."), StatusChanged("compacting"), StatusChanged("busy"))
+    assert output == "Let me look.\n[compacting] the conversation is summarized to make room\n"

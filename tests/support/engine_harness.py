@@ -15,6 +15,7 @@ from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
 
 from agent_magics.engine._app import create_app
+from agent_magics.engine._config import CompactionConfig, LimitsConfig
 from agent_magics.engine._engine import Engine, NewSession, Prompt
 from agent_magics.engine._policy import DEFAULT_RULES
 from agent_magics.engine._presence import Presence
@@ -78,6 +79,18 @@ def hang(*texts: str) -> Step:
     return step
 
 
+def wait_for(event: asyncio.Event, *texts: str) -> Step:
+    """A step that streams these texts, the last one when the event is set."""
+
+    async def step(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
+        for text in texts[:-1]:
+            yield text
+        await event.wait()
+        yield texts[-1]
+
+    return step
+
+
 def fail(error: Exception, *texts: str) -> Step:
     """A step that raises, after these texts."""
 
@@ -91,13 +104,19 @@ def fail(error: Exception, *texts: str) -> Step:
 
 @dataclass
 class Model:
-    """Plays its steps one after the other; `seen` has the messages of each request."""
+    """
+    Plays its steps one after the other.
+
+    `seen` has the messages of each request, `infos` its instructions and tools.
+    """
 
     steps: list[Step] = field(default_factory=list)
     seen: list[list[ModelMessage]] = field(default_factory=list)
+    infos: list[AgentInfo] = field(default_factory=list)
 
     async def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
         self.seen.append(list(messages))
+        self.infos.append(info)
         step = self.steps.pop(0) if self.steps else say("nothing more to say")
         async for item in step(messages, info):
             yield item
@@ -220,12 +239,15 @@ async def engine_in(
     environ: dict[str, str] | None = None,
     retry: RetryPolicy | None = None,
     fetcher: WebFetcher | None = None,
+    compaction: CompactionConfig | None = None,
+    limits: LimitsConfig | None = None,
     **options: Any,
 ) -> AsyncIterator[Harness]:
     """
     An engine whose data is in `directory`, with an HTTP client that calls it directly.
 
-    `options` are the engine's.
+    Summaries are made on demand only, if `compaction` doesn't say otherwise. `fetcher` stands for
+    the web, `options` are more of the engine's.
     """
     directory.mkdir(exist_ok=True)
     model = Model(list(steps))
@@ -242,6 +264,8 @@ async def engine_in(
         sessions_dir=directory / "sessions",
         environ=environ or {},
         retry=retry or replace(RetryPolicy(), first_wait=0.01),
+        compaction=compaction or CompactionConfig(auto=False),
+        limits=limits,
         **options,
     )
     presence = Presence()

@@ -49,14 +49,20 @@ Script = Callable[["FakeTurn"], None]
 
 
 class FakeTurn:
-    """One running script. `prompt` and `model` are what the notebook sent."""
+    """One running script. `prompt`, `model` and `agent` are what the notebook sent."""
 
     def __init__(
-        self, session: FakeSession, prompt: Any, model: str | None, on_event: Callable[..., None]
+        self,
+        session: FakeSession,
+        prompt: Any,
+        model: str | None,
+        agent: str | None,
+        on_event: Callable[..., None],
     ) -> None:
         self.session = session
         self.prompt = prompt
         self.model = model
+        self.agent = agent
         self.message_id = f"msg_{next(session.counter):04}"
         self.aborted = threading.Event()
         self.outcome = "completed"
@@ -189,11 +195,16 @@ class FakeSession:
         self._condition = threading.Condition()
 
     def start(
-        self, prompt: Any, *, on_event: Callable[..., None], model: str | None = None
+        self,
+        prompt: Any,
+        *,
+        on_event: Callable[..., None],
+        model: str | None = None,
+        agent: str | None = None,
     ) -> FakeTurn:
         if self.start_error is not None:
             raise self.start_error
-        turn = FakeTurn(self, prompt, model, on_event)
+        turn = FakeTurn(self, prompt, model, agent, on_event)
         self.turns.append(turn)
         return turn.start()
 

@@ -60,6 +60,7 @@ _STREAM_HEAD = (
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\nrequest-id: req_scripted\r\n\r\n"
 )
 _JOIN = 1 << 16
+_LARGEST_LAG = 0.05
 
 
 class ClientClosedError(Exception):
@@ -113,6 +114,8 @@ class ScriptedLLM:
                     break
         except (ConnectionError, asyncio.IncompleteReadError, ClientClosedError):
             pass
+        except asyncio.CancelledError:
+            pass  # the server stops; Python 3.11 would print a traceback for a cancelled task
         finally:
             self._writers.discard(writer)
             connection.close()
@@ -255,6 +258,7 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._watcher: asyncio.Task[bytes] | None = None
+        self._due = 0.0
 
     async def request(self) -> tuple[str, dict[str, str], bytes] | None:
         """Path, headers and body of the next request; None at the end."""
@@ -309,11 +313,14 @@ class _Connection:
             raise ClientClosedError
 
     async def sleep(self, seconds: float) -> None:
-        if seconds > 0:
+        """Wait; a pause that took too long (timers count in ms) makes the next ones shorter."""
+        now = asyncio.get_running_loop().time()
+        self._due = (self._due if now - self._due < _LARGEST_LAG else now) + seconds
+        if self._due > now:
             if self._watcher is None:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(self._due - now)
             else:
-                await asyncio.wait({self._watcher}, timeout=seconds)
+                await asyncio.wait({self._watcher}, timeout=self._due - now)
         self._check()
 
     async def send(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic_ai.messages import BinaryContent, ModelRequest, ToolReturnPart, UserPromptPart
 
-from tests.support.engine_harness import Harness, Step, call, engine_in, eventually, say
+from tests.support.engine_harness import Harness, Step, call, engine_in, say
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -122,8 +122,8 @@ async def test_changes_stay_in_order(tmp_path: Path) -> None:
 async def test_an_abort_ends_all_calls(tmp_path: Path) -> None:
     steps = [
         batch(
-            ("bash", {"command": "touch one; sleep 600"}),
-            ("bash", {"command": "touch two; sleep 600"}),
+            ("bash", {"command": "echo up; sleep 600"}),
+            ("bash", {"command": "echo up; sleep 600"}),
             ("write", {"filePath": "never", "content": ""}),
         )
     ]
@@ -131,7 +131,7 @@ async def test_an_abort_ends_all_calls(tmp_path: Path) -> None:
         session = await harness.session(rules=BASH)
         workspace = harness.sandboxes[0].workspace
         await harness.prompt(session)
-        await eventually(lambda: (workspace / "one").exists() and (workspace / "two").exists())
+        await harness.recorder.wait("tool.output", 2)
         await harness.engine.abort(session)
         ended = await harness.recorder.wait("turn.ended")
         assert ended["properties"]["outcome"] == "aborted"

@@ -40,6 +40,7 @@ def test_names_and_parameters_are_opencodes() -> None:
         "webfetch": {"url", "format", "timeout"},
         "batch": {"tool_calls"},
         "skill": {"name"},
+        "task": {"description", "prompt", "subagent_type"},
     }
 
 

@@ -186,3 +186,38 @@ def test_unknown_events_are_ignored() -> None:
     record = TurnRecord()
     record.handle(UnknownEvent(WireEvent("catalog.updated", {})))
     assert not record.items
+
+
+def test_a_task_is_a_card_and_its_question_says_who_asks() -> None:
+    record = TurnRecord()
+    arguments = {"description": "Find it", "prompt": "Where is x?", "subagent_type": "explore"}
+    record.handle(tool_start("task"))
+    metadata = {"sessionId": "ses_2", "agent": "explore"}
+    record.handle(tool_prints("bash: ls\n", "task", input=arguments, metadata=metadata))
+    child = {"agent": "explore", "parent_id": "ses_1"}
+    record.handle(asked(**child, session_title="Find <b>it (@explore subagent)"))
+    assert "bash: ls" in record.html()
+    record.handle(
+        tool_done(
+            "task",
+            input=arguments,
+            title="Find it (@explore)",
+            output="It is in <b>a.py</b>.",
+            metadata={**metadata, "toolCalls": 1},
+            time_start=0,
+            time_end=2000,
+        )
+    )
+    html, text_form = record.html(), record.text()
+    for piece in ("<b>task</b>", "Find it (@explore)", "1 tool call", "Where is x?", "explore"):
+        assert piece in html, piece
+    assert "It is in &lt;b&gt;a.py&lt;/b&gt;." in html
+    assert "The sub-agent explore (Find &lt;b&gt;it) asks to run a command in /workspace" in html
+    assert "[task] Find it (@explore) (1 tool call, 2.0 s)" in text_form
+    assert "[permission] bash ls -l for the sub-agent explore (Find <b>it)" in text_form
+
+
+def test_a_sub_agent_without_a_title_is_named_all_the_same() -> None:
+    request = asked(agent="mine", parent_id="ses_1").request
+    assert request.asker == "the sub-agent mine"
+    assert asked().request.asker == "the agent"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 from typing import Any
 
 import pytest
@@ -13,11 +15,9 @@ IDS = {"id": "prt_1", "messageID": "msg_1", "sessionID": "ses_1"}
 
 
 def test_exports_are_sorted_and_complete() -> None:
-    from agent_magics.wire import _artifacts, _commands, _environ, _events, _json, _objects, _parts
-
     expected = {"PROTOCOL"}
-    for module in (_artifacts, _commands, _environ, _events, _json, _objects, _parts):
-        expected |= set(module.__all__)
+    for module in pkgutil.iter_modules(wire.__path__):
+        expected |= set(importlib.import_module(f"agent_magics.wire.{module.name}").__all__)
     assert set(wire.__all__) == expected
     assert all(hasattr(wire, name) for name in wire.__all__)
 
@@ -63,6 +63,10 @@ def test_error_without_message_shows_its_name() -> None:
             wire.FilePart("prt_1", "msg_1", "ses_1", "image/png", "file:///workspace/a.png"),
         ),
         ({"type": "step-start"}, wire.StepStartPart("prt_1", "msg_1", "ses_1")),
+        (
+            {"type": "compaction", "auto": True},
+            wire.CompactionPart("prt_1", "msg_1", "ses_1", auto=True),
+        ),
         (
             {"type": "step-finish", "reason": "stop", "tokens": {"input": 1}, "cost": 0.5},
             wire.StepFinishPart("prt_1", "msg_1", "ses_1", "stop", wire.Tokens(1), 0.5),
@@ -162,6 +166,15 @@ def test_message_of_user_and_assistant_name_their_model() -> None:
     assert (assistant.info.cost, assistant.info.tokens.input) == (0.25, 3)
     bare = wire.MessageInfo.from_json({"id": "m", "sessionID": "s", "role": "user"})
     assert (bare.model, bare.error, bare.cost) == ("", None, None)
+    assert not assistant.info.summary and not bare.summary
+
+
+def test_a_summary_is_marked() -> None:
+    info = {"id": "msg_1", "sessionID": "ses_1", "role": "assistant"}
+    assert wire.MessageInfo.from_json({**info, "summary": True}).summary
+    # A user message of opencode may have something else under this name.
+    user = {**info, "role": "user", "summary": {"diffs": []}}
+    assert not wire.MessageInfo.from_json(user).summary
 
 
 def test_session_info() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
     from pydantic_ai.models import Model
 
@@ -147,6 +148,7 @@ def _openai_client(access: Access) -> AsyncOpenAI:
     if not _is_openai(access.base_url):
         # The SDK takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID: nobody else's business.
         client.organization = client.project = None
+    _join_deltas(client)
     return client
 
 
@@ -160,7 +162,15 @@ def _anthropic_provider(access: Access) -> Any:
         max_retries=0,
         timeout=_timeout(),
     )
+    _join_deltas(client)
     return AnthropicProvider(anthropic_client=client)
+
+
+def _join_deltas(client: AsyncOpenAI | AsyncAnthropic) -> None:
+    from ._joining import join_deltas
+
+    # Not by an HTTP client of our own: the SDK's closes itself when it is let go.
+    client._client.event_hooks["response"].append(join_deltas)
 
 
 def _timeout() -> Any:

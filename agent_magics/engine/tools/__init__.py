@@ -21,6 +21,7 @@ from ._prompt import INSTRUCTIONS
 from ._read import read
 from ._search import glob, grep
 from ._skill import list_skills, skill
+from ._task import task
 from ._titles import tool_title
 from ._todo import todoread, todowrite
 from ._webfetch import WebTools
@@ -57,4 +58,5 @@ def build_tools(fetcher: WebFetcher | None = None) -> list[Tool[TurnDeps]]:
         Tool(web.webfetch, max_retries=_RETRIES),
         Tool(batch, max_retries=_RETRIES, sequential=True),
         Tool(skill, max_retries=_RETRIES, prepare=list_skills),
+        Tool(task, max_retries=_RETRIES),
     ]

@@ -70,6 +70,9 @@ class TurnDeps(Protocol):
     def fail_call(self, part: PartJSON, error: str) -> None:
         """Close a call's part as failed, unless it is closed."""
 
+    async def delegate(self, call_id: str, description: str, prompt: str, agent: str) -> str:
+        """Have a sub-agent do something; the call `call_id` waits for what it reports."""
+
 
 def tool_context(ctx: RunContext[TurnDeps]) -> ToolContext:
     """The context of the call that is running."""

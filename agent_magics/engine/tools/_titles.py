@@ -40,6 +40,10 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
             todos = arguments.get("todos")
             count = len(todos) if isinstance(todos, list) else 0
             title = f"{count} todo{'' if count == 1 else 's'}"
+        case "task":
+            title = _text(arguments, "description") or _text(arguments, "prompt")
+            if agent := _text(arguments, "subagent_type"):
+                title = f"{title} (@{agent})"
         case _:
             title = next((v for v in arguments.values() if isinstance(v, str)), "")
     line = valid_text(" ".join(title.split()))

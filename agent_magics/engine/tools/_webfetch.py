@@ -81,24 +81,37 @@ async def _text(page: Page, format: str) -> str:
         return page.data.decode(errors="replace")
 
 
-async def _converted(page: Page, format: str) -> str:
-    arguments = [format, page.url, *([page.charset] if page.charset else [])]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        str(_PROGRAM),
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={name: os.environ[name] for name in _ENVIRON if name in os.environ},
+async def _converter(*arguments: str) -> asyncio.subprocess.Process:
+    """The converting process. Cancelled while it starts, it is ended when it has started."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            str(_PROGRAM),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={name: os.environ[name] for name in _ENVIRON if name in os.environ},
+        )
     )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        process = await starting
+        process.kill()
+        await process.communicate()
+        raise
+
+
+async def _converted(page: Page, format: str) -> str:
+    process = await _converter(format, page.url, *([page.charset] if page.charset else []))
     try:
         output, _ = await process.communicate(page.data)
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await process.communicate()
     if process.returncode != 0:
         raise ToolFailed(
             f"The HTML of {page.url} is too complex to be turned into {format}. "

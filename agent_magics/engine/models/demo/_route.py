@@ -9,13 +9,15 @@ from pydantic_ai.messages import ModelMessage
 
 from ._csv import analyse_csv
 from ._csv_request import CsvRequest, parse_csv_request
-from ._small import LABEL, look_around, make_plan, other, write_and_run
+from ._small import look_around, make_plan, other, write_and_run
 from ._steps import Position, Step, Walk, position, replay
+from ._summary import summary
 
 __all__ = ["next_step"]
 
 MAX_PROMPT = 4000
 """Characters of a prompt that are looked at."""
+MAX_TRANSCRIPT = 1 << 20
 _TOOLS = frozenset({"bash", "read", "write", "edit", "glob", "todowrite"})
 _CODE = re.compile(
     r"\bhello\b.{0,40}\b(?:function|test|script|program|world|file|python)\b"
@@ -33,10 +35,10 @@ _LOOK = re.compile(
 
 
 def next_step(messages: Sequence[ModelMessage], tools: frozenset[str]) -> Step:
-    """The reply to a conversation. Without the agent's tools it can only sum up what was said."""
-    where = position(messages, MAX_PROMPT)
+    """The reply to a conversation; without the agent's tools it is one to be summarized."""
     if not tools >= _TOOLS:
-        return _summary(where)
+        return summary(position(messages, MAX_TRANSCRIPT).prompt)
+    where = position(messages, MAX_PROMPT)
     return replay(_walk(where), where.rounds)
 
 
@@ -63,9 +65,3 @@ def _csv_request(where: Position) -> CsvRequest | None:
         if earlier is not None and earlier.file is not None:
             return request.of_file(earlier.file)
     return request
-
-
-def _summary(where: Position) -> Step:
-    asked = [" ".join(prompt.split())[:200] for prompt in where.earlier] or ["nothing"]
-    lines = "\n".join(f"- {prompt}" for prompt in asked)
-    return Step(f"{LABEL}\n\nSo far the user asked for:\n{lines}")

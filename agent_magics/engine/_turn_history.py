@@ -1,0 +1,87 @@
+"""What is said in one turn, as the model remembers it, and whether there is room to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic_ai.messages import ModelMessage, ModelRequest
+from pydantic_ai.run import AgentRun
+
+from ._context import Room
+from ._errors import ApiError
+from ._limits import Spending
+
+if TYPE_CHECKING:
+    from ._turn import Services
+    from .models import ResolvedModel
+
+__all__ = ["TurnHistory", "going_on"]
+
+_GO_ON = (
+    "[The conversation was summarized in the middle of the work on this prompt. What the summary "
+    "says is done is done: go on from there.]"
+)
+
+
+def going_on(content: Any) -> list[Any]:
+    """A prompt of which a part is done, as the summary before it says."""
+    return [*([content] if isinstance(content, str) else content), _GO_ON]
+
+
+class TurnHistory:
+    """
+    The messages of the turn `message_id`: of the `run` that is going on and of those before it.
+
+    A turn has several runs of the agent when a summary has to be made between two of its steps.
+    """
+
+    def __init__(self, services: Services, message_id: str, model: ResolvedModel) -> None:
+        self.run: AgentRun[Any, str] | None = None
+        self.room = Room(services.compaction, model.context_limit)
+        self.spending = Spending(services.limits)
+        self._past: list[ModelMessage] = []
+        self._history = services.history
+        self._message_id = message_id
+
+    def messages(self) -> list[ModelMessage]:
+        """All that was said so far."""
+        return [*self._past, *([] if self.run is None else self.run.new_messages())]
+
+    def with_past(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+        """`messages` of the last run after those of the runs before it."""
+        return [*self._past, *messages]
+
+    def save(self) -> None:
+        """Store what was said so far."""
+        self._history.save(self._message_id, self.messages())
+
+    def leave(self, *more: ModelMessage) -> None:
+        """The run is over; keep what it brought, and `more`, such as a request not sent."""
+        self._past = [*self.messages(), *more]
+        self.run = None
+        self.save()
+
+    def uncovered(
+        self, before: list[ModelMessage], request: ModelRequest
+    ) -> list[ModelMessage] | None:
+        """
+        What has to be summarized before the run sends its next request; None when there is room.
+
+        `before` is what the run began with. If not None, the run is left, also when TurnLimit or
+        ContextOverflow is raised.
+        """
+        assert self.run is not None
+        said = self.run.new_messages()
+        try:
+            self.spending.check()
+            if not self.room.is_needed(before, said, request):
+                return None
+        except ApiError:
+            self.leave(request)
+            raise
+        if not said:  # the prompt can follow the summary as it is
+            self.run = None
+            return before
+        self.leave(request)
+        return [*before, *said, request]
