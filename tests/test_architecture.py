@@ -22,6 +22,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "engine": frozenset({"wire", "sandbox"}),
     "notebook": frozenset({"client", "widgets", "wire"}),
     "cli": frozenset({"client", "engine", "sandbox", "wire"}),
+    "testing": frozenset({"client", "wire"}),
     # the package itself: what users import and what %load_ext loads
     "": frozenset({"client", "notebook", "wire"}),
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_magics.wire import AgentInfo, Command, SessionInfo
 
+from . import _history
 from ._agents import AgentChoice, AsyncAgentHandle, agent_body
 from ._api import Api
 from ._async_session import AsyncSessionHandle
@@ -132,6 +133,16 @@ class AsyncClient:
     def session(self, id: str) -> AsyncSessionHandle:
         """A handle on an existing session. Asks nobody: an unknown id shows at the first call."""
         return AsyncSessionHandle(self._api, id)
+
+    async def fork_session(self, id: str, message_id: str | None = None) -> AsyncSessionHandle:
+        """
+        A copy of a session as it is, or as it was before the turn of this message.
+
+        Messages, todos, the model's memory and the files of /workspace are copied; running
+        processes and standing permissions are not. The original is untouched. Raises
+        `SessionNotFound`, `MessageNotFound`, and `Busy` while a turn runs.
+        """
+        return AsyncSessionHandle(self._api, await _history.fork(self._api, id, message_id))
 
     def agent(self, agent: AgentChoice) -> AsyncAgentHandle:
         """

@@ -7,18 +7,21 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from agent_magics.wire import (
     AgentEvent,
+    FileDiff,
     FileEntry,
     Message,
     PermissionAsked,
     PermissionReply,
     PermissionRequest,
+    RevertPreview,
+    RevertResult,
     SendResult,
     SessionInfo,
     SessionMetrics,
@@ -28,13 +31,13 @@ from agent_magics.wire import (
     WireEvent,
 )
 
+from . import _history
 from ._artifacts import AsyncArtifacts
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
 from ._command_call import TurnInput
 from ._commands import AsyncCommands
 from ._errors import (
-    ConnectionFailed,
     FileMissing,
     NotFound,
     PermissionNotFound,
@@ -45,10 +48,10 @@ from ._family import AsyncFamily
 from ._inputs import PromptInput
 from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
+from ._session_events import read_bytes, read_events
 from ._shell import AsyncShellStream, shell_request
-from ._stream import EventStream
 from ._summarize import summarize
-from ._task_stream import Put, TaskStream
+from ._task_stream import TaskStream
 
 if TYPE_CHECKING:
     from ._api import Api
@@ -155,6 +158,42 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         path = api_path("permission", request_id, "reply")
         await self._api.post_json(path, body, missing=PermissionNotFound)
 
+    # -- the past --------------------------------------------------------------------------------
+
+    @overload
+    async def revert(self, message_id: str, preview: Literal[False] = False) -> RevertResult: ...
+
+    @overload
+    async def revert(self, message_id: str, preview: Literal[True]) -> RevertPreview: ...
+
+    async def revert(self, message_id: str, preview: bool = False) -> RevertResult | RevertPreview:
+        """
+        Remove this message and all after it, and undo what their turns did to files.
+
+        The id of an answer means the prompt that it answers. `unrevert()` brings all of it back
+        until the next prompt. With `preview` nothing changes. Raises `MessageNotFound`, `Busy`,
+        and `RevertConflict` when somebody else changed one of these files since.
+        """
+        if preview:
+            return await _history.preview(self._api, self.id, message_id)
+        return await _history.revert(self._api, self.id, message_id)
+
+    async def unrevert(self) -> None:
+        """
+        Bring back what the last `revert()` removed; nothing happens when there is nothing.
+
+        Raises `Busy`, and `RevertConflict` when somebody else changed one of its files since.
+        """
+        await _history.unrevert(self._api, self.id)
+
+    async def get_diff(self, message_id: str | None = None) -> list[FileDiff]:
+        """
+        What the turn of this message changed in /workspace, or all turns together.
+
+        A turn is there when it is over. Raises `MessageNotFound`.
+        """
+        return await _history.get_diff(self._api, self.id, message_id)
+
     # -- the container ---------------------------------------------------------------------------
 
     async def shell(
@@ -245,9 +284,8 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         return parse(lambda: SessionInfo.from_json(data, status_name(statuses, self.id)))
 
     async def get_messages(self) -> list[Message]:
-        """The whole history, oldest first."""
-        messages = await self._get("message")
-        return parse(lambda: [Message.from_json(message) for message in messages])
+        """The whole history, oldest first, without what is reverted."""
+        return await _history.messages(self._api, self.id)
 
     async def get_metrics(self) -> SessionMetrics:
         await self._api.require_engine("metrics")
@@ -281,7 +319,7 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         It ends with the connection: `ConnectionFailed` when that breaks. Reconnecting is yours.
         """
         position = None if last_event_id is None else str(last_event_id)
-        return TaskStream(functools.partial(_read_bytes, self._api, self.id, position))
+        return TaskStream(functools.partial(read_bytes, self._api, self.id, position))
 
     def parsed_events(self, last_event_id: str | int | None = None) -> TaskStream[WireEvent]:
         """
@@ -291,7 +329,7 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         `last_event_id` takes. Raises `ConnectionFailed` when restoring it fails for too long.
         """
         position = None if last_event_id is None else str(last_event_id)
-        return TaskStream(functools.partial(_read_events, self._api, self.id, position))
+        return TaskStream(functools.partial(read_events, self._api, self.id, position))
 
     async def end(self) -> None:
         """Delete the session, its container and its files. Harmless when repeated."""
@@ -366,33 +404,6 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
             return  # Somebody else was faster.
         except Exception as error:
             run.failed("on_permission", error)
-
-
-async def _read_events(
-    api: Api, session_id: str, position: str | None, put: Put[WireEvent]
-) -> None:
-    opener = functools.partial(api.open_events, session_id)
-    stream = EventStream(opener, api.policy, position)
-    try:
-        await stream.open()
-        while True:
-            for item in await stream.take():
-                if isinstance(item, WireEvent):
-                    await put(item)
-    finally:
-        await stream.aclose()
-
-
-async def _read_bytes(api: Api, session_id: str, position: str | None, put: Put[bytes]) -> None:
-    import httpx
-
-    response = await api.open_events(session_id, position)
-    try:
-        async with aclosing(response):
-            async for chunk in response.aiter_bytes():
-                await put(chunk)
-    except (httpx.TransportError, httpx.StreamError) as error:
-        raise ConnectionFailed(f"The event stream broke: {error!r}") from error
 
 
 def finished(run: CallbackRun, result: SendResult | None) -> SendResult:

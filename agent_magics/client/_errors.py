@@ -17,6 +17,7 @@ What can go wrong, as types.
          │   ├─ SessionNotFound
          │   ├─ ArtifactNotFound
          │   ├─ CommandNotFound
+         │   ├─ MessageNotFound
          │   ├─ TaskNotFound
          │   ├─ PermissionNotFound
          │   ├─ RuleNotFound
@@ -24,6 +25,7 @@ What can go wrong, as types.
          │   ├─ ModelNotFound
          │   └─ AgentNotFound
          ├─ Busy                   409, a turn is running in this session
+         ├─ RevertConflict         409, others changed the files since: `paths`
          ├─ TooLarge               413
          ├─ RateLimited            429, `retry_after` in seconds
          ├─ SandboxUnavailable     no container can run here, `next_step` says what to do
@@ -58,6 +60,7 @@ __all__ = [
     "ConnectionFailed",
     "EngineStartError",
     "FileMissing",
+    "MessageNotFound",
     "ModelNotFound",
     "NotFound",
     "NotText",
@@ -66,6 +69,7 @@ __all__ = [
     "ProtocolMismatch",
     "ProviderAuth",
     "RateLimited",
+    "RevertConflict",
     "RuleNotFound",
     "SandboxUnavailable",
     "ServerError",
@@ -171,6 +175,10 @@ class CommandNotFound(NotFound):
     """Unknown command; the message and `data["commands"]` list what there is."""
 
 
+class MessageNotFound(NotFound):
+    """The session has no such message."""
+
+
 class PermissionNotFound(NotFound):
     """The permission request is unknown or already settled."""
 
@@ -197,6 +205,15 @@ class ModelNotFound(NotFound):
 
 class Busy(ApiError):
     """The session is in the middle of a turn."""
+
+
+class RevertConflict(ApiError):
+    """Somebody else changed files since that would be overwritten. Nothing has changed."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """These files, relative to /workspace."""
+        return tuple(str(path) for path in self.data.get("paths") or ())
 
 
 class TooLarge(ApiError):
@@ -238,9 +255,11 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "CommandNotFoundError": CommandNotFound,
     "FileNotFoundError": FileMissing,
     "FilePermissionError": ApiError,
+    "MessageNotFoundError": MessageNotFound,
     "ModelNotFoundError": ModelNotFound,
     "PermissionNotFoundError": PermissionNotFound,
     "ProviderAuthError": ProviderAuth,
+    "RevertConflictError": RevertConflict,
     "RuleNotFoundError": RuleNotFound,
     "SandboxUnavailableError": SandboxUnavailable,
     "SessionBusyError": Busy,

@@ -117,6 +117,10 @@ class Client:
         """A handle on an existing session. Asks nobody: an unknown id shows at the first call."""
         return SessionHandle(self, self._core.session(id))
 
+    def fork_session(self, id: str, message_id: str | None = None) -> SessionHandle:
+        """A copy of a session; see `AsyncClient.fork_session`."""
+        return SessionHandle(self, self.run(self._core.fork_session(id, message_id)))
+
     def agent(self, agent: AgentChoice) -> AgentHandle:
         """
         An agent by name, or one of one's own: `client.agent({"instructions": "Be brief."})`.

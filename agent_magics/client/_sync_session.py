@@ -9,15 +9,18 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from agent_magics.wire import (
     AgentEvent,
+    FileDiff,
     FileEntry,
     Message,
     PermissionAsked,
     PermissionReply,
     PermissionRequest,
+    RevertPreview,
+    RevertResult,
     SendResult,
     SessionInfo,
     SessionMetrics,
@@ -145,6 +148,32 @@ class SessionHandle(Artifacts, Commands, Family):
         """
         self._run(self._core.reply_to_permission(request_id, reply, message))
 
+    # -- the past --------------------------------------------------------------------------------
+
+    @overload
+    def revert(self, message_id: str, preview: Literal[False] = False) -> RevertResult: ...
+
+    @overload
+    def revert(self, message_id: str, preview: Literal[True]) -> RevertPreview: ...
+
+    def revert(self, message_id: str, preview: bool = False) -> RevertResult | RevertPreview:
+        """
+        Remove this message and all after it, and undo what their turns did to files.
+
+        With `preview` nothing changes. Raises `MessageNotFound`, `Busy`, `RevertConflict`.
+        """
+        if preview:
+            return self._run(self._core.revert(message_id, True))
+        return self._run(self._core.revert(message_id))
+
+    def unrevert(self) -> None:
+        """Bring back what the last `revert()` removed; possible until the next prompt."""
+        self._run(self._core.unrevert())
+
+    def get_diff(self, message_id: str | None = None) -> list[FileDiff]:
+        """What the turn of this message changed in /workspace, or all turns together."""
+        return self._run(self._core.get_diff(message_id))
+
     # -- the container ---------------------------------------------------------------------------
 
     def shell(
@@ -211,7 +240,7 @@ class SessionHandle(Artifacts, Commands, Family):
         return self._run(self._core.get_info())
 
     def get_messages(self) -> list[Message]:
-        """The whole history, oldest first."""
+        """The whole history, oldest first, without what is reverted."""
         return self._run(self._core.get_messages())
 
     def get_metrics(self) -> SessionMetrics:

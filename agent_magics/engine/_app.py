@@ -19,6 +19,7 @@ from . import (
     _routes_events,
     _routes_files,
     _routes_info,
+    _routes_revert,
     _routes_sessions,
     _routes_turns,
 )
@@ -39,6 +40,7 @@ ROUTES = (
     *_routes_commands.routes,
     *_routes_artifacts.routes,
     *_routes_files.routes,
+    *_routes_revert.routes,
 )
 
 

@@ -27,7 +27,7 @@ from ._text import dumps, well_formed
 if TYPE_CHECKING:
     from ._containers import Containers
 
-__all__ = ["LARGEST_ARTIFACT", "ArtifactBook", "ArtifactError", "artifact_key"]
+__all__ = ["LARGEST_ARTIFACT", "ArtifactBook", "ArtifactError", "artifact_key", "copy_artifacts"]
 
 LARGEST_ARTIFACT = 32 << 20
 """Bytes of one published artifact."""
@@ -144,6 +144,16 @@ class ArtifactBook:
             without,
         )
         return int(rows[0][0])
+
+
+def copy_artifacts(store: Store, source: str, target: str) -> None:
+    """Give the session `target` what was published in `source`."""
+    store.put(
+        "INSERT INTO artifact(session_id, key, info, data) "
+        "SELECT ?, key, info, data FROM artifact WHERE session_id = ?",
+        target,
+        source,
+    )
 
 
 def too_large(path: str) -> str:

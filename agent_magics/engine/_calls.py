@@ -17,8 +17,8 @@ from ._messages import MessageBook, is_closed
 from ._text import dumps
 
 if TYPE_CHECKING:
+    from ._services import Services
     from ._sessions import Session
-    from ._turn import Services
 
 __all__ = ["CallContext", "ToolCalls", "call_arguments", "result_text"]
 

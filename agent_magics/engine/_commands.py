@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import CommandJSON
@@ -28,10 +28,11 @@ from ._templates import placeholders
 
 if TYPE_CHECKING:
     from ._config_tables import CommandConfig
+    from ._log import EventLog
 
-__all__ = ["Command", "CommandBook"]
+__all__ = ["Command", "CommandBook", "announce_command"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 WORKSPACE_FOLDERS = (
     f"{WORKSPACE}/.agent-magics/commands",
@@ -109,7 +110,7 @@ class CommandBook:
         found = {name: Command(name, *texts) for name, texts in BUILTIN.items()}
         for command in self._user_commands():
             if command.problem:
-                log.warning("the command %s can't be used: %s", command.name, command.problem)
+                _log.warning("the command %s can't be used: %s", command.name, command.problem)
             found[command.name] = command
         if sandbox is not None:
             for command in await _workspace_commands(sandbox):
@@ -132,6 +133,15 @@ class CommandBook:
             yield Command(
                 name, config.template, config.description, config.agent, config.model, "user"
             )
+
+
+def announce_command(
+    log: EventLog, session_id: str, message_id: str, command: Mapping[str, Any] | None
+) -> None:
+    """Say that a prompt was made from a command, if it was."""
+    if command is not None:
+        executed = {"sessionID": session_id, "messageID": message_id, **command}
+        log.publish(session_id, "command.executed", executed)
 
 
 def _parsed(name: str, data: bytes, origin: str) -> Command:

@@ -36,7 +36,7 @@ from ._text import well_formed
 from ._transcript import INSTRUCTIONS, summary_prompts
 
 if TYPE_CHECKING:
-    from ._turn import Services
+    from ._services import Services
     from .models import ResolvedModel
 
 __all__ = ["Compaction"]
@@ -87,7 +87,7 @@ class Compaction:
             "sessionID": session.id,
             "role": "user",
             "time": {"created": now_ms()},
-            "agent": "build",
+            "agent": session.agent,
             "model": {"providerID": self._model.provider_id, "modelID": self._model.model_id},
         }
         with self._services.store.group():

@@ -10,6 +10,10 @@ The engine's configuration: a TOML file and a few environment variables.
     api_key_env = "LAB_API_KEY"               # left out: the server needs no key
     models = ["qwen3-coder"]                  # left out: any model id is passed on
 
+    [snapshot]                                # what reverts can bring back, in megabytes
+    largest_file = 50                         # larger files are left as they are
+    total = 2048                              # all contents kept for one session
+
     [permission]
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
@@ -60,6 +64,7 @@ from ._agent_config import AgentConfigError, agent_profile, permission_rules
 from ._agents import BUILT_IN, AgentProfile
 from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
 from ._policy import Rule
+from ._snapshots import SnapshotLimits
 
 __all__ = [
     "CompactionConfig",
@@ -78,6 +83,7 @@ ProviderKind = Literal["openai", "anthropic"]
 _SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST_MEGABYTES = 1 << 20
 _RESERVED_PROVIDERS = ("demo", "local")
 
 
@@ -136,6 +142,7 @@ class EngineConfig:
     agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
     compaction: CompactionConfig = CompactionConfig()
     limits: LimitsConfig = LimitsConfig()
+    snapshot: SnapshotLimits = field(default_factory=SnapshotLimits)
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -160,6 +167,7 @@ class EngineConfig:
             "agents",
             "compaction",
             "limits",
+            "snapshot",
         )
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
@@ -178,6 +186,7 @@ class EngineConfig:
             agents=MappingProxyType(reader.agents(data)),
             compaction=reader.compaction(data),
             limits=reader.limits(data),
+            snapshot=reader.snapshot(data),
         )
 
 
@@ -299,6 +308,26 @@ class Reader:
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
             raise ConfigError(f"{self.where(prefix + key)}: must be a list of texts.")
         return tuple(value)
+
+    def snapshot(self, data: Mapping[str, Any]) -> SnapshotLimits:
+        table = self.table(data.get("snapshot", {}), "snapshot")
+        self.only(table, "snapshot.", ("largest_file", "total"))
+        limits = SnapshotLimits()
+        return SnapshotLimits(
+            self.megabytes(table, "largest_file", limits.file),
+            self.megabytes(table, "total", limits.total),
+        )
+
+    def megabytes(self, table: Mapping[str, Any], key: str, default: int) -> int:
+        value = table.get(key)
+        if value is None:
+            return default
+        if type(value) is not int or not 0 <= value <= _MOST_MEGABYTES:
+            raise ConfigError(
+                f"{self.where('snapshot.' + key)}: must be a number of megabytes, "
+                f"at most {_MOST_MEGABYTES}."
+            )
+        return value << 20
 
     def rules(self, data: Mapping[str, Any]) -> list[Rule]:
         try:

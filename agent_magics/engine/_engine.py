@@ -20,10 +20,13 @@ from ._agents import AgentBook, AgentProfile
 from ._artifacts import ArtifactBook
 from ._attachments import PromptPart
 from ._capability import TurnHooks
-from ._commands import CommandBook
+from ._checkpoints import Checkpoints
+from ._commands import announce_command
 from ._config import CompactionConfig, LimitsConfig
 from ._containers import Containers
 from ._errors import BadRequest, Conflict, NotFound, SessionBusy
+from ._extensions import Extensions
+from ._fork import Forks
 from ._history import History
 from ._ids import new_id, now_ms
 from ._log import EventLog
@@ -31,16 +34,17 @@ from ._messages import MessageBook
 from ._permissions import Permissions
 from ._recovery import recover
 from ._retry import RetryPolicy
+from ._revert import Reverts
+from ._services import Services
 from ._sessions import RunningTurn, Session, SessionBook, new_session
-from ._skills import SkillBook
+from ._snapshots import SnapshotLimits, Snapshots
 from ._store import Store
 from ._subagents import SubAgents, instructions_of
 from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
-from ._turn import Services, Turn
+from ._turn import Turn
 
 if TYPE_CHECKING:
-    from ._mcp import McpServers
     from ._policy import Rule
     from .models import ModelRegistry, ResolvedModel
 
@@ -123,9 +127,8 @@ class Engine:
         compaction: CompactionConfig | None = None,
         limits: LimitsConfig | None = None,
         environ: Mapping[str, str] | None = None,
-        commands: CommandBook | None = None,
-        skills: SkillBook | None = None,
-        mcp: McpServers | None = None,
+        extensions: Extensions | None = None,
+        snapshot_limits: SnapshotLimits | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -135,9 +138,22 @@ class Engine:
         self.messages = MessageBook(store, self.log)
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
-        self.commands = commands or CommandBook()
-        self.mcp = mcp
+        self.extensions = extensions or Extensions()
         self.artifacts = ArtifactBook(store, self.log, self.containers)
+        self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
+        self.checkpoints = Checkpoints(store, self.snapshots)
+        self.reverts = Reverts(
+            store, self.log, self.sessions, self.containers, self.checkpoints, self.snapshots
+        )
+        self.forks = Forks(
+            store,
+            self.sessions,
+            self.messages,
+            self.containers,
+            self.checkpoints,
+            self.snapshots,
+            self.reverts,
+        )
         self.started = now_ms()
         self._environ = os.environ if environ is None else environ
         self._closing = False
@@ -146,7 +162,7 @@ class Engine:
         agent = Agent(
             deps_type=Turn,
             tools=tools,
-            toolsets=self.mcp.toolsets() if self.mcp else [],
+            toolsets=self.extensions.mcp.toolsets(),
             capabilities=[TurnHooks()],
             instructions=[
                 instructions,
@@ -161,10 +177,11 @@ class Engine:
             messages=self.messages,
             permissions=self.permissions,
             containers=self.containers,
+            checkpoints=self.checkpoints,
             history=History(store),
             agent=agent,
             artifacts=self.artifacts,
-            skills=skills or SkillBook(),
+            skills=self.extensions.skills,
             agents=self.agents,
             subagents=SubAgents(self),
             tool_title=tool_title,
@@ -179,6 +196,8 @@ class Engine:
         engine = cls(*args, **kwargs)
         await recover(engine._services)
         await engine.containers.sweep(engine.sessions.ids())
+        await engine.snapshots.sweep(engine.sessions.ids())
+        await engine.reverts.recover()
         return engine
 
     async def finish(self) -> None:
@@ -194,8 +213,7 @@ class Engine:
         try:
             await self.finish()
         finally:
-            if self.mcp is not None:
-                await self.mcp.close()
+            await self.extensions.mcp.close()
             await self.containers.close()
             await self.store.close()
 
@@ -252,7 +270,9 @@ class Engine:
         if not session.listed:  # deleted twice at the same time
             return
         self.sessions.remove(session)
+        self.reverts.forget(session)
         await self.containers.destroy(session)
+        await self.snapshots.forget(session.id)
         await self.store.flushed()
 
     # -- turns
@@ -271,13 +291,12 @@ class Engine:
             return message_id
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
-        self._check_free(session)
+        await self._settle(session)
         self._accepted[message_id] = session.id
         with self.store.group():
+            self.reverts.seal(session)
             self._save_prompt(session, message_id, prompt, agent, model)
-            if prompt.command is not None:
-                executed = {"sessionID": session.id, "messageID": message_id, **prompt.command}
-                self.log.publish(session.id, "command.executed", executed)
+            announce_command(self.log, session.id, message_id, prompt.command)
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
             Turn(self._services, session, message_id, prompt, agent, model, scrub).start()
         await self.store.flushed()
@@ -308,13 +327,15 @@ class Engine:
         environ = environ or {}
         last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
         resolved = self._registry(environ).resolve(model or session.model_name or last)
-        self._check_free(session)
+        await self._settle(session)
         if not await self._services.history.load(session.id):
             raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
         self._check_free(session)  # a turn may have begun meanwhile
         scrub = Scrubber.of_environ(self._environ, environ)
         turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)
-        turn.start()
+        with self.store.group():
+            self.reverts.seal(session)
+            turn.start()
         await turn.done.wait()
         await self.store.flushed()
         if turn.error is None:
@@ -368,11 +389,20 @@ class Engine:
         of_agent = agent.model if agent.name != session.agent else None
         return registry.resolve(prompt.model or of_agent or session.model_name or agent.model)
 
+    async def _settle(self, session: Session) -> None:
+        """Finish a revert that a crash cut. Raises SessionBusy when a turn can't begin now."""
+        if self.reverts.is_unfinished(session):
+            with self.reverts.alone(session):
+                await self.reverts.settle(session)
+        self._check_free(session)
+
     def _check_free(self, session: Session) -> None:
         if self._closing or not session.listed:
             raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
         if session.turn is not None:
             raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
+        if session.held:
+            raise SessionBusy(f"The session is busy with {session.held}.", sessionID=session.id)
 
     def _registry(self, environ: Mapping[str, str]) -> ModelRegistry:
         return self.registry.with_environ(environ) if environ else self.registry

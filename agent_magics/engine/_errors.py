@@ -29,8 +29,10 @@ __all__ = [
     "Conflict",
     "ContextOverflow",
     "Forbidden",
+    "MessageNotFound",
     "NotFound",
     "PermissionNotFound",
+    "RevertConflict",
     "RuleNotFound",
     "SessionBusy",
     "TooLarge",
@@ -98,6 +100,10 @@ class CommandArguments(ApiError):
     status, name = 400, "CommandArgumentsError"
 
 
+class MessageNotFound(NotFound):
+    name = "MessageNotFoundError"
+
+
 class AgentNotFound(ApiError):
     status, name = 404, "AgentNotFoundError"
 
@@ -116,6 +122,12 @@ class Conflict(ApiError):
 
 class SessionBusy(ApiError):
     status, name = 409, "SessionBusyError"
+
+
+class RevertConflict(ApiError):
+    """Reverting would overwrite what somebody else wrote: `paths`, below the workspace."""
+
+    status, name = 409, "RevertConflictError"
 
 
 class TooLarge(ApiError):

@@ -165,9 +165,13 @@ class McpServers:
     """All servers of the configuration. `log_dir` gets what commands write to stderr."""
 
     def __init__(
-        self, configs: Mapping[str, McpConfig], environ: Mapping[str, str], log_dir: Path
+        self,
+        configs: Mapping[str, McpConfig] | None = None,
+        environ: Mapping[str, str] | None = None,
+        log_dir: Path = Path("/tmp"),
     ) -> None:
-        self.all = [McpServer(name, c, environ, log_dir) for name, c in configs.items()]
+        environ = {} if environ is None else environ
+        self.all = [McpServer(name, c, environ, log_dir) for name, c in (configs or {}).items()]
 
     def status(self) -> dict[str, McpStatusJSON]:
         """`{status, error?}` by name: connected, failed, disabled, or pending before a turn."""

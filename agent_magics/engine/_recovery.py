@@ -7,6 +7,7 @@ put together from their deltas, results of tools that were over are given back t
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ from agent_magics.wire import ErrorJSON, MessageInfoJSON, MessageJSON, PartJSON
 from ._ids import now_ms
 from ._messages import is_closed
 from ._permissions import publish_reply, unanswered
-from ._turn import Services, end_turn
+from ._services import Services
+from ._turn import end_turn
 
 __all__ = ["recover"]
 
@@ -62,6 +64,10 @@ async def recover(services: Services) -> int:
                 services.history.save(message_id, _complete(history, prompt, parts))
             services.sessions.save(services.sessions.get(session_id))
             end_turn(services, session_id, message_id, _ERROR)
+    for checkpoint in await services.checkpoints.unfinished(known):
+        session = services.sessions.get(checkpoint.session_id)
+        started = functools.partial(services.containers.started, session)
+        await services.checkpoints.after(checkpoint, started)
     await services.store.flushed()
     if cut:
         log.warning("closed %d turns that the last run of the engine left open", len(cut))

@@ -28,7 +28,7 @@ async def list_all(request: Request) -> Json:
     engine, sandbox = engine_of(request), None
     if session_id := request.query_params.get("sessionID"):
         sandbox = await engine.containers.started(engine.sessions.get(session_id))
-    return Json([command.to_json() for command in await engine.commands.all(sandbox)])
+    return Json([command.to_json() for command in await engine.extensions.commands.all(sandbox)])
 
 
 @operation(MessageJSON, body=CommandBody, container=True)
@@ -55,7 +55,7 @@ async def _prompt(request: Request, session: Session) -> Prompt:
     body, engine = await read_json(request), engine_of(request)
     name, arguments = body.text("command"), check_arguments(body.data.get("arguments"))
     sandbox = await engine.containers.started(session)
-    command = await engine.commands.get(name, sandbox)
+    command = await engine.extensions.commands.get(name, sandbox)
     text = expand(name, command.template, arguments)
     return Prompt(
         parts=parse_parts([{"type": "text", "text": text}, *body.items("parts")]),

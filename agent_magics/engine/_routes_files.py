@@ -173,11 +173,20 @@ def _range(header: str | None, size: int) -> range | None:
     return range(int(first), end)
 
 
+def _note(request: Request, path: str) -> None:
+    """What is written here while a turn runs is not the turn's work."""
+    engine = engine_of(request)
+    for session in engine.sessions.sharing(session_of(request)):
+        if session.turn is not None and session.turn.checkpoint is not None:
+            engine.checkpoints.written(session.turn.checkpoint, path)
+
+
 @operation(dict[str, Any], body=BYTES, query=[_PATH], container=True)
 async def write_file(request: Request) -> Response:
     """Write a file whole; folders are made."""
     path, sandbox = _path(request), await _sandbox(request)
     data = await read_body(request)
+    _note(request, path)
     with file_errors():
         await sandbox.write_file(path, data)
     return Json({"path": path, "size": len(data)})
@@ -187,6 +196,7 @@ async def write_file(request: Request) -> Response:
 async def delete_file(request: Request) -> Response:
     """Delete a file."""
     path, sandbox = _path(request), await _sandbox(request)
+    _note(request, path)
     with file_errors():
         await sandbox.delete_file(path)
     return Json(True)

@@ -67,8 +67,7 @@ async def agent(request: Request) -> Json:
 @operation(dict[str, McpStatusJSON])
 async def mcp(request: Request) -> Json:
     """The MCP servers of the configuration and how they stand."""
-    servers = engine_of(request).mcp
-    return Json(servers.status() if servers else {})
+    return Json(engine_of(request).extensions.mcp.status())
 
 
 @operation(dict[str, str])

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from agent_magics.wire import (
     AbortBody,
+    ErrorJSON,
     MessageJSON,
     PermissionAnswerBody,
     PermissionReply,
@@ -89,11 +90,12 @@ async def get_message(request: Request) -> Json:
     return Json(await engine_of(request).messages.get(session.id, message_id))
 
 
-@operation(bool, body=SummarizeBody, optional_body=True)
+@operation(bool, body=SummarizeBody, optional_body=True, also={502: ErrorJSON})
 async def summarize(request: Request) -> Json:
-    """Put a summary in place of the conversation.
+    """
+    Replace the conversation, for the model, by a summary that the model writes.
 
-    True when the summary is there, false when it was aborted.
+    The answer comes when it is written; false when it was aborted. 502: the model failed.
     """
     session = session_of(request)
     body = await read_json(request, optional=True)

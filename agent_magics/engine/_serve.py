@@ -26,14 +26,12 @@ from agent_magics.sandbox import open_sandbox
 
 from ._agents import AgentBook
 from ._app import create_app
-from ._commands import CommandBook
 from ._config import ConfigError, EngineConfig, config_path
 from ._engine import Engine
+from ._extensions import Extensions
 from ._logging import configure_logging
-from ._mcp import McpServers
 from ._policy import DEFAULT_RULES
 from ._presence import Presence
-from ._skills import SkillBook
 from ._state import StartError
 from ._store import Store, StoreError
 from .models import ModelRegistry
@@ -110,12 +108,13 @@ class _Process:
             open_sandbox=open_sandbox,
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
-            commands=CommandBook(self._config.commands, folder / "commands"),
-            skills=SkillBook(folder / "skills"),
-            mcp=McpServers(self._config.mcp, os.environ, self._options.log_path.parent),
+            extensions=Extensions.of_config(
+                self._config, folder, os.environ, self._options.log_path.parent
+            ),
             agents=AgentBook(self._config.agents),
             compaction=self._config.compaction,
             limits=self._config.limits,
+            snapshot_limits=self._config.snapshot,
         )
         presence = Presence()
         server = self._server(engine, presence)

@@ -19,10 +19,28 @@ from ._text import dumps
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["WORKSPACE", "RunningTurn", "Session", "SessionBook", "Usage", "add_tokens", "no_tokens"]
+    from ._checkpoints import Checkpoint
 
+__all__ = [
+    "WORKSPACE",
+    "RunningTurn",
+    "Session",
+    "SessionBook",
+    "Usage",
+    "add_tokens",
+    "no_tokens",
+    "shelf",
+]
+
+_TABLES = ("message", "part", "turn", "permission", "checkpoint", "revert", "artifact")
+"""Those that have rows of sessions, beside their own."""
 WORKSPACE = "/workspace"
 """Where a session's files are, inside its container."""
+
+
+def shelf(session_id: str) -> str:
+    """Under this id are kept, out of sight, the rows of messages that are reverted."""
+    return f"reverted:{session_id}"
 
 
 def no_tokens() -> TokensJSON:
@@ -58,6 +76,10 @@ class RunningTurn(Protocol):
     done: asyncio.Event
     current_status: dict[str, Any]
 
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """What its tools change; None for a summary, which has no tools."""
+
     def abort(self, reason: str) -> None:
         """Stop it; `done` is set soon after. Idempotent."""
 
@@ -73,6 +95,7 @@ class Session:
     `sandbox` is the provider that was asked for, `provider` and `isolated` what it became.
     `model` is what answered last. `chosen` was asked for when the session was made; without it
     every turn takes the best model there is then, so that a key found later is used.
+    `revert` is what opencode says of messages that are reverted.
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
     `agent` names who answers; `agent_config` is an agent that came with the session's creation.
     `limits` are sets of rules whose denials hold, from those who started this sub-agent.
@@ -101,10 +124,13 @@ class Session:
     container: str | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    revert: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.turn: RunningTurn | None = None
         """The running turn. Not stored; the store's `turn` table says what a crash cut."""
+        self.held = ""
+        """What keeps the session busy besides a turn; empty when nothing does."""
         self.listed = False
         """In the book: announced and not deleted."""
 
@@ -136,6 +162,7 @@ class Session:
             "model": self.model,
             "permission": self.rules or None,
             "metadata": self.metadata,
+            "revert": self.revert,
         }
         data.update({key: value for key, value in optional.items() if value is not None})
         return cast(SessionJSON, data)
@@ -201,6 +228,11 @@ class SessionBook:
         """Children, their children and so on, oldest first."""
         return [s for s in self if session_id in self.line_of(s.id)[1:]]
 
+    def sharing(self, session: Session) -> list[Session]:
+        """The sessions that use the same container, this one among them."""
+        owner = session.container or session.id
+        return [s for s in self if (s.container or s.id) == owner]
+
     def ids(self) -> Iterable[str]:
         return self._sessions.keys()
 
@@ -228,8 +260,10 @@ class SessionBook:
         """Forget a session and everything of it. Only the event that says so is kept."""
         session.listed = False
         with self._store.group():
-            for table in ("message", "part", "turn", "permission", "artifact"):
-                self._store.put(f"DELETE FROM {table} WHERE session_id = ?", session.id)
+            for table in _TABLES:
+                self._store.put(
+                    f"DELETE FROM {table} WHERE session_id IN (?, ?)", session.id, shelf(session.id)
+                )
             self._store.put("DELETE FROM session WHERE id = ?", session.id)
             if session.parent_id is None:
                 self.log.forget(session.id)

@@ -13,7 +13,7 @@ from ._sessions import Session, add_tokens
 from .models import price
 
 if TYPE_CHECKING:
-    from ._turn import Services
+    from ._services import Services
     from .models import ResolvedModel
 
 __all__ = ["finish_step"]

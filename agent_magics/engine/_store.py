@@ -43,6 +43,11 @@ CREATE TABLE IF NOT EXISTS permission(
 CREATE TABLE IF NOT EXISTS artifact(
     session_id TEXT NOT NULL, key TEXT NOT NULL, info TEXT NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY(session_id, key));
+CREATE TABLE IF NOT EXISTS checkpoint(
+    message_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS checkpoint_session ON checkpoint(session_id);
+CREATE TABLE IF NOT EXISTS revert(
+    session_id TEXT PRIMARY KEY, data TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS event(
     position INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER NOT NULL,
     session_id TEXT NOT NULL, delta_of TEXT, body TEXT NOT NULL);

@@ -102,6 +102,7 @@ class SubAgents:
             except Exception as error:
                 raise ToolFailed(from_exception(error, "running a sub-agent").message) from error
         usage = deepcopy(child.usage)
+        turn.spend(usage.tokens, usage.cost)
         call.metadata(toolCalls=sum(usage.tools.values()), tokens=usage.tokens, cost=usage.cost)
         return _result(answer)
 

@@ -14,9 +14,10 @@ from ._compaction import Compaction
 from ._errors import ApiError
 from ._retry import turn_error
 from ._sessions import Session
-from ._turn import Services, end_turn
+from ._turn import end_turn
 
 if TYPE_CHECKING:
+    from ._services import Services
     from .models import ResolvedModel
 
 __all__ = ["SummaryTurn", "summary_error"]
@@ -41,6 +42,7 @@ class SummaryTurn:
         auto: bool = False,
     ) -> None:
         self.done = asyncio.Event()
+        self.checkpoint = None
         self.error: ErrorJSON | None = None
         self._services = services
         self._session = session

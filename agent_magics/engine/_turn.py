@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent, UsageLimits
@@ -18,7 +17,8 @@ from pydantic_ai.exceptions import ModelHTTPError, RunCancelled
 from pydantic_ai.messages import FunctionToolResultEvent, ModelMessage, ToolCallPart
 from pydantic_ai.run import AgentRun
 
-from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON
+from agent_magics.sandbox import Sandbox
+from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON, TokensJSON
 
 from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
 from ._calls import CallContext, ToolCalls, result_text
@@ -26,7 +26,7 @@ from ._compaction import Compaction
 from ._ids import new_id, now_ms
 from ._images import ImageWatch, file_url, image_mime
 from ._parts import ResponseParts, new_part
-from ._retry import Retries, RetryPolicy, turn_error
+from ._retry import Retries, turn_error
 from ._sessions import WORKSPACE, Session, no_tokens
 from ._skills import TurnSkills
 from ._steps import finish_step
@@ -36,22 +36,14 @@ from ._turn_history import TurnHistory, going_on
 if TYPE_CHECKING:
     from pydantic_ai.tools import ToolDefinition
 
-    from ._agents import AgentBook, AgentProfile
-    from ._artifacts import ArtifactBook
-    from ._config import CompactionConfig, LimitsConfig
-    from ._containers import Containers
+    from ._agents import AgentProfile
+    from ._checkpoints import Checkpoint
     from ._engine import Prompt
-    from ._history import History
-    from ._log import EventLog
-    from ._messages import MessageBook
-    from ._permissions import Answer, Permissions
-    from ._sessions import SessionBook
-    from ._skills import SkillBook
-    from ._store import Store
-    from ._subagents import SubAgents
+    from ._permissions import Answer
+    from ._services import Services
     from .models import ResolvedModel
 
-__all__ = ["Services", "Turn"]
+__all__ = ["Turn", "end_turn"]
 
 log = logging.getLogger(__name__)
 
@@ -59,28 +51,6 @@ ABORTED = "Tool execution aborted"
 _KILL_PATIENCE = 5.0
 _UNCONTAINED = frozenset({"todoread", "todowrite", "webfetch", "batch"})
 """Tools that need no container."""
-
-
-@dataclass(frozen=True)
-class Services:
-    """What turns need from the engine."""
-
-    store: Store
-    log: EventLog
-    sessions: SessionBook
-    messages: MessageBook
-    permissions: Permissions
-    containers: Containers
-    history: History
-    agent: Agent[Turn, str]
-    agents: AgentBook
-    subagents: SubAgents
-    artifacts: ArtifactBook
-    skills: SkillBook
-    tool_title: Callable[[str, dict[str, Any]], str]
-    retry: RetryPolicy
-    compaction: CompactionConfig
-    limits: LimitsConfig
 
 
 class Turn:
@@ -113,7 +83,6 @@ class Turn:
         self._model = model
         self._scrub = scrub
         self._said = TurnHistory(services, message_id, model)
-        self._compaction: Compaction | None = None
         self._retries = Retries(services.retry, self._describe, self.status, "busy")
         self._abort_reason: str | None = None
         self._answers = 0
@@ -125,6 +94,7 @@ class Turn:
         self._images: ImageWatch | None = None
         self._task: asyncio.Task[None] | None = None
         self.skills = TurnSkills(services.skills, services.containers, session)
+        self.checkpoint: Checkpoint
 
     # -- life
 
@@ -134,6 +104,7 @@ class Turn:
         session.turn = self
         with services.store.group():
             services.history.begin(session.id, self.message_id)
+            self.checkpoint = services.checkpoints.begin(session, self.message_id)
             self._publish("turn.started", {"messageID": self.message_id})
             self.status("busy")
         session.usage.messages += 1
@@ -143,10 +114,7 @@ class Turn:
         """Stop the run; the turn ends as aborted soon after. Idempotent."""
         if self._abort_reason is None:
             self._abort_reason = reason
-            if self._said.run is not None:
-                self._said.run.cancel()
-            if self._compaction is not None:
-                self._compaction.abort()
+            self._said.abort()
 
     def _aborting(self) -> bool:
         return self._abort_reason is not None
@@ -173,7 +141,12 @@ class Turn:
         except Exception as failure:
             error = turn_error(failure, self._model.provider_id, self._scrub)
             messages = self._after_failure(failure)
+        self._said.run = None  # from here on there is nothing to abort
+        await self._services.checkpoints.after(self.checkpoint, self._sandbox)
         self._finish(messages, error)
+
+    async def _sandbox(self) -> Sandbox:
+        return await self._services.containers.started(self.session)
 
     def _after_failure(self, failure: Exception) -> Sequence[ModelMessage] | None:
         messages = self._said.messages()
@@ -224,11 +197,10 @@ class Turn:
 
     async def _make_room(self, uncovered: list[ModelMessage]) -> list[ModelMessage]:
         """Summarize; what the model sees from now on."""
-        services = self._services
         if self._aborting():
             raise asyncio.CancelledError
-        self._compaction = compaction = Compaction(
-            services,
+        compaction = Compaction(
+            self._services,
             self.session,
             self._model,
             self._scrub,
@@ -236,25 +208,17 @@ class Turn:
             auto=True,
             limit=self._said.room.limit,
         )
-        with services.store.group():
+        with self._services.store.group():
             self._end_answer()
             self.status("compacting")
             compaction.open()
-
-        def commit(kept: list[ModelMessage]) -> None:
-            self._said.leave(*kept)
-            self.status("busy")
-
-        kept = await compaction.run(uncovered, commit)
-        self._compaction, self._said.room.made = None, True
-        self._said.spending.add(compaction.info["tokens"], compaction.info["cost"], steps=0)
-        return kept
+        return await self._said.summarize(compaction, uncovered, lambda: self.status("busy"))
 
     async def _content(self) -> Any:
         """The prompt for the model, files of the workspace read."""
         files: dict[str, bytes] = {}
         for url, path in workspace_urls(self._prompt).items():
-            sandbox = await self._services.containers.started(self.session)
+            sandbox = await self._sandbox()
             try:
                 files[url] = await sandbox.read_file(path)
             except OSError:
@@ -289,6 +253,10 @@ class Turn:
 
     # -- the agent, and sub-agents
 
+    def spend(self, tokens: TokensJSON, cost: float | None) -> None:
+        """What a sub-agent used counts against this turn's limits, too."""
+        self._said.spending.add(tokens, cost, steps=0)
+
     @property
     def model(self) -> ResolvedModel:
         return self._model
@@ -320,7 +288,8 @@ class Turn:
         services, tool = self._services, part["tool"]
         sandbox = None
         if tool not in _UNCONTAINED:
-            sandbox = await services.containers.started(self.session)
+            sandbox = await self._sandbox()
+            await services.checkpoints.before(self.checkpoint, tool, sandbox)
             if self._images is None:
                 self._images = ImageWatch(sandbox)
             await self._images.before(tool)

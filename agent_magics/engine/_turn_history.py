@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai.messages import ModelMessage, ModelRequest
@@ -13,7 +13,8 @@ from ._errors import ApiError
 from ._limits import Spending
 
 if TYPE_CHECKING:
-    from ._turn import Services
+    from ._compaction import Compaction
+    from ._services import Services
     from .models import ResolvedModel
 
 __all__ = ["TurnHistory", "going_on"]
@@ -40,9 +41,17 @@ class TurnHistory:
         self.run: AgentRun[Any, str] | None = None
         self.room = Room(services.compaction, model.context_limit)
         self.spending = Spending(services.limits)
+        self._compaction: Compaction | None = None
         self._past: list[ModelMessage] = []
         self._history = services.history
         self._message_id = message_id
+
+    def abort(self) -> None:
+        """Stop the run, or the summary that is made instead of it."""
+        if self.run is not None:
+            self.run.cancel()
+        if self._compaction is not None:
+            self._compaction.abort()
 
     def messages(self) -> list[ModelMessage]:
         """All that was said so far."""
@@ -85,3 +94,25 @@ class TurnHistory:
             return before
         self.leave(request)
         return [*before, *said, request]
+
+    async def summarize(
+        self,
+        compaction: Compaction,
+        uncovered: list[ModelMessage],
+        on_done: Callable[[], None],
+    ) -> list[ModelMessage]:
+        """
+        Let the model summarize what `uncovered()` returned; what the next run begins with.
+
+        `on_done` is called in the group of what is stored and told then.
+        """
+
+        def commit(kept: list[ModelMessage]) -> None:
+            self.leave(*kept)
+            on_done()
+
+        self._compaction = compaction
+        kept = await compaction.run(uncovered, commit)
+        self._compaction, self.room.made = None, True
+        self.spending.add(compaction.info["tokens"], compaction.info["cost"], steps=0)
+        return kept

@@ -11,9 +11,11 @@ from ._errors import SandboxError, SandboxGone, SandboxUnavailable
 from ._probe import probe
 from ._sandbox import Sandbox, open_sandbox
 from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
+from ._workspace import FetchedFile, TreeRow, WorkspaceTree
 
 __all__ = [
     "ExecResult",
+    "FetchedFile",
     "FileStat",
     "Limits",
     "ProviderReport",
@@ -22,6 +24,8 @@ __all__ = [
     "SandboxError",
     "SandboxGone",
     "SandboxUnavailable",
+    "TreeRow",
+    "WorkspaceTree",
     "open_sandbox",
     "probe",
 ]

@@ -21,6 +21,7 @@ __all__ = [
     "ProtocolError",
     "encode",
     "encode_json",
+    "load",
     "parse_entries",
     "parse_exit",
     "parse_failure",
@@ -93,7 +94,7 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame:
 
 def parse_exit(payload: bytes) -> Exit:
     """The payload of EXIT."""
-    value = _load(payload, dict)
+    value = load(payload, dict)
     code, killed_by, truncated = (value.get(k) for k in ("code", "killed_by", "truncated"))
     if type(code) is not int or not -64 <= code <= 255 or type(truncated) is not bool:
         raise ProtocolError("bad exit")
@@ -104,7 +105,7 @@ def parse_exit(payload: bytes) -> Exit:
 
 def parse_failure(payload: bytes) -> tuple[int, str]:
     """The payload of FAIL: error number and message."""
-    value = _load(payload, dict)
+    value = load(payload, dict)
     number, message = value.get("errno"), value.get("message")
     if type(number) is not int or not 0 <= number < 4096 or type(message) is not str:
         raise ProtocolError("bad failure")
@@ -113,7 +114,7 @@ def parse_failure(payload: bytes) -> tuple[int, str]:
 
 def parse_entries(payload: bytes) -> list[FileStat]:
     """The payload of DATA that answers LIST."""
-    return [_entry(row) for row in _load(payload, list)]
+    return [_entry(row) for row in load(payload, list)]
 
 
 def _entry(row: Any) -> FileStat:
@@ -129,7 +130,8 @@ def _entry(row: Any) -> FileStat:
     return FileStat(path, kind, size, mtime)
 
 
-def _load(payload: bytes, kind: type) -> Any:
+def load(payload: bytes, kind: type) -> Any:
+    """JSON of this type at its top."""
     try:
         value = json.loads(payload)
     except (ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError

@@ -12,7 +12,7 @@ from ._errors import SandboxError, SandboxGone
 from ._frames import Exit, ProtocolError, parse_entries, parse_exit, parse_failure
 from ._types import FileStat
 
-__all__ = ["Command", "FileRead", "FileWrite", "Listing", "OnOutput", "Request"]
+__all__ = ["Command", "FileRead", "FileRequest", "FileWrite", "Listing", "OnOutput", "Request"]
 
 OnOutput = Callable[[str, bytes], None]
 
@@ -92,7 +92,9 @@ class Command(_Request[Exit]):
                 self._reject(error)
 
 
-class _FileRequest(_Request[None]):
+class FileRequest(_Request[None]):
+    """A request that files or directories answer."""
+
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
@@ -113,11 +115,11 @@ class _FileRequest(_Request[None]):
         raise ProtocolError("data that was not asked for")
 
 
-class FileWrite(_FileRequest):
+class FileWrite(FileRequest):
     """A request that is answered by success or failure only: write, delete."""
 
 
-class FileRead(_FileRequest):
+class FileRead(FileRequest):
     """The content of a file."""
 
     def __init__(self, path: str, limit: int) -> None:
@@ -131,7 +133,7 @@ class FileRead(_FileRequest):
         self.content += payload
 
 
-class Listing(_FileRequest):
+class Listing(FileRequest):
     """The entries of a directory."""
 
     def __init__(self, path: str, limit: int) -> None:

@@ -23,9 +23,10 @@ from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
 from ._local import Local
 from ._provider import Provider
-from ._requests import Command, FileRead, FileWrite, Listing, OnOutput
+from ._requests import Command, FileRead, FileRequest, FileWrite, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
+from ._workspace import WorkspaceTree
 
 __all__ = ["Sandbox", "open_sandbox"]
 
@@ -86,6 +87,8 @@ class Sandbox:
         """"bubblewrap" or "local"."""
         self.isolated = provider.isolated
         """False: commands may do whatever the user may; every view must say so."""
+        self.tree = WorkspaceTree(self._file_request)
+        """/workspace as a whole."""
         self._provider = provider
         self._root = root
         self._channel: Channel | None = None
@@ -334,7 +337,7 @@ class Sandbox:
 
     @asynccontextmanager
     async def _file_request(
-        self, request: FileRead | FileWrite | Listing, kind: int, order: dict[str, Any]
+        self, request: FileRequest, kind: int, order: dict[str, Any]
     ) -> AsyncIterator[tuple[Channel, int]]:
         channel = self._require()
         number = channel.attach(request)

@@ -14,6 +14,7 @@ from ._events import *
 from ._json import *
 from ._objects import *
 from ._parts import *
+from ._revert import *
 
 PROTOCOL = 1
 """Major version of the protocol; a client refuses a server with a higher one."""
@@ -37,10 +38,13 @@ __all__ = [
     "ErrorJSON",
     "EventJSON",
     "ExecBody",
+    "FileDiff",
+    "FileDiffJSON",
     "FileEntry",
     "FileInputJSON",
     "FileJSON",
     "FilePart",
+    "ForkBody",
     "HealthJSON",
     "McpStatusJSON",
     "Message",
@@ -64,6 +68,10 @@ __all__ = [
     "PromptBody",
     "ReasoningDelta",
     "ReasoningPart",
+    "RevertBody",
+    "RevertJSON",
+    "RevertPreview",
+    "RevertResult",
     "RuleJSON",
     "SendResult",
     "SessionChangeBody",
@@ -72,6 +80,8 @@ __all__ = [
     "SessionMetrics",
     "ShellJSON",
     "ShellResult",
+    "SkippedFile",
+    "SkippedJSON",
     "StatusChanged",
     "StepFinishPart",
     "StepFinished",

@@ -17,10 +17,12 @@ __all__ = [
     "CommandBody",
     "ExecBody",
     "FileInputJSON",
+    "ForkBody",
     "NewSessionBody",
     "PermissionAnswerBody",
     "PermissionReplyBody",
     "PromptBody",
+    "RevertBody",
     "RuleJSON",
     "SessionChangeBody",
     "SummarizeBody",
@@ -145,3 +147,15 @@ class ExecBody(TypedDict):
     cwd: NotRequired[str]
     env: NotRequired[dict[str, str]]
     stdin: NotRequired[Annotated[str, {"contentEncoding": "base64"}]]
+
+
+class RevertBody(TypedDict):
+    """The first message to go; an answer means the prompt that it answers."""
+
+    messageID: str
+
+
+class ForkBody(TypedDict):
+    """With a message, the copy ends before its turn."""
+
+    messageID: NotRequired[str]

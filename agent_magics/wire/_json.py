@@ -15,6 +15,7 @@ __all__ = [
     "CommandJSON",
     "ErrorJSON",
     "EventJSON",
+    "FileDiffJSON",
     "FileJSON",
     "HealthJSON",
     "McpStatusJSON",
@@ -25,8 +26,10 @@ __all__ = [
     "PartJSON",
     "PermissionReply",
     "PermissionRequestJSON",
+    "RevertJSON",
     "SessionJSON",
     "ShellJSON",
+    "SkippedJSON",
     "TodoJSON",
     "TokensJSON",
     "ToolStateJSON",
@@ -78,6 +81,8 @@ class SessionJSON(TypedDict):
     time: SessionTimeJSON
     metadata: NotRequired[dict[str, Any]]
     sandbox: NotRequired[dict[str, Any]]
+    revert: NotRequired[dict[str, Any]]
+    reverted: NotRequired[RevertJSON]
 
 
 class MessageTimeJSON(TypedDict):
@@ -220,6 +225,31 @@ class MetricsJSON(TypedDict):
     cost: float | None
     context: ContextJSON
     children: NotRequired[list[Any]]
+
+
+class FileDiffJSON(TypedDict):
+    """A changed file; `file` is relative to the workspace, `patch` a unified diff or empty."""
+
+    file: str
+    patch: str
+    additions: int
+    deletions: int
+    status: Literal["added", "deleted", "modified"]
+
+
+class SkippedJSON(TypedDict):
+    path: str
+    reason: str
+
+
+class RevertJSON(TypedDict):
+    """What a revert does, or would do. Ours."""
+
+    messageID: str
+    messages: int
+    files: list[FileDiffJSON]
+    conflicts: list[str]
+    skipped: list[SkippedJSON]
 
 
 class EventJSON(TypedDict):

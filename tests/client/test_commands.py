@@ -20,17 +20,19 @@ from agent_magics.client import (
 )
 from agent_magics.engine._commands import CommandBook
 from agent_magics.engine._config_tables import CommandConfig
+from agent_magics.engine._extensions import Extensions
 from agent_magics.wire import Command, TurnEnded
 from tests.support.engine_harness import call, engine_in, fail, say
 from tests.support.served_client import clients_of
 
 BOOK = CommandBook({"test": CommandConfig("Run the tests in $path.", "Run tests")})
+EXTRAS = Extensions(commands=BOOK)
 
 
 async def test_both_faces(tmp_path: Path, short_dir: Path) -> None:
     steps = [call(("bash", {"command": "echo hi"})), say("All ", "green."), say("Again.")]
     async with (
-        engine_in(tmp_path, steps, commands=BOOK) as harness,
+        engine_in(tmp_path, steps, extensions=EXTRAS) as harness,
         clients_of(harness, short_dir) as (other, client),
     ):
         session = await asyncio.to_thread(client.create_session)
@@ -59,7 +61,7 @@ async def test_both_faces(tmp_path: Path, short_dir: Path) -> None:
 
 async def test_refusals(tmp_path: Path, short_dir: Path) -> None:
     async with (
-        engine_in(tmp_path, [fail(ValueError("x"), "half")], commands=BOOK) as harness,
+        engine_in(tmp_path, [fail(ValueError("x"), "half")], extensions=EXTRAS) as harness,
         clients_of(harness, short_dir) as (client, _),
     ):
         session = await client.create_session()
@@ -85,7 +87,7 @@ async def test_refusals(tmp_path: Path, short_dir: Path) -> None:
 
 async def test_a_command_can_be_streamed(tmp_path: Path, short_dir: Path) -> None:
     async with (
-        engine_in(tmp_path, [say("Fine.")], commands=BOOK) as harness,
+        engine_in(tmp_path, [say("Fine.")], extensions=EXTRAS) as harness,
         clients_of(harness, short_dir) as (client, _),
     ):
         session = await client.create_session()

@@ -22,9 +22,11 @@ from agent_magics.client import (
     Client,
     EngineLauncher,
     FileMissing,
+    MessageNotFound,
     ModelNotFound,
     PermissionNotFound,
     ProviderAuth,
+    RevertConflict,
     SessionHandle,
     SessionNotFound,
     StateDir,
@@ -146,6 +148,41 @@ def test_a_summary_of_the_demo_model(session: SessionHandle) -> None:
     assert session.get_info().status == "idle"
     assert session.send("and now?").error is None
     assert session.summarize("demo/guide") is True
+
+
+def test_a_turn_is_taken_back_and_brought_back(client: Client, session: SessionHandle) -> None:
+    session.put_file("mine.txt", "mine")
+    session.send("hello")
+    result = session.send(RUN, on_permission=lambda request: "once")
+    messages, files = session.get_messages(), session.list_files(recursive=True)
+    changed = session.get_diff(result.message_id)
+    assert changed and {diff.status for diff in changed} == {"added"}
+    assert session.get_diff() == changed and any(diff.patch for diff in changed)
+    preview = session.revert(result.message_id, preview=True)
+    assert [f.path for f in preview.files] == [diff.path for diff in changed]
+    assert (preview.messages, preview.conflicts) == (2, ())
+    assert session.get_messages() == messages
+    copy = client.fork_session(session.id)
+    done = session.revert(result.message_id)
+    assert (done.message_id, done.files) == (messages[2].info.id, preview.files)
+    assert session.get_messages() == messages[:2]
+    assert [f.path for f in session.list_files()] == ["/workspace/mine.txt"]
+    assert len(copy.get_messages()) == 4
+    copied = copy.list_files(recursive=True)
+    assert [(f.path, f.size) for f in copied] == [(f.path, f.size) for f in files]
+    session.unrevert()
+    assert session.get_messages() == messages
+    # (a directory's time is its own)
+    kept = [f for f in session.list_files(recursive=True) if f.kind == "file"]
+    assert kept == [f for f in files if f.kind == "file"]
+    path = next(diff.path for diff in changed if not diff.path.endswith("/"))
+    session.put_file(path, "changed by me")
+    with pytest.raises(RevertConflict) as conflict:
+        session.revert(result.message_id)
+    assert conflict.value.paths == (path,) and session.get_file(path) == "changed by me"
+    with pytest.raises(MessageNotFound):
+        session.revert("msg_unknown")
+    copy.end()
 
 
 def test_raw_events_are_numbered_without_gaps(session: SessionHandle) -> None:

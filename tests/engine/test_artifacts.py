@@ -149,6 +149,16 @@ async def test_artifacts_outlive_the_engine_and_end_with_the_session(tmp_path: P
         assert await harness.engine.store.read("SELECT key FROM artifact") == []
 
 
+async def test_a_fork_has_its_own(tmp_path: Path) -> None:
+    async with engine_in(tmp_path, [publish(path="a"), say("Done.")]) as harness:
+        session = await harness.session()
+        (harness.sandboxes[0].workspace / "a").write_bytes(DATA)
+        await harness.turn(session)
+        fork = (await harness.http.post(f"/session/{session.id}/fork", json={})).json()["id"]
+        await harness.http.delete(f"/session/{session.id}")
+        assert (await get(harness, fork, "a")).content == DATA
+
+
 async def test_published_ones_need_no_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

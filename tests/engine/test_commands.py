@@ -9,6 +9,7 @@ import pytest
 
 from agent_magics.engine._commands import CommandBook
 from agent_magics.engine._config_tables import CommandConfig
+from agent_magics.engine._extensions import Extensions
 from agent_magics.wire import Command, Message
 from tests.support.engine_harness import Harness, call, engine_in, hang, say
 
@@ -32,9 +33,9 @@ async def run(harness: Harness, session_id: str, name: str, arguments: Any = "")
     return await harness.http.post(f"/session/{session_id}/command", json=body)
 
 
-def book(tmp_path: Path) -> CommandBook:
+def extras(tmp_path: Path) -> Extensions:
     configured = {"test": CommandConfig("Run the tests in $path.", "Run tests", model="fake/main")}
-    return CommandBook(configured, tmp_path / "commands")
+    return Extensions(CommandBook(configured, tmp_path / "commands"))
 
 
 async def test_where_commands_come_from(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ async def test_where_commands_come_from(tmp_path: Path) -> None:
     put(user, "plot.md", "---\ndescription: Draw\nmodel: fake/main\n---\nPlot $1")
     put(user, "git/log.md", "Show the log")
     put(user, "test.md", "hidden by the configuration")
-    async with engine_in(tmp_path, commands=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         workspace = harness.sandboxes[0].workspace
         put(workspace, f"{FOLDER}/mine.md", "---\nmodel: fake/locked\nagent: x\n---\nMine")
@@ -60,7 +61,7 @@ async def test_where_commands_come_from(tmp_path: Path) -> None:
 
 
 async def test_a_command_is_a_turn(tmp_path: Path) -> None:
-    async with engine_in(tmp_path, [say("All green.")], commands=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, [say("All green.")], extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         response = await run(harness, session.id, "test", {"path": "./src"})
         assert Message.from_json(response.json()).text == "All green."
@@ -73,7 +74,7 @@ async def test_a_command_is_a_turn(tmp_path: Path) -> None:
 
 
 async def test_files_go_along(tmp_path: Path) -> None:
-    async with engine_in(tmp_path, commands=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         file = {"type": "file", "mime": "text/csv", "url": "data:text/csv,a", "filename": "a.csv"}
         body = {"command": "review", "arguments": "this", "parts": [file], "model": "fake/main"}
@@ -88,7 +89,7 @@ async def test_refusals(tmp_path: Path) -> None:
     put(tmp_path / "commands", "empty.md", "---\na: b\n---\n")
     put(tmp_path / "commands", "bad name.md", "x")
     put(tmp_path / "commands", "workspace/x.md", "x")
-    async with engine_in(tmp_path, [hang("x")], commands=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, [hang("x")], extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         put(harness.sandboxes[0].workspace, f"{FOLDER}/large.md", "x" * 100_000)
         unknown = await run(harness, session.id, "tset")
@@ -111,7 +112,7 @@ async def test_refusals(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["review", "test"])
 async def test_a_workspace_shadows_nothing(tmp_path: Path, name: str) -> None:
-    async with engine_in(tmp_path, commands=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         put(harness.sandboxes[0].workspace, f"{FOLDER}/{name}.md", "Evil")
         put(harness.sandboxes[0].workspace, f"{FOLDER}/free.md", "Free")
@@ -127,7 +128,7 @@ async def test_a_workspace_shadows_nothing(tmp_path: Path, name: str) -> None:
 async def test_a_workspace_command_is_only_a_text(tmp_path: Path) -> None:
     """No shell, no permission, no model of its own."""
     steps = [call(("bash", {"command": "touch made"})), say("Done.")]
-    async with engine_in(tmp_path, steps, commands=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, steps, extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         workspace = harness.sandboxes[0].workspace
         fields = "permission: {bash: allow}\nmodel: fake/locked\nallowed-tools: bash"

@@ -15,6 +15,7 @@ from agent_magics.engine._config import (
 )
 from agent_magics.engine._config_tables import CommandConfig, McpConfig
 from agent_magics.engine._policy import Rule
+from agent_magics.engine._snapshots import SnapshotLimits
 
 
 def load(tmp_path: Path, text: str, **environ: str) -> EngineConfig:
@@ -59,6 +60,8 @@ def test_everything(tmp_path: Path) -> None:
         steps = 20
         tokens = 100000
         cost = 2
+        [snapshot]
+        largest_file = 10
         """,
     )
     assert config.commands == {"test": CommandConfig("Run $path", "Run", model="lab/qwen")}
@@ -75,6 +78,7 @@ def test_everything(tmp_path: Path) -> None:
         ),
     }
     assert "TOKEN" not in repr(config.mcp)
+    assert config.snapshot == SnapshotLimits(file=10 << 20, total=2 << 30)
     assert config.model == "lab/qwen"
     assert config.sandbox == "bubblewrap"
     assert config.providers == {
@@ -163,6 +167,10 @@ def test_which_file_is_read(tmp_path: Path) -> None:
         ("[limits]\nsteps = 0", "limits.steps: must be a whole number above 0"),
         ("[limits]\ntokens = true", "limits.tokens: must be a whole number above 0"),
         ("[limits]\ncost = '5'", "limits.cost: must be a number above 0"),
+        ("snapshot = 1", "snapshot: must be a table"),
+        ("[snapshot]\nfile = 1", "snapshot.file: unknown key"),
+        ("[snapshot]\ntotal = -1", "snapshot.total: must be a number"),
+        ("[snapshot]\ntotal = true", "snapshot.total: must be a number"),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:

@@ -14,6 +14,7 @@ from pydantic_ai.models.function import AgentInfo
 
 from agent_magics.engine import _mcp
 from agent_magics.engine._config_tables import McpConfig
+from agent_magics.engine._extensions import Extensions
 from agent_magics.engine._mcp import McpServers
 from tests.support.engine_harness import Harness, Step, call, engine_in, eventually, say
 
@@ -27,8 +28,8 @@ def stdio(*arguments: str, **options: Any) -> McpConfig:
     return McpConfig(command=(sys.executable, SERVER, *arguments), **options)
 
 
-def servers(directory: Path, environ: dict[str, str] | None = None, **all: McpConfig) -> McpServers:
-    return McpServers(all, {} if environ is None else environ, directory)
+def servers(directory: Path, environ: dict[str, str] | None = None, **all: McpConfig) -> Extensions:
+    return Extensions(mcp=McpServers(all, environ, directory))
 
 
 def tools_seen(into: set[str]) -> Step:
@@ -67,8 +68,8 @@ async def test_tools_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         call(("test_environ", {}), ("test_fail", {}), ("test_long", {}), ("test_picture", {})),
         tools_seen(seen),
     ]
-    mcp = servers(tmp_path, {"TEST_TOKEN": "secret"}, test=config, off=off)
-    async with engine_in(tmp_path, steps, mcp=mcp) as harness:
+    extras = servers(tmp_path, {"TEST_TOKEN": "secret"}, test=config, off=off)
+    async with engine_in(tmp_path, steps, extensions=extras) as harness:
         disabled = {"status": "disabled"}
         statuses = (await harness.http.get("/mcp")).json()
         assert statuses == {"test": {"status": "pending"}, "off": disabled}
@@ -114,8 +115,8 @@ async def test_a_server_that_cannot_be_had(
 ) -> None:
     """The turn says so, once, and goes on; the next one does not wait for it again."""
     monkeypatch.setattr(_mcp, "_START_TIMEOUT", timeout)
-    mcp = servers(tmp_path, bad=config)
-    async with engine_in(tmp_path, [say("Hello."), say("Again.")], mcp=mcp) as harness:
+    extras = servers(tmp_path, bad=config)
+    async with engine_in(tmp_path, [say("Hello."), say("Again.")], extensions=extras) as harness:
         session = await harness.session()
         assert (await harness.turn(session))["outcome"] == "completed"
         ((tool, status, error),) = results(harness)
@@ -132,8 +133,8 @@ async def test_after_a_while_it_is_tried_again(
 ) -> None:
     monkeypatch.setattr(_mcp, "_PAUSE", 0.0)
     environ: dict[str, str] = {}
-    mcp = servers(tmp_path, environ, test=stdio(env={"X": "${LATER}"}))
-    async with engine_in(tmp_path, mcp=mcp) as harness:
+    extras = servers(tmp_path, environ, test=stdio(env={"X": "${LATER}"}))
+    async with engine_in(tmp_path, extensions=extras) as harness:
         session = await harness.session()
         for count in (1, 2):
             await harness.turn(session)
@@ -149,8 +150,8 @@ async def test_an_abort_and_a_death(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     add = call(("test_add", {"a": 1, "b": 1}))
     steps = [call(("test_wait", {})), call(("test_die", {})), say("Gone."), add, say("Back.")]
-    mcp = servers(tmp_path, test=stdio(str(pids)))
-    async with engine_in(tmp_path, steps, mcp=mcp) as harness:
+    extras = servers(tmp_path, test=stdio(str(pids)))
+    async with engine_in(tmp_path, steps, extensions=extras) as harness:
         session = await harness.session(rules=ALLOW)
         await harness.prompt(session)
         await harness.recorder.until(

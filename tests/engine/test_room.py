@@ -340,6 +340,17 @@ async def test_summaries_count_as_tokens_not_as_steps(tmp_path: Path) -> None:
         assert len(harness.model.seen) == 3
 
 
+async def test_what_sub_agents_use_counts(tmp_path: Path) -> None:
+    order = {"description": "Some work", "prompt": "Do it.", "subagent_type": "general"}
+    steps = [call(("task", order)), say(LONG), say("Never.")]
+    async with engine_in(tmp_path, steps, limits=LimitsConfig(tokens=1000)) as harness:
+        session = await harness.session()
+        ended = await harness.turn(session)
+        assert ended["error"]["data"]["limit"] == "tokens"
+        assert len(harness.model.seen) == 2
+        check_legal(await harness.engine._services.history.load(session.id))
+
+
 # The parts
 
 

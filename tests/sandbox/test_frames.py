@@ -34,6 +34,7 @@ from agent_magics.sandbox._frames import (
     read_frame,
 )
 from agent_magics.sandbox._requests import Command, FileRead, FileWrite, Listing
+from agent_magics.sandbox._workspace import _Fetch, _Scan
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -246,3 +247,60 @@ async def test_failure_to_start_a_command(tmp_path: Path) -> None:
         await sandbox.run("true")
     assert sandbox.alive
     await sandbox.stop()
+
+
+# The workspace as a whole
+
+
+@given(
+    payloads | st.sampled_from([b"B", b"D", b"E", b"F"]).flatmap(lambda b: payloads.map(b.__add__))
+)
+async def test_answers_about_the_workspace_are_taken_or_refused(payload: bytes) -> None:
+    for request in (_Scan(10), _Fetch(["a"], 10, 10)):
+        try:
+            request.frame(protocol.DATA, payload)
+        except ProtocolError:
+            continue
+
+
+async def test_rows_that_lead_elsewhere_are_refused() -> None:
+    good = ["a/b", "file", 0o644, 1, 2, 3, 4, None]
+    scan = _Scan(2)
+    scan.frame(protocol.DATA, json.dumps([good]).encode())
+    assert scan.rows[0].path == "a/b"
+    bad: list[dict[int, Any]] = [
+        *({0: path} for path in ("", "/etc", "../a", "a/..", "a//b", ".", "a\0", "\ud800", 1)),
+        *({1: kind} for kind in ("pipe", ["file"], None)),
+        *({2: mode} for mode in (-1, 0o10000, 1.0, True)),
+        *({3: size} for size in (-1, 1 << 65)),
+        {1: "link"},
+        {1: "link", 7: "a\0b"},
+        {1: "link", 7: ""},
+    ]
+    for change in bad:
+        row = [change.get(i, value) for i, value in enumerate(good)]
+        with pytest.raises(ProtocolError):
+            scan.frame(protocol.DATA, json.dumps([row]).encode())
+    with pytest.raises(ProtocolError):
+        scan.frame(protocol.DATA, json.dumps([good, good]).encode())
+
+
+async def test_files_that_were_not_asked_for_are_refused() -> None:
+    begin = b"B" + json.dumps([0, 0o644, 3, 1, 1, 1, True]).encode()
+    for frames in (
+        [b"D1"],
+        [b"E"],
+        [begin, begin],
+        [b"B" + json.dumps([1, 0o644, 3, 1, 1, 1, True]).encode()],
+        [b"B" + json.dumps([0, 0o644, 3, 1, 1, 1, 1]).encode()],
+        [begin, b"D" + b"x" * 11],
+        [begin, b"E", b"F[1,2]"],
+        [b"F[0,2]", b"F[0,2]"],
+        [b'F[0,"2"]'],
+        [b"X"],
+        [b""],
+    ):
+        fetch = _Fetch(["a"], 10, 10)
+        with pytest.raises(ProtocolError):
+            for frame in frames:
+                fetch.frame(protocol.DATA, frame)

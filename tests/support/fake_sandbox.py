@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_magics.sandbox import ExecResult, FileStat, SandboxGone, SandboxUnavailable
+from tests.support.fake_tree import FakeTree
 
 
 class FakeSandbox:
@@ -23,6 +24,7 @@ class FakeSandbox:
     def __init__(self, root: Path, *, provider: str = "auto", python: Any = None) -> None:
         self.root = root
         self.workspace = root / "workspace"
+        self.tree = FakeTree(self.workspace)
         self.provider = "fake" if provider == "auto" else provider
         self.isolated = provider != "local"
         self.alive = False

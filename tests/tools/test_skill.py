@@ -11,6 +11,7 @@ from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo
 
 from agent_magics.engine import _skills
+from agent_magics.engine._extensions import Extensions
 from agent_magics.engine._policy import DEFAULT_RULES, Rule, decide
 from agent_magics.engine._skills import SkillBook
 from tests.support.engine_harness import Harness, Step, call, engine_in, say
@@ -45,19 +46,19 @@ def outputs(harness: Harness) -> list[str]:
     return [state.get("output") or state.get("error", "") for state in states]
 
 
-def book(tmp_path: Path) -> SkillBook:
+def extras(tmp_path: Path) -> Extensions:
     user = tmp_path / "skills"
     put(user, "plots/SKILL.md", HEAD.format("plots") + "Use scripts/plot.py.")
     put(user, "plots/scripts/plot.py", "print(1)")
     (user / "plots" / "link").symlink_to("/etc/passwd")
-    return SkillBook(user)
+    return Extensions(skills=SkillBook(user))
 
 
 async def test_the_users_skills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_skills, "_COPIES", "/workspace/copies")
     seen: dict[str, str] = {}
     steps = [load("plots"), peek(seen)]
-    async with engine_in(tmp_path, steps, skills=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, steps, extensions=extras(tmp_path)) as harness:
         await harness.turn(await harness.session())
         assert seen["skill"].endswith("\n\nThe skills:\n- plots: About plots")
         (text,) = outputs(harness)
@@ -83,7 +84,7 @@ async def test_without_skills_there_is_no_tool(tmp_path: Path) -> None:
 async def test_a_workspace_skill_asks_and_is_marked(tmp_path: Path) -> None:
     seen: dict[str, str] = {}
     steps = [load("workspace/plots"), load("plots"), peek(seen)]
-    async with engine_in(tmp_path, steps, skills=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, steps, extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         workspace = harness.sandboxes[0].workspace
         put(workspace, f"{WORKSPACE}/plots/SKILL.md", HEAD.format("plots") + "Evil")
@@ -109,7 +110,8 @@ async def test_broken_skills_are_left_out(tmp_path: Path, caplog: Any) -> None:
     put(user, "large/SKILL.md", HEAD.format("large") + "x" * 100_000)
     put(user, "no/README.md", "no skill")
     seen: dict[str, str] = {}
-    async with engine_in(tmp_path, [peek(seen)], skills=SkillBook(user)) as harness:
+    extensions = Extensions(skills=SkillBook(user))
+    async with engine_in(tmp_path, [peek(seen)], extensions=extensions) as harness:
         session = await harness.session()
         workspace = harness.sandboxes[0].workspace
         put(workspace, f"{WORKSPACE}/bad/SKILL.md", "---\na: [\n---\n")
@@ -124,11 +126,11 @@ async def test_broken_skills_are_left_out(tmp_path: Path, caplog: Any) -> None:
 async def test_unknown_and_oversized_skills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    skills = book(tmp_path)
+    extensions = extras(tmp_path)
     put(tmp_path / "skills", "plots/data.bin", b"x" * 1000)
     monkeypatch.setattr(_skills, "_MOST_BYTES", 500)
     async with engine_in(
-        tmp_path, [load("plot"), load("plots"), say("Ok.")], skills=skills
+        tmp_path, [load("plot"), load("plots"), say("Ok.")], extensions=extensions
     ) as harness:
         await harness.turn(await harness.session())
         unknown, large = outputs(harness)
@@ -140,7 +142,7 @@ async def test_a_turn_without_a_container_knows_the_users_skills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, str] = {}
-    async with engine_in(tmp_path, [peek(seen)], skills=book(tmp_path)) as harness:
+    async with engine_in(tmp_path, [peek(seen)], extensions=extras(tmp_path)) as harness:
         session = await harness.session()
         harness.sandboxes[0].alive = False
         monkeypatch.setattr(FakeSandbox, "unavailable", "User namespaces are off.")

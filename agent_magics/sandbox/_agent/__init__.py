@@ -30,6 +30,7 @@ _MODULES = (  # in the order they import each other
     "outlet",
     "watchdog",
     "supervisor",
+    "trees",
     "files",
     "commands",
     "main",

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import json
 import os
 import stat
 
 from .protocol import CHUNK, DATA, DONE, FAIL
+from .trees import Restoring, change, fetch, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import Any
 
     from .outlet import Outlet
@@ -111,10 +113,11 @@ class Writing:
 class Files:
     """File requests. Long ones go on in steps, so that commands and other files go on, too."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Outlet, workspace: str) -> None:
         self._out = outlet
+        self._workspace = workspace
         self._tasks: dict[int, Generator[None, None, None]] = {}
-        self._writings: dict[int, Writing] = {}
+        self._writings: dict[int, Writing | Restoring] = {}
 
     @property
     def busy(self) -> bool:
@@ -150,9 +153,25 @@ class Files:
         except (OSError, ValueError) as error:
             self._fail(number, error)
 
+    def scan(self, number: int, request: dict[str, Any]) -> None:
+        self._tasks[number] = self._scan(number, **request)
+
+    def fetch(self, number: int, request: dict[str, Any]) -> None:
+        send = functools.partial(self._out.send, DATA, number)
+        self._tasks[number] = fetch(self._workspace, send=send, **request)
+
+    def change(self, number: int, request: dict[str, Any]) -> None:
+        self._tasks[number] = change(self._workspace, **request)
+
     def begin_write(self, number: int, path: str) -> None:
+        self._begin(number, functools.partial(Writing, path))
+
+    def begin_put(self, number: int, request: dict[str, Any]) -> None:
+        self._begin(number, functools.partial(Restoring, self._workspace, **request))
+
+    def _begin(self, number: int, writing: Callable[[], Writing | Restoring]) -> None:
         try:
-            self._writings[number] = Writing(path)
+            self._writings[number] = writing()
         except (OSError, ValueError) as error:
             self._fail(number, error)
 
@@ -229,6 +248,11 @@ class Files:
                 if recursive:
                     todo += [path for path, kind, _, _ in found if kind == "directory"]
                 yield
+
+    def _scan(self, number: int, skip: list[str], limit: int) -> Generator[None, None, None]:
+        for rows in scan(self._workspace, skip, limit):
+            self._out.send(DATA, number, rows)
+            yield
 
     def _names(self, folder: str, skip: list[str]) -> Generator[None, None, list[str]]:
         # the requested folder may be a link, those found below it may not

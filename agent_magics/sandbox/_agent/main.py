@@ -19,13 +19,17 @@ from .outlet import Outlet
 from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 from .protocol import (
     CANCEL,
+    CHANGE,
     DELETE,
+    FETCH,
     HEADER,
     HELLO,
     KILL,
     LIST,
+    PUT,
     READ,
     RUN,
+    SCAN,
     STDIN,
     WRITE,
     WRITE_DATA,
@@ -49,7 +53,7 @@ class Agent:
         self._open = True
         self._out = outlet
         self._commands = Commands(outlet, config)
-        self._files = Files(outlet)
+        self._files = Files(outlet, config["workspace"])
         outlet.watch(inlet, self._receive)
 
     def serve(self) -> None:
@@ -102,6 +106,14 @@ class Agent:
             self._files.delete(number, request["path"])
         elif kind == WRITE:
             self._files.begin_write(number, request["path"])
+        elif kind == SCAN:
+            self._files.scan(number, request)
+        elif kind == FETCH:
+            self._files.fetch(number, request)
+        elif kind == CHANGE:
+            self._files.change(number, request)
+        elif kind == PUT:
+            self._files.begin_put(number, request)
 
 
 def main(config: dict[str, Any]) -> NoReturn:

@@ -29,15 +29,22 @@ WRITE_END = 7  # empty
 DELETE = 8  # path
 LIST = 9  # path, recursive, limit, skip
 CANCEL = 10  # empty: forget this file request
+SCAN = 11  # skip, limit: what the workspace contains
+FETCH = 12  # paths, limit, budget: contents of files of the workspace
+CHANGE = 13  # steps: remove, make, link, set modes in the workspace
+PUT = 14  # path, mode, mtime: a file of the workspace; then WRITE_DATA and WRITE_END
 
 # agent to host
 HELLO = 65  # pid, python
 STDOUT = 66  # bytes
 STDERR = 67  # bytes
 EXIT = 68  # code, killed_by, truncated, background: last frame of a RUN
-DATA = 69  # READ: bytes; LIST: JSON array of [path, kind, size, mtime_ms]
+DATA = 69  # READ: bytes; LIST, SCAN: JSON array of rows; FETCH: a letter and what it says
 DONE = 70  # empty: last frame of a file request
 FAIL = 71  # errno, message: last frame of a request that failed
+
+# the first byte of DATA that answers FETCH
+FILE_BEGIN, FILE_DATA, FILE_END, FILE_FAIL = b"B", b"D", b"E", b"F"
 
 
 def marker(omitted: int) -> bytes:

@@ -1,0 +1,1 @@
+"""What those need who test a server or a client of this protocol."""
