@@ -107,9 +107,8 @@ class Checkpoints:
                 checkpoint.after = await self._take(checkpoint, await started())
             except SandboxError as error:
                 checkpoint.problem = snapshot_problem(error)
-            except (
-                asyncio.CancelledError
-            ):  # the turn is killed; what is there later is not its work
+            except asyncio.CancelledError:
+                # The turn is killed: what is there later is not its work.
                 checkpoint.problem = _NO_SNAPSHOT
                 raise
             finally:

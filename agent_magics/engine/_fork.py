@@ -19,9 +19,10 @@ from agent_magics.wire import MessageJSON
 
 from ._artifacts import copy_artifacts
 from ._checkpoints import Checkpoint, Checkpoints
-from ._errors import MessageNotFound, file_errors
+from ._errors import file_errors
 from ._ids import new_id, now_ms
 from ._plan import Tree
+from ._revert import turn_start
 from ._sessions import Session, SessionBook, Usage, add_tokens
 from ._snapshots import EXCLUDED, Snapshots
 from ._store import Store
@@ -105,7 +106,11 @@ class Forks:
         if message_id is None:
             tree, used = await self._present(session), session.usage.context_used
             return _Origin(session, messages, checkpoints, used, tree, True)
-        kept = messages[: _position(messages, message_id)]
+        rows = await self._store.read(
+            "SELECT message_id FROM turn WHERE session_id = ?", session.id
+        )
+        turns = {row[0] for row in rows}
+        kept = messages[: turn_start([m["info"]["id"] for m in messages], turns, message_id)]
         ids = {m["info"]["id"] for m in kept}
         later = [c for c in checkpoints if c.message_id not in ids]
         used = later[0].context_used if later else None
@@ -163,18 +168,6 @@ class Forks:
                 self._checkpoints.save(
                     replace(checkpoint, session_id=copy.id, message_id=message_id)
                 )
-
-
-def _position(messages: Sequence[MessageJSON], message_id: str) -> int:
-    """Where the turn of this message begins. Raises MessageNotFound."""
-    for message in messages:
-        if message["info"]["id"] == message_id:
-            parent = message["info"].get("parentID")
-            break
-    else:
-        raise MessageNotFound(f"Message not found: {message_id}", messageID=message_id)
-    ids = [m["info"]["id"] for m in messages]
-    return ids.index(parent if parent in ids else message_id)
 
 
 def _copy_of(session: Session) -> Session:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ._containers import Containers
     from ._log import EventLog
 
-__all__ = ["Reverts"]
+__all__ = ["Reverts", "turn_start"]
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +159,7 @@ class Reverts:
         self._store.put("DELETE FROM revert WHERE session_id = ?", session.id)
         self._checkpoints.stale.add(session.id)
         session.revert = None
+        self._sessions.save(session)
 
     def forget(self, session: Session) -> None:
         """The session is being deleted."""
@@ -237,17 +238,15 @@ class Reverts:
 
     async def _messages_from(self, session: Session, message_id: str) -> tuple[list[str], int]:
         """The message's turn and all after it, reverted ones included, and how many come before."""
-        rows = await self._store.read(
-            "SELECT id, data FROM message WHERE session_id IN (?, ?) ORDER BY rowid",
-            session.id,
-            shelf(session.id),
-        )
-        ids = [row[0] for row in rows]
-        if message_id not in ids:
-            raise MessageNotFound(f"Message not found: {message_id}", messageID=message_id)
-        parent = json.loads(rows[ids.index(message_id)][1]).get("parentID")
-        first = ids.index(parent if parent in ids else message_id)
+        ids = await self._ids("SELECT id FROM message", session)
+        turns = set(await self._ids("SELECT message_id FROM turn", session))
+        first = turn_start(ids, turns, message_id)
         return ids[first:], first
+
+    async def _ids(self, select: str, session: Session) -> list[str]:
+        where = "WHERE session_id IN (?, ?) ORDER BY rowid"
+        rows = await self._store.read(f"{select} {where}", session.id, shelf(session.id))
+        return [row[0] for row in rows]
 
     async def _look(self, session: Session) -> tuple[str, Tree]:
         """What the workspace has now; its contents are kept."""
@@ -409,6 +408,18 @@ class Reverts:
                 session_id,
                 shelf(session_id),
             )
+
+
+def turn_start(ids: Sequence[str], turns: Collection[str], message_id: str) -> int:
+    """
+    Where the turn of a message begins, among a session's messages; `turns` are those that do.
+
+    A summary in the middle of a turn belongs to it. Raises MessageNotFound.
+    """
+    if message_id not in ids:
+        raise MessageNotFound(f"Message not found: {message_id}", messageID=message_id)
+    index = ids.index(message_id)
+    return next((i for i in range(index, -1, -1) if ids[i] in turns), index)
 
 
 def _public(state: _State) -> dict[str, Any]:

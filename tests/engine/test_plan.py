@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_magics.engine._errors import MessageNotFound
 from agent_magics.engine._plan import (
     Change,
     Entry,
@@ -17,6 +19,7 @@ from agent_magics.engine._plan import (
     plan,
     same,
 )
+from agent_magics.engine._revert import turn_start
 
 
 def file(content: str, mode: int = 0o644, mtime: int = 0) -> Entry:
@@ -126,3 +129,11 @@ def test_nothing_of_others_is_overwritten(
     undo = plan([Change(whole(before), whole(after))], whole(now))
     for path in undo.wanted:
         assert same(whole(now).get(path), whole(after).get(path)) or path in ("d", "d/e")
+
+
+def test_where_a_turn_begins() -> None:
+    ids = ["msg_1", "msg_a", "msg_sum", "msg_b", "msg_2"]  # a summary in the middle of msg_1's turn
+    starts = [turn_start(ids, {"msg_1", "msg_2"}, message_id) for message_id in ids]
+    assert starts == [0, 0, 0, 0, 4]
+    with pytest.raises(MessageNotFound):
+        turn_start(ids, {"msg_1"}, "msg_3")

@@ -252,6 +252,27 @@ async def test_what_a_sub_agent_did_belongs_to_the_turn_that_waits(tmp_path: Pat
         assert [f.path for f in done.files] == ["f"] and contents(workspace(harness)) == {}
 
 
+async def test_a_summary_is_taken_back(tmp_path: Path) -> None:
+    steps = [say("one"), say("SUMMARY"), say("two"), say("three")]
+    async with engine_in(tmp_path, steps) as harness:
+        session = await allowed(harness)
+        await run(harness, session)
+        before = await messages(harness, session)
+        model = {"providerID": "fake", "modelID": "main"}
+        await post(harness, session, "summarize", **model)
+        summary = (await messages(harness, session))[len(before) :]
+        await revert(harness, session, summary[-1]["info"]["id"])
+        assert await messages(harness, session) == before
+        await run(harness, session)  # the model sees the conversation again
+        assert prompts_seen(harness) == ["prompt 0", "prompt 0"]
+        ids = [m["info"]["id"] for m in await messages(harness, session)]
+        await revert(harness, session, ids[-1])
+        await post(harness, session, "summarize", **model)  # seals, as a prompt does
+        assert "revert" not in session.to_json()
+        await post(harness, session, "unrevert")
+        assert ids[-1] not in [m["info"]["id"] for m in await messages(harness, session)]
+
+
 async def test_diff(tmp_path: Path) -> None:
     commands = turns("printf 'a\\nb\\n' > f; echo 1 > g", "rm g; printf 'a\\nc\\n' > f")
     async with engine_in(tmp_path, [*commands, say("just talk")]) as harness:

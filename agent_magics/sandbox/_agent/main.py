@@ -59,8 +59,7 @@ class Agent:
     def serve(self) -> None:
         """Until the host closes our stdin."""
         while self._open:
-            waiting = self._files.busy and not self._out.full
-            self._out.wait(0 if waiting else self._commands.timeout())
+            self._out.wait(self._commands.timeout(), busy=self._files.busy)
             self._files.step()
             self._commands.tick()
         self._commands.kill_all()

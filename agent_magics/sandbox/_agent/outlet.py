@@ -53,10 +53,16 @@ class Outlet:
         if self._held.pop(fd, None) is None or not self._paused:
             self._selector.unregister(fd)
 
-    def wait(self, timeout: float | None) -> None:
-        """One round: send what can be sent, then serve every descriptor that is ready."""
+    def wait(self, timeout: float | None, *, busy: bool) -> None:
+        """
+        One round: send what can be sent, then serve every descriptor that is ready.
+
+        `busy`: there is work to do as soon as the queue has room; then it only looks.
+        """
         self._flush()
         self._balance()
+        if busy and not self.full:  # only now is that known: nothing else might wake us
+            timeout = 0
         for key, _ in self._selector.select(timeout):
             ready: Callable[[], None] | None = key.data
             if ready is None:

@@ -1,8 +1,8 @@
-"""What becomes of a conversation: summaries."""
+"""What becomes of a conversation: summaries, reverts, forks."""
 
 from __future__ import annotations
 
-from agent_magics.client import BadRequest, Busy
+from agent_magics.client import BadRequest, Busy, FileMissing, MessageNotFound
 
 from ._kit import Checks, Kit
 
@@ -32,3 +32,73 @@ async def summaries_wait_for_turns(kit: Kit) -> None:
         await kit.asked(session)
         async with kit.refused(Busy, "a summary during a turn"):
             await session.summarize()
+
+
+@check
+async def reverts_can_be_undone(kit: Kit) -> None:
+    """revert() takes a message and all after it away; unrevert() undoes that until a prompt."""
+    async with kit.session() as session:
+        await session.send(kit.prompts.simple)
+        await session.send(kit.prompts.simple)
+        messages = await session.get_messages()
+        second = messages[2].info.id
+        async with kit.refused(MessageNotFound, "a revert to an unknown message"):
+            await session.revert("msg_unknown")
+        preview = await session.revert(second, preview=True)
+        kit.same((preview.message_id, preview.messages), (second, 2), "preview")
+        kit.same(await session.get_messages(), messages, "messages after a preview")
+        await session.revert(second)
+        kit.same(await session.get_messages(), messages[:2], "messages after revert()")
+        await session.unrevert()
+        kit.same(await session.get_messages(), messages, "messages after unrevert()")
+        await session.revert(second)
+        await session.send(kit.prompts.simple)
+        await session.unrevert()
+        now = [message.info.id for message in await session.get_messages()]
+        kit.same(now[:2], [message.info.id for message in messages[:2]], "messages that stayed")
+        kit.expect(second not in now, "a prompt after a revert did not make it final")
+
+
+@check
+async def files_of_others_stay(kit: Kit) -> None:
+    """A revert leaves files alone that the session's turns did not change."""
+    async with kit.session() as session:
+        await session.send(kit.prompts.simple)
+        await session.put_file("mine.txt", "mine")
+        await session.revert((await session.get_messages())[0].info.id)
+        kit.same(await session.get_messages(), [], "messages after revert()")
+        kit.same(await session.get_file("mine.txt"), "mine", "a file of one's own")
+
+
+@check
+async def reverts_reach_behind_summaries(kit: Kit) -> None:
+    """A summary is taken back with what it summarizes; the conversation goes on from there."""
+    async with kit.session() as session:
+        await session.send(kit.prompts.simple)
+        before = await session.get_messages()
+        await session.summarize()
+        summary = (await session.get_messages())[len(before)].info.id
+        await session.revert(summary)
+        kit.same(await session.get_messages(), before, "messages after revert()")
+        kit.same((await session.send(kit.prompts.simple)).error, None, "error of the next turn")
+
+
+@check
+async def forks_are_copies(kit: Kit) -> None:
+    """A fork has the messages and files of the original; neither sees what the other does then."""
+    async with kit.session() as session:
+        await session.send(kit.prompts.simple)
+        await session.put_file("shared.txt", "one")
+        fork = await kit.client.fork_session(session.id)
+        try:
+            texts = [message.text for message in await session.get_messages()]
+            kit.same(len(texts), 2, "messages of the original")
+            kit.same([m.text for m in await fork.get_messages()], texts, "messages of the fork")
+            kit.same(await fork.get_file("shared.txt"), "one", "a file of the fork")
+            await fork.put_file("new.txt", "two")
+            await fork.send(kit.prompts.simple)
+            kit.same(len(await session.get_messages()), len(texts), "messages of the original")
+            async with kit.refused(FileMissing, "a file that only the fork has"):
+                await session.get_file("new.txt")
+        finally:
+            await fork.end()

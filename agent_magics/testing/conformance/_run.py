@@ -67,4 +67,6 @@ async def _outcome(each: Check, kit: Kit) -> Outcome:
         return Outcome(each, "failed", f"not done after {PATIENCE:g} s")
     except AgentError as error:
         return Outcome(each, "failed", f"an error that should not come: {error!r}")
+    except Exception as error:  # an answer so wrong that the check stumbled over it
+        return Outcome(each, "failed", f"an unusable answer: {error!r}")
     return Outcome(each, "passed")
