@@ -17,20 +17,26 @@ from ._async_client import AsyncClient
 from ._async_session import AsyncSessionHandle
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import StreamCallbacks
+from ._command_call import CommandCall
 from ._endpoint import Endpoint, Health
 from ._errors import (
     AgentError,
     AgentNotFound,
     ApiError,
+    ArtifactNotFound,
     AuthError,
     BadRequest,
     Busy,
+    CommandArguments,
+    CommandFailed,
+    CommandNotFound,
     ConnectionFailed,
     EngineStartError,
     FileMissing,
     MessageNotFound,
     ModelNotFound,
     NotFound,
+    NotText,
     PermissionNotFound,
     ProtocolError,
     ProtocolMismatch,
@@ -60,6 +66,7 @@ __all__ = [
     "AgentHandle",
     "AgentNotFound",
     "ApiError",
+    "ArtifactNotFound",
     "AsyncAgentHandle",
     "AsyncClient",
     "AsyncSessionHandle",
@@ -71,6 +78,10 @@ __all__ = [
     "BadRequest",
     "Busy",
     "Client",
+    "CommandArguments",
+    "CommandCall",
+    "CommandFailed",
+    "CommandNotFound",
     "ConnectionFailed",
     "Endpoint",
     "EngineLauncher",
@@ -81,6 +92,7 @@ __all__ = [
     "MessageNotFound",
     "ModelNotFound",
     "NotFound",
+    "NotText",
     "PermissionNotFound",
     "PromptInput",
     "ProtocolError",

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from agent_magics.wire import AgentInfo, SessionInfo
+from agent_magics.wire import AgentInfo, Command, SessionInfo
 
 from . import _history
 from ._agents import AgentChoice, AsyncAgentHandle, agent_body
@@ -16,6 +16,7 @@ from ._api import Api
 from ._async_session import AsyncSessionHandle
 from ._connection import Connector, EmbeddedConnector, UrlConnector
 from ._endpoint import Endpoint, Health
+from ._errors import SessionNotFound
 from ._inputs import model_reference
 from ._launch import EngineLauncher
 from ._protocol import as_mapping, parse, status_name
@@ -173,6 +174,17 @@ class AsyncClient:
         return parse(
             lambda: [SessionInfo.from_json(s, status_name(statuses, s["id"])) for s in sessions]
         )
+
+    async def list_commands(self, session_id: str | None = None) -> list[Command]:
+        """
+        The commands that `session.run_command()` knows, by name.
+
+        With a `session_id` also those that stand in that session's workspace. Raises
+        `SessionNotFound`.
+        """
+        params = {} if session_id is None else {"sessionID": session_id}
+        commands = await self._api.get_json("/command", params, missing=SessionNotFound)
+        return parse(lambda: [Command.from_json(command) for command in commands])
 
 
 def _connector(

@@ -32,8 +32,11 @@ from agent_magics.wire import (
 )
 
 from . import _history
+from ._artifacts import AsyncArtifacts
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
+from ._command_call import TurnInput
+from ._commands import AsyncCommands
 from ._errors import (
     FileMissing,
     NotFound,
@@ -59,7 +62,7 @@ _END_TIMEOUT = 60.0
 """Ending a session ends its commands and deletes its files first."""
 
 
-class AsyncSessionHandle(AsyncFamily):
+class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 
@@ -94,29 +97,15 @@ class AsyncSessionHandle(AsyncFamily):
         `BadRequest`), and the first exception of a callback; a turn that fails later has `error`
         set in its result.
         """
-        run = CallbackRun(StreamCallbacks.of(callbacks, **single))
-        answers: set[asyncio.Task[None]] = set()
-        stream = self.stream(prompt, model=model, agent=agent)
-        result: SendResult | None = None
-        try:
-            async for event in stream:
-                await self._call(run, event, answers)
-                if isinstance(event, TurnEnded):
-                    result = event.result
-        except asyncio.CancelledError:
-            await stream.abort_patiently()
-            raise
-        finally:
-            for answer in answers:
-                answer.cancel()
-            await stream.aclose()
-        return finished(run, result)
+        chosen = StreamCallbacks.of(callbacks, **single)
+        return await self._follow(self.stream(prompt, model=model, agent=agent), chosen)
 
     def stream(
-        self, prompt: PromptInput, *, model: str | None = None, agent: str | None = None
+        self, prompt: TurnInput, *, model: str | None = None, agent: str | None = None
     ) -> AsyncTurnStream:
         """
-        Send a prompt and iterate over what happens; the last event is `TurnEnded`.
+        Send a prompt, or run a `CommandCall`, and iterate over what happens; the last event is
+        `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted. Permissions that are asked meanwhile have to be answered by somebody.
@@ -125,7 +114,7 @@ class AsyncSessionHandle(AsyncFamily):
 
     def start(
         self,
-        prompt: PromptInput,
+        prompt: TurnInput,
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
@@ -348,6 +337,25 @@ class AsyncSessionHandle(AsyncFamily):
             await self._api.request("DELETE", session_path(self.id), timeout=_END_TIMEOUT)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    async def _follow(self, stream: AsyncTurnStream, callbacks: StreamCallbacks) -> SendResult:
+        """Call the callbacks until the turn is over; cancelling aborts it."""
+        run = CallbackRun(callbacks)
+        answers: set[asyncio.Task[None]] = set()
+        result: SendResult | None = None
+        try:
+            async for event in stream:
+                await self._call(run, event, answers)
+                if isinstance(event, TurnEnded):
+                    result = event.result
+        except asyncio.CancelledError:
+            await stream.abort_patiently()
+            raise
+        finally:
+            for answer in answers:
+                answer.cancel()
+            await stream.aclose()
+        return finished(run, result)
 
     async def _get(self, *rest: str) -> Any:
         return await self._api.get_json(session_path(self.id, *rest), missing=SessionNotFound)

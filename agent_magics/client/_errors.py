@@ -4,14 +4,19 @@ What can go wrong, as types.
     AgentError
      ├─ ConnectionFailed           no answer: refused, cut, silent
      │   └─ EngineStartError       the embedded engine could not be started
+     ├─ NotText                    a file or artifact is no UTF-8 text; its bytes can be had
      ├─ ProtocolError              an answer that makes no sense
      │   └─ ProtocolMismatch       client and engine are of different generations
+     ├─ CommandFailed              the turn of a command failed; `result` has what it brought
      └─ ApiError                   the server said no: `status`, `name`, `data`
          ├─ BadRequest             400, 422; also raised before anything is sent
+         │   └─ CommandArguments   a command's arguments are missing or have unknown names
          ├─ AuthError              401, 403
          ├─ ProviderAuth           the model provider's key is missing or wrong
          ├─ NotFound               404
          │   ├─ SessionNotFound
+         │   ├─ ArtifactNotFound
+         │   ├─ CommandNotFound
          │   ├─ MessageNotFound
          │   ├─ TaskNotFound
          │   ├─ PermissionNotFound
@@ -27,6 +32,7 @@ What can go wrong, as types.
          └─ ServerError            5xx
 
 The error of a turn that was accepted and then failed is not raised: it is `SendResult.error`.
+Only `run_command()`, which returns no result, raises it as `CommandFailed`.
 """
 
 from __future__ import annotations
@@ -38,19 +44,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx
 
+    from agent_magics.wire import SendResult
+
 __all__ = [
     "AgentError",
     "AgentNotFound",
     "ApiError",
+    "ArtifactNotFound",
     "AuthError",
     "BadRequest",
     "Busy",
+    "CommandArguments",
+    "CommandFailed",
+    "CommandNotFound",
     "ConnectionFailed",
     "EngineStartError",
     "FileMissing",
     "MessageNotFound",
     "ModelNotFound",
     "NotFound",
+    "NotText",
     "PermissionNotFound",
     "ProtocolError",
     "ProtocolMismatch",
@@ -86,6 +99,18 @@ class ProtocolMismatch(ProtocolError):
     """Client and engine speak different major versions; the message says what to upgrade."""
 
 
+class NotText(AgentError, ValueError):
+    """What was asked for as text is not UTF-8; the message names the method for its bytes."""
+
+
+class CommandFailed(AgentError):
+    """The turn that a command started failed or was aborted; `result` has what it brought."""
+
+    def __init__(self, message: str, result: SendResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 class ApiError(AgentError):
     """
     The server refused a request.
@@ -112,6 +137,20 @@ class BadRequest(ApiError):
     """The request itself is wrong: an empty prompt, an unknown field, a bad value."""
 
 
+class CommandArguments(BadRequest):
+    """The command needs more arguments (`missing`), or has none of that name (`unknown`)."""
+
+    @property
+    def missing(self) -> list[str]:
+        """The placeholders without a value, such as "$path"."""
+        return [str(name) for name in self.data.get("missing") or ()]
+
+    @property
+    def unknown(self) -> list[str]:
+        """The names that the command doesn't take."""
+        return [str(name) for name in self.data.get("unknown") or ()]
+
+
 class AuthError(ApiError):
     """The token is missing or wrong, or this host may not ask."""
 
@@ -126,6 +165,14 @@ class NotFound(ApiError):
 
 class SessionNotFound(NotFound):
     pass
+
+
+class ArtifactNotFound(NotFound):
+    """Unknown key; the message and `data["keys"]` list what there is."""
+
+
+class CommandNotFound(NotFound):
+    """Unknown command; the message and `data["commands"]` list what there is."""
 
 
 class MessageNotFound(NotFound):
@@ -203,6 +250,9 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "AgentNotFoundError": AgentNotFound,
     "BadRequest": BadRequest,
     "BadRequestError": BadRequest,
+    "ArtifactNotFoundError": ArtifactNotFound,
+    "CommandArgumentsError": CommandArguments,
+    "CommandNotFoundError": CommandNotFound,
     "FileNotFoundError": FileMissing,
     "FilePermissionError": ApiError,
     "MessageNotFoundError": MessageNotFound,

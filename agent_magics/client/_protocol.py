@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 def api_path(*segments: str) -> str:
     """The path of these segments; nothing in one of them can lead elsewhere."""
-    return "".join("/" + quote(segment, safe="") for segment in segments)
+    quoted = (quote(segment, safe="") for segment in segments)
+    return "".join("/" + (q.replace(".", "%2E") if q in (".", "..") else q) for q in quoted)
 
 
 def session_path(session_id: str, *rest: str) -> str:

@@ -17,9 +17,10 @@ from agent_magics.wire import (
     WireEvent,
 )
 
+from ._command_call import CommandCall, TurnInput
 from ._errors import AgentError
 from ._ids import new_message_id, new_opencode_message_id
-from ._inputs import PromptInput, model_reference, prompt_parts
+from ._inputs import model_reference, prompt_parts
 from ._protocol import session_path
 from ._stream import EventStream
 from ._submit import submit_prompt
@@ -44,7 +45,7 @@ class TurnRunner:
         self,
         api: Api,
         session_id: str,
-        prompt: PromptInput,
+        prompt: TurnInput,
         model: str | None,
         agent: str | None = None,
     ) -> None:
@@ -53,7 +54,11 @@ class TurnRunner:
         self.accepted = False
         """The server has taken the prompt."""
         self._api = api
-        self._body: dict[str, Any] = {"parts": prompt_parts(prompt)}
+        self._body: dict[str, Any]
+        if isinstance(prompt, CommandCall):
+            self._body = prompt.to_json()
+        else:
+            self._body = {"parts": prompt_parts(prompt)}
         if model is not None:
             self._body["model"] = model_reference(model, key="modelID")
         if agent is not None:
@@ -75,6 +80,8 @@ class TurnRunner:
         await emit(StatusChanged("connecting"))
         connection = await self._api.connection()
         self._numbered = connection.is_numbered
+        if "command" in self._body:
+            await self._api.require_engine("commands that can be followed")
         if not self._numbered:
             self.message_id = new_opencode_message_id()
             self._reader = TurnReader(self.session_id, self.message_id)

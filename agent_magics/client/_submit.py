@@ -16,14 +16,15 @@ __all__ = ["submit_prompt"]
 
 async def submit_prompt(api: Api, session_id: str, body: Mapping[str, Any]) -> None:
     """
-    Send a prompt; `body` must have its `messageID`. Model credentials go along where they may.
+    Send a prompt, or a command; `body` must have its `messageID`. Model credentials go along where
+    they may.
 
     Raises the typed error when the server does not take it.
     """
     whole = dict(body)
     if environ := api.credentials():
         whole["environ"] = environ
-    path = session_path(session_id, "prompt_async")
+    path = session_path(session_id, "command_async" if "command" in body else "prompt_async")
     try:
         await api.post_json(path, whole, missing=SessionNotFound)
     except ConnectionFailed:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent_magics.wire import AgentInfo, SessionInfo
+from agent_magics.wire import AgentInfo, Command, SessionInfo
 
 from ._agents import AgentChoice
 from ._async_client import AsyncClient
@@ -144,3 +144,7 @@ class Client:
     def list_sessions(self) -> list[SessionInfo]:
         """All sessions, newest first; those of sub-agents are their parents' `get_children()`."""
         return self.run(self._core.list_sessions())
+
+    def list_commands(self, session_id: str | None = None) -> list[Command]:
+        """The commands that `session.run_command()` knows; see `AsyncClient.list_commands`."""
+        return self.run(self._core.list_commands(session_id))

@@ -30,9 +30,12 @@ from agent_magics.wire import (
     WireEvent,
 )
 
+from ._artifacts import Artifacts
 from ._async_session import AsyncSessionHandle, finished, shell_result
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
+from ._command_call import TurnInput
+from ._commands import Commands
 from ._errors import ConnectionFailed, PermissionNotFound
 from ._family import Family
 from ._inputs import PromptInput
@@ -47,7 +50,7 @@ __all__ = ["SessionHandle", "ShellStream", "SyncStream", "Turn", "TurnStream"]
 T = TypeVar("T")
 
 
-class SessionHandle(Family):
+class SessionHandle(Artifacts, Commands, Family):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.
 
@@ -86,24 +89,15 @@ class SessionHandle(Family):
         works. An interrupt (Ctrl-C, Stop) aborts the turn and is raised again. `agent` names
         another one than the session's for this turn.
         """
-        run = CallbackRun(StreamCallbacks.of(callbacks, **single))
-        result: SendResult | None = None
-        with self.stream(prompt, model=model, agent=agent) as stream:
-            try:
-                for event in stream:
-                    self._call(run, event)
-                    if isinstance(event, TurnEnded):
-                        result = event.result
-            except (KeyboardInterrupt, SystemExit):
-                stream.abort_patiently()
-                raise
-        return finished(run, result)
+        chosen = StreamCallbacks.of(callbacks, **single)
+        return self._follow(self.stream(prompt, model=model, agent=agent), chosen)
 
     def stream(
-        self, prompt: PromptInput, *, model: str | None = None, agent: str | None = None
+        self, prompt: TurnInput, *, model: str | None = None, agent: str | None = None
     ) -> TurnStream:
         """
-        Send a prompt and iterate over what happens; the last event is `TurnEnded`.
+        Send a prompt, or run a `CommandCall`, and iterate over what happens; the last event is
+        `TurnEnded`.
 
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted.
@@ -112,7 +106,7 @@ class SessionHandle(Family):
 
     def start(
         self,
-        prompt: PromptInput,
+        prompt: TurnInput,
         *,
         on_event: Callable[[AgentEvent], None],
         model: str | None = None,
@@ -284,6 +278,21 @@ class SessionHandle(Family):
         self._run(self._core.end())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _follow(self, turn: TurnStream, callbacks: StreamCallbacks) -> SendResult:
+        """Call the callbacks until the turn is over; an interrupt aborts it."""
+        run = CallbackRun(callbacks)
+        result: SendResult | None = None
+        with turn as stream:
+            try:
+                for event in stream:
+                    self._call(run, event)
+                    if isinstance(event, TurnEnded):
+                        result = event.result
+            except (KeyboardInterrupt, SystemExit):
+                stream.abort_patiently()
+                raise
+        return finished(run, result)
 
     def _call(self, run: CallbackRun, event: AgentEvent) -> None:
         for name, call in run.calls(event):

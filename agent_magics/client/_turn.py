@@ -14,6 +14,8 @@ from typing import Any
 
 from agent_magics.wire import (
     AgentEvent,
+    Artifact,
+    ArtifactCreated,
     Attachment,
     FilePart,
     MessageInfo,
@@ -268,6 +270,9 @@ class TurnReader:
         self._replied.add(request_id)
         return [PermissionReplied(request_id, str(event.properties["reply"]))]
 
+    def _on_artifact(self, event: WireEvent) -> list[AgentEvent]:
+        return [ArtifactCreated(Artifact.from_json(event.properties["artifact"]))]
+
     def _on_todos(self, event: WireEvent) -> list[AgentEvent]:
         if event.session_id != self.session_id:
             return []
@@ -334,6 +339,7 @@ def _outcome(error: WireError | None) -> str:
 
 
 _HANDLERS = {
+    "artifact.created": TurnReader._on_artifact,
     "message.part.delta": TurnReader._on_delta,
     "message.part.updated": TurnReader._on_part,
     "message.updated": TurnReader._on_message,

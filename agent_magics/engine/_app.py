@@ -14,6 +14,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import (
+    _routes_artifacts,
+    _routes_commands,
     _routes_events,
     _routes_files,
     _routes_info,
@@ -35,6 +37,8 @@ ROUTES = (
     *_routes_events.routes,
     *_routes_sessions.routes,
     *_routes_turns.routes,
+    *_routes_commands.routes,
+    *_routes_artifacts.routes,
     *_routes_files.routes,
     *_routes_revert.routes,
 )

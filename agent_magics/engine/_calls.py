@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import PartJSON, TodoJSON
+from agent_magics.wire import ArtifactJSON, PartJSON, TodoJSON
 
 from ._ids import new_id, now_ms
 from ._messages import MessageBook, is_closed
 from ._text import dumps
 
 if TYPE_CHECKING:
-    from ._sessions import Session, SessionBook
+    from ._services import Services
+    from ._sessions import Session
 
 __all__ = ["CallContext", "ToolCalls", "call_arguments", "result_text"]
 
@@ -130,14 +131,14 @@ class CallContext:
         part: PartJSON,
         session: Session,
         sandbox: Sandbox | None,
-        messages: MessageBook,
-        sessions: SessionBook,
+        services: Services,
     ) -> None:
         self._part = part
         self._session = session
         self._sandbox = sandbox
-        self._messages = messages
-        self._sessions = sessions
+        self._messages = services.messages
+        self._sessions = services.sessions
+        self._artifacts = services.artifacts
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._buffers: dict[str, list[str]] = {}
         self._buffered = 0
@@ -190,6 +191,11 @@ class CallContext:
 
     def metadata(self, **values: Any) -> None:
         self._part["state"].setdefault("metadata", {}).update(values)
+
+    async def publish(
+        self, path: str, data: bytes, key: str | None, description: str
+    ) -> ArtifactJSON:
+        return await self._artifacts.publish(self._session, path, data, key, description)
 
     def progress(self, **values: Any) -> None:
         """Facts about the running call that readers get at once; see `metadata()`."""

@@ -18,6 +18,16 @@ The engine's configuration: a TOML file and a few environment variables.
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
 
+    [commands.test]                           # session.run_command("test", {"path": "./src"})
+    template = "Run the tests in $path and mend what fails."
+    description = "Run the tests"             # and model, agent; all but the template optional
+
+    [mcp.github]                              # its tools are `github_...`; or url and headers
+    command = "github-mcp-server"
+    args = ["stdio"]
+    env = {GITHUB_TOKEN = "${GITHUB_TOKEN}"}  # ${NAME}: from the engine's environment
+    tools = ["get_issue", "list_issues"]      # left out: all; enabled = false switches it off
+
     [agents.reviewer]                         # a new agent, or changes of a built-in one
     description = "Reads changes and says what is wrong with them."
     model = "lab/qwen3-coder"                 # left out: the session's
@@ -26,6 +36,7 @@ The engine's configuration: a TOML file and a few environment variables.
     tools = {write = false, edit = false}     # what is not mentioned stays on
     permission = {bash = {"*" = "ask", "rm *" = "deny"}}
     mode = "all"                              # or "primary", "subagent": who may start it
+
     [compaction]
     auto = true                               # summarize when the context window gets full ...
     threshold = 0.8                           # ... which is when this share of it is used
@@ -51,6 +62,7 @@ from urllib.parse import urlsplit
 
 from ._agent_config import AgentConfigError, agent_profile, permission_rules
 from ._agents import BUILT_IN, AgentProfile
+from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
 from ._policy import Rule
 from ._snapshots import SnapshotLimits
 
@@ -61,6 +73,7 @@ __all__ = [
     "LimitsConfig",
     "ProviderConfig",
     "ProviderKind",
+    "Reader",
     "config_path",
     "is_http_url",
 ]
@@ -124,6 +137,8 @@ class EngineConfig:
     sandbox: str = "auto"
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
+    commands: Mapping[str, CommandConfig] = field(default_factory=lambda: MappingProxyType({}))
+    mcp: Mapping[str, McpConfig] = field(default_factory=lambda: MappingProxyType({}))
     agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
     compaction: CompactionConfig = CompactionConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -141,12 +156,14 @@ class EngineConfig:
         """
         source, required = config_path(path, environ)
         data = _read(source, required)
-        reader = _Reader(source)
+        reader = Reader(source)
         known = (
             "model",
             "sandbox",
             "providers",
             "permission",
+            "commands",
+            "mcp",
             "agents",
             "compaction",
             "limits",
@@ -164,6 +181,8 @@ class EngineConfig:
             sandbox=sandbox,
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
+            commands=MappingProxyType(read_commands(reader, data)),
+            mcp=MappingProxyType(read_mcp(reader, data)),
             agents=MappingProxyType(reader.agents(data)),
             compaction=reader.compaction(data),
             limits=reader.limits(data),
@@ -205,13 +224,17 @@ def is_http_url(url: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """Takes values out of the parsed file and complains with the full name of the key."""
 
     source: Path
 
     def where(self, key: str) -> str:
         return f"{self.source}: {key}"
+
+    def error(self, key: str, complaint: str) -> ConfigError:
+        """The complaint about a key, to be raised."""
+        return ConfigError(f"{self.where(key)}: {complaint}")
 
     def only(self, table: Mapping[str, Any], prefix: str, known: tuple[str, ...]) -> None:
         for key in table:

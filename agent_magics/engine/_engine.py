@@ -17,12 +17,15 @@ from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON, Unattended
 
 from ._agent_config import agent_profile
 from ._agents import AgentBook, AgentProfile
+from ._artifacts import ArtifactBook
 from ._attachments import PromptPart
 from ._capability import TurnHooks
 from ._checkpoints import Checkpoints
+from ._commands import announce_command
 from ._config import CompactionConfig, LimitsConfig
 from ._containers import Containers
 from ._errors import BadRequest, Conflict, NotFound, SessionBusy
+from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
 from ._ids import new_id, now_ms
@@ -86,6 +89,7 @@ class Prompt:
 
     `environ` has the caller's model credentials. They are used for this turn only. `unattended`
     is the answer where the rules say "ask". `on_call` gets a line for each tool call.
+    `command` is the `{name, arguments}` of the command that the prompt was made from.
     """
 
     parts: Sequence[PromptPart]
@@ -95,6 +99,7 @@ class Prompt:
     unattended: Unattended = "ask"
     on_call: Callable[[str], None] | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    command: Mapping[str, Any] | None = None
 
 
 class Engine:
@@ -122,6 +127,7 @@ class Engine:
         compaction: CompactionConfig | None = None,
         limits: LimitsConfig | None = None,
         environ: Mapping[str, str] | None = None,
+        extensions: Extensions | None = None,
         snapshot_limits: SnapshotLimits | None = None,
     ) -> None:
         self.store = store
@@ -132,6 +138,8 @@ class Engine:
         self.messages = MessageBook(store, self.log)
         self.permissions = Permissions(store, self.log, self.sessions, rules)
         self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
+        self.extensions = extensions or Extensions()
+        self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
         self.checkpoints = Checkpoints(store, self.snapshots)
         self.reverts = Reverts(
@@ -154,6 +162,7 @@ class Engine:
         agent = Agent(
             deps_type=Turn,
             tools=tools,
+            toolsets=self.extensions.mcp.toolsets(),
             capabilities=[TurnHooks()],
             instructions=[
                 instructions,
@@ -171,6 +180,8 @@ class Engine:
             checkpoints=self.checkpoints,
             history=History(store),
             agent=agent,
+            artifacts=self.artifacts,
+            skills=self.extensions.skills,
             agents=self.agents,
             subagents=SubAgents(self),
             tool_title=tool_title,
@@ -202,6 +213,7 @@ class Engine:
         try:
             await self.finish()
         finally:
+            await self.extensions.mcp.close()
             await self.containers.close()
             await self.store.close()
 
@@ -284,6 +296,7 @@ class Engine:
         with self.store.group():
             self.reverts.seal(session)
             self._save_prompt(session, message_id, prompt, agent, model)
+            announce_command(self.log, session.id, message_id, prompt.command)
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
             Turn(self._services, session, message_id, prompt, agent, model, scrub).start()
         await self.store.flushed()

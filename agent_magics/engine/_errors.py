@@ -22,7 +22,10 @@ from ._ids import new_id
 __all__ = [
     "AgentNotFound",
     "ApiError",
+    "ArtifactNotFound",
     "BadRequest",
+    "CommandArguments",
+    "CommandNotFound",
     "Conflict",
     "ContextOverflow",
     "Forbidden",
@@ -83,6 +86,18 @@ class Forbidden(ApiError):
 
 class NotFound(ApiError):
     status, name = 404, "NotFoundError"
+
+
+class ArtifactNotFound(ApiError):
+    status, name = 404, "ArtifactNotFoundError"
+
+
+class CommandNotFound(ApiError):
+    status, name = 404, "CommandNotFoundError"
+
+
+class CommandArguments(ApiError):
+    status, name = 400, "CommandArgumentsError"
 
 
 class MessageNotFound(NotFound):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from agent_magics.sandbox import Sandbox, TreeRow
 from agent_magics.wire import MessageJSON
 
+from ._artifacts import copy_artifacts
 from ._checkpoints import Checkpoint, Checkpoints
 from ._errors import file_errors
 from ._ids import new_id, now_ms
@@ -160,6 +161,7 @@ class Forks:
                 copy.id,
                 old,
             )
+        copy_artifacts(self._store, origin.session.id, copy.id)
         for checkpoint in origin.checkpoints:
             if checkpoint.message_id in new_ids:
                 message_id = new_ids[checkpoint.message_id]

@@ -100,7 +100,7 @@ def document(routes: Iterable[BaseRoute]) -> Schema:
         if described is None:
             raise TypeError(f"{route.path} is not described")
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            paths.setdefault(route.path, {})[method.lower()] = _operation(
+            paths.setdefault(route.path_format, {})[method.lower()] = _operation(
                 route, described, schemas, error
             )
     return {
@@ -123,7 +123,7 @@ def _operation(route: Route, described: Operation, schemas: Schemas, error: Sche
     summary, _, rest = inspect.cleandoc(route.endpoint.__doc__ or "").partition("\n\n")
     path = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _PARAMETER.findall(route.path)
+        for name in _PARAMETER.findall(route.path_format)
     ]
     query = [
         {

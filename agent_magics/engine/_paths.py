@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import posixpath
 
-__all__ = ["WORKSPACE", "container_path", "is_below", "short_path"]
+__all__ = ["ARTIFACTS", "WORKSPACE", "container_path", "is_below", "short_path"]
 
 WORKSPACE = "/workspace"
 """The directory where every tool starts; relative paths mean below it."""
+
+ARTIFACTS = f"{WORKSPACE}/artifacts"
+"""Files below this directory are artifacts of the session."""
 
 
 def container_path(path: str) -> str:

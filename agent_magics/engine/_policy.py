@@ -15,6 +15,10 @@ What the pattern is held against depends on the tool:
     Rules for `edit` hold for `write` too.
 `grep`, `glob`
     The path that is searched.
+`webfetch`
+    The URL's host, with its port where that is not the usual one.
+`skill`
+    The skill's name; those of the workspace are `workspace/NAME`.
 `task`
     The name of the sub-agent.
 others
@@ -37,6 +41,7 @@ from typing import Any, Literal
 
 from ._paths import WORKSPACE, container_path, is_below
 from ._shell import CommandLine, SimpleCommand, analyse
+from ._web_url import WebURLError, parse_web_url
 
 __all__ = ["DEFAULT_RULES", "Action", "Decision", "Rule", "decide", "limited"]
 
@@ -90,14 +95,18 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Rule("glob", "*", "allow"),
     Rule("todowrite", "*", "allow"),
     Rule("todoread", "*", "allow"),
+    Rule("artifact", "*", "allow"),
+    Rule("batch", "*", "allow"),
+    Rule("skill", "*", "allow"),
+    Rule("skill", "workspace/*", "ask"),
     Rule("task", "*", "allow"),
     Rule("edit", "*", "deny"),
     Rule("edit", f"{WORKSPACE}/*", "allow"),
     Rule("edit", "/tmp/*", "allow"),
 )
 """
-Reading, todos, sub-agents (whose calls are judged for themselves) and edits in `/workspace` and
-`/tmp` are free; everything else asks.
+Reading, todos, artifacts, the user's skills, sub-agents and batches (whose calls are judged for
+themselves) and edits in `/workspace` and `/tmp` are free; everything else asks.
 """
 
 
@@ -117,6 +126,12 @@ def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> De
         return _decide_path(covering, _text(arguments, _PATH_ARGUMENTS[tool]))
     if tool in _SEARCH_TOOLS:
         return _decide_path(covering, _text(arguments, "path") or WORKSPACE)
+    if tool == "skill":
+        name = _text(arguments, "name")
+        action = _last(covering, lambda rule: _glob(rule.pattern, name))
+        return Decision(action, (name,), (glob.escape(name),))
+    if tool == "webfetch":
+        return _decide_web(covering, _text(arguments, "url"))
     if tool == "task":
         name = _text(arguments, "subagent_type")
         action = _last(covering, lambda rule: _glob(rule.pattern, name))
@@ -167,6 +182,18 @@ def _decide_path(rules: Sequence[Rule], argument: str) -> Decision:
 
     always = f"{WORKSPACE}/*" if relative is not None else glob.escape(path)
     return Decision(_last(rules, matches), (path,), (always,))
+
+
+# Web pages
+
+
+def _decide_web(rules: Sequence[Rule], url: str) -> Decision:
+    try:
+        site = parse_web_url(url).site
+    except WebURLError:  # the tool says what is wrong with it
+        return Decision(_last(rules, lambda rule: rule.universal), (url,), ())
+    action = _last(rules, lambda rule: _glob(rule.pattern, site))
+    return Decision(action, (url,), (glob.escape(site),))
 
 
 # Shell commands

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from agent_magics import __version__
-from agent_magics.wire import PROTOCOL, HealthJSON
+from agent_magics.wire import PROTOCOL, HealthJSON, McpStatusJSON
 
 from ._ids import now_ms
 from ._operations import operation
@@ -64,10 +64,10 @@ async def agent(request: Request) -> Json:
     return Json([agent.to_json(engine.permissions.rules) for agent in engine.agents])
 
 
-@operation(list[dict[str, Any]])
-async def command(request: Request) -> Json:
-    """Custom commands: this server has none."""
-    return Json([])
+@operation(dict[str, McpStatusJSON])
+async def mcp(request: Request) -> Json:
+    """The MCP servers of the configuration and how they stand."""
+    return Json(engine_of(request).extensions.mcp.status())
 
 
 @operation(dict[str, str])
@@ -97,7 +97,7 @@ routes = [
     Route("/config/providers", config_providers),
     Route("/provider", provider),
     Route("/agent", agent),
-    Route("/command", command),
+    Route("/mcp", mcp),
     Route("/path", path),
     Route("/project/current", project),
 ]

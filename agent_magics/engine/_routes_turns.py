@@ -29,7 +29,7 @@ from ._ids import MESSAGE_ID
 from ._operations import NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
 
-__all__ = ["routes"]
+__all__ = ["routes", "unattended"]
 
 _REPLIES = ("once", "always", "reject")
 
@@ -41,12 +41,13 @@ def _prompt(body: Body) -> Prompt:
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
         model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
         agent=body.optional_text("agent"),
-        unattended=_unattended(body),
+        unattended=unattended(body),
         environ=body.text_map("environ"),
     )
 
 
-def _unattended(body: Body) -> Unattended:
+def unattended(body: Body) -> Unattended:
+    """What becomes of permission requests of this turn."""
     if not body.has("onPermission"):
         return "ask"
     return cast(Unattended, body.choice("onPermission", "ask", "once", "reject"))

@@ -26,8 +26,9 @@ from agent_magics.sandbox import open_sandbox
 
 from ._agents import AgentBook
 from ._app import create_app
-from ._config import ConfigError, EngineConfig
+from ._config import ConfigError, EngineConfig, config_path
 from ._engine import Engine
+from ._extensions import Extensions
 from ._logging import configure_logging
 from ._policy import DEFAULT_RULES
 from ._presence import Presence
@@ -96,6 +97,7 @@ class _Process:
         except StoreError as error:
             raise StartError(str(error)) from error
         registry = ModelRegistry(self._config, os.environ)
+        folder = config_path(None, os.environ)[0].parent
         engine = await Engine.open(
             store,
             registry,
@@ -106,6 +108,9 @@ class _Process:
             open_sandbox=open_sandbox,
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
+            extensions=Extensions.of_config(
+                self._config, folder, os.environ, self._options.log_path.parent
+            ),
             agents=AgentBook(self._config.agents),
             compaction=self._config.compaction,
             limits=self._config.limits,

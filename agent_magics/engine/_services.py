@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pydantic_ai import Agent
 
     from ._agents import AgentBook
+    from ._artifacts import ArtifactBook
     from ._checkpoints import Checkpoints
     from ._config import CompactionConfig, LimitsConfig
     from ._containers import Containers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ._permissions import Permissions
     from ._retry import RetryPolicy
     from ._sessions import SessionBook
+    from ._skills import SkillBook
     from ._store import Store
     from ._subagents import SubAgents
     from ._turn import Turn
@@ -41,6 +43,8 @@ class Services:
     agent: Agent[Turn, str]
     agents: AgentBook
     subagents: SubAgents
+    artifacts: ArtifactBook
+    skills: SkillBook
     tool_title: Callable[[str, dict[str, Any]], str]
     retry: RetryPolicy
     compaction: CompactionConfig

@@ -32,6 +32,8 @@ __all__ = [
     "shelf",
 ]
 
+_TABLES = ("message", "part", "turn", "permission", "checkpoint", "revert", "artifact")
+"""Those that have rows of sessions, beside their own."""
 WORKSPACE = "/workspace"
 """Where a session's files are, inside its container."""
 
@@ -258,7 +260,7 @@ class SessionBook:
         """Forget a session and everything of it. Only the event that says so is kept."""
         session.listed = False
         with self._store.group():
-            for table in ("message", "part", "turn", "permission", "checkpoint", "revert"):
+            for table in _TABLES:
                 self._store.put(
                     f"DELETE FROM {table} WHERE session_id IN (?, ?)", session.id, shelf(session.id)
                 )

@@ -28,6 +28,7 @@ from ._images import ImageWatch, file_url, image_mime
 from ._parts import ResponseParts, new_part
 from ._retry import Retries, turn_error
 from ._sessions import WORKSPACE, Session, no_tokens
+from ._skills import TurnSkills
 from ._steps import finish_step
 from ._subagents import MOST_CHILDREN, offered_tools
 from ._turn_history import TurnHistory, going_on
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 
 ABORTED = "Tool execution aborted"
 _KILL_PATIENCE = 5.0
-_UNCONTAINED = frozenset({"todoread", "todowrite"})
+_UNCONTAINED = frozenset({"todoread", "todowrite", "webfetch", "batch"})
 """Tools that need no container."""
 
 
@@ -92,6 +93,7 @@ class Turn:
         self._response: ResponseParts | None = None
         self._images: ImageWatch | None = None
         self._task: asyncio.Task[None] | None = None
+        self.skills = TurnSkills(services.skills, services.containers, session)
         self.checkpoint: Checkpoint
 
     # -- life
@@ -293,9 +295,7 @@ class Turn:
             await self._images.before(tool)
         usage = self.session.usage.tools
         usage[tool] = usage.get(tool, 0) + 1
-        self._contexts[part["callID"]] = CallContext(
-            part, self.session, sandbox, services.messages, services.sessions
-        )
+        self._contexts[part["callID"]] = CallContext(part, self.session, sandbox, services)
         title = services.tool_title(tool, arguments)
         self._calls.running(part, arguments, title)
         if self.prompt.on_call is not None:

@@ -47,7 +47,13 @@ _REPLIES = {
     "reject": "rejected",
     "cancelled": "not answered",
 }
-_KINDS = {"bash": "run a command", "write": "write a file", "edit": "change a file"}
+_KINDS = {
+    "bash": "run a command",
+    "write": "write a file",
+    "edit": "change a file",
+    "webfetch": "fetch a web page",
+    "skill": "load a skill",
+}
 _DIFF_LIMIT = 200_000
 
 

@@ -6,7 +6,9 @@ beyond it (numbered events, turns, tool output, metrics) is marked in the docstr
 """
 
 from ._agents import *
+from ._artifacts import *
 from ._bodies import *
+from ._commands import *
 from ._environ import *
 from ._events import *
 from ._json import *
@@ -24,8 +26,14 @@ __all__ = [
     "AgentConfig",
     "AgentEvent",
     "AgentInfo",
+    "Artifact",
+    "ArtifactCreated",
+    "ArtifactJSON",
     "Attachment",
     "CacheTokensJSON",
+    "Command",
+    "CommandBody",
+    "CommandJSON",
     "CompactionPart",
     "ErrorJSON",
     "EventJSON",
@@ -38,6 +46,7 @@ __all__ = [
     "FilePart",
     "ForkBody",
     "HealthJSON",
+    "McpStatusJSON",
     "Message",
     "MessageInfo",
     "MessageInfoJSON",

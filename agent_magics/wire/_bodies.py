@@ -14,6 +14,7 @@ from ._json import ModelRefJSON, PermissionReply
 
 __all__ = [
     "AbortBody",
+    "CommandBody",
     "ExecBody",
     "FileInputJSON",
     "ForkBody",
@@ -94,6 +95,19 @@ class PromptBody(TypedDict):
     parts: Annotated[list[TextInputJSON | FileInputJSON], {"minItems": 1}]
     messageID: NotRequired[Annotated[str, {"pattern": "^msg_[A-Za-z0-9_]{1,60}$"}]]
     model: NotRequired[ModelRefJSON]
+    agent: NotRequired[str]
+    onPermission: NotRequired[Unattended]
+    environ: NotRequired[dict[str, str]]
+
+
+class CommandBody(TypedDict):
+    """`arguments`: one line, values by position, or values by name. `model`: provider/model-id."""
+
+    command: Annotated[str, {"minLength": 1}]
+    arguments: NotRequired[str | list[Any] | dict[str, Any]]
+    parts: NotRequired[list[FileInputJSON]]
+    messageID: NotRequired[Annotated[str, {"pattern": "^msg_[A-Za-z0-9_]{1,60}$"}]]
+    model: NotRequired[str | ModelRefJSON]
     agent: NotRequired[str]
     onPermission: NotRequired[Unattended]
     environ: NotRequired[dict[str, str]]

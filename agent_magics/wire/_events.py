@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ._artifacts import Artifact
 from ._objects import PermissionRequest, SendResult, Todo
 from ._parts import FilePart, StepFinishPart, ToolPart
 
 __all__ = [
     "AgentEvent",
+    "ArtifactCreated",
     "Attachment",
     "PermissionAsked",
     "PermissionReplied",
@@ -164,6 +166,14 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactCreated:
+    """The agent published a named result; `session.get_artifact_buffer(artifact.key)` has it."""
+
+    artifact: Artifact
+    type: Literal["artifact-created"] = "artifact-created"
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished:
     """One request to the model is over; carries its tokens and cost."""
 
@@ -216,6 +226,7 @@ AgentEvent = (
     | PermissionReplied
     | TodosUpdated
     | Attachment
+    | ArtifactCreated
     | StepFinished
     | StatusChanged
     | TurnEnded

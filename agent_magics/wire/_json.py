@@ -10,12 +10,15 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
+    "ArtifactJSON",
     "CacheTokensJSON",
+    "CommandJSON",
     "ErrorJSON",
     "EventJSON",
     "FileDiffJSON",
     "FileJSON",
     "HealthJSON",
+    "McpStatusJSON",
     "MessageInfoJSON",
     "MessageJSON",
     "MetricsJSON",
@@ -169,6 +172,42 @@ class PermissionRequestJSON(TypedDict):
     agent: NotRequired[str]
     parentID: NotRequired[str]
     sessionTitle: NotRequired[str]
+
+
+class ArtifactTimeJSON(TypedDict):
+    created: int
+
+
+class ArtifactJSON(TypedDict):
+    """Ours. `source`: published or folder."""
+
+    key: str
+    path: str
+    mime: str
+    size: int
+    description: str
+    source: str
+    time: ArtifactTimeJSON
+
+
+class CommandJSON(TypedDict):
+    """`origin` (ours): builtin, user or workspace. `hints`: the template's placeholders."""
+
+    name: str
+    template: str
+    hints: list[str]
+    description: NotRequired[str]
+    source: NotRequired[str]
+    origin: NotRequired[str]
+    agent: NotRequired[str]
+    model: NotRequired[str]
+
+
+class McpStatusJSON(TypedDict):
+    """How an MCP server stands. `status` may also be `pending` (ours): not needed so far."""
+
+    status: Literal["connected", "disabled", "failed", "pending"]
+    error: NotRequired[str]
 
 
 class ContextJSON(TypedDict):

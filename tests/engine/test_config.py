@@ -13,6 +13,7 @@ from agent_magics.engine._config import (
     LimitsConfig,
     ProviderConfig,
 )
+from agent_magics.engine._config_tables import CommandConfig, McpConfig
 from agent_magics.engine._policy import Rule
 from agent_magics.engine._snapshots import SnapshotLimits
 
@@ -38,6 +39,19 @@ def test_everything(tmp_path: Path) -> None:
         [permission]
         write = "ask"
         bash = {"*" = "ask", "git *" = "allow"}
+        [commands.test]
+        template = "Run $path"
+        description = "Run"
+        model = "lab/qwen"
+        [mcp.files]
+        command = "server"
+        args = ["--root", "/data"]
+        env = {TOKEN = "${FILES_TOKEN}"}
+        tools = ["read"]
+        [mcp.web]
+        url = "https://mcp.example.org/mcp"
+        headers = {Authorization = "Bearer ${WEB_TOKEN}"}
+        enabled = false
         [compaction]
         auto = false
         threshold = 0.5
@@ -50,6 +64,20 @@ def test_everything(tmp_path: Path) -> None:
         largest_file = 10
         """,
     )
+    assert config.commands == {"test": CommandConfig("Run $path", "Run", model="lab/qwen")}
+    assert config.mcp == {
+        "files": McpConfig(
+            command=("server", "--root", "/data"),
+            env={"TOKEN": "${FILES_TOKEN}"},
+            tools=("read",),
+        ),
+        "web": McpConfig(
+            url="https://mcp.example.org/mcp",
+            headers={"Authorization": "Bearer ${WEB_TOKEN}"},
+            enabled=False,
+        ),
+    }
+    assert "TOKEN" not in repr(config.mcp)
     assert config.snapshot == SnapshotLimits(file=10 << 20, total=2 << 30)
     assert config.model == "lab/qwen"
     assert config.sandbox == "bubblewrap"
@@ -96,6 +124,20 @@ def test_which_file_is_read(tmp_path: Path) -> None:
     [
         ("model = ", "not valid TOML"),
         ("\udcff", "not valid TOML"),
+        ("[commands.x]\n", "commands.x.template: is missing"),
+        ("[commands.x]\ntemplate = 1", "commands.x.template: must be a text"),
+        ("[commands.x]\nshell = 'ls'", "commands.x.shell: unknown key"),
+        ("[commands.'a b']\ntemplate = 'x'", "commands.a b: use letters"),
+        ("commands = 1", "commands: must be a table"),
+        ("[mcp.x]\n", "mcp.x: needs either `command` or `url`"),
+        ("[mcp.x]\ncommand = 'a'\nurl = 'http://b'", "mcp.x: needs either"),
+        ("[mcp.X_Y]\ncommand = 'a'", "mcp.X_Y: use small letters"),
+        ("[mcp.x]\nurl = 'ftp://b'", "mcp.x.url: must be an http"),
+        ("[mcp.x]\nurl = 'http://b'\nargs = []", "mcp.x.args: has no meaning beside `url`"),
+        ("[mcp.x]\ncommand = 'a'\nheaders = {}", "mcp.x.headers: has no meaning"),
+        ("[mcp.x]\ncommand = 'a'\nenabled = 'no'", "mcp.x.enabled: must be true or false"),
+        ("[mcp.x]\ncommand = 'a'\nenv = {A = 1}", "mcp.x.env: must have texts"),
+        ("[mcp.x]\ncommand = 'a'\ntools = 'b'", "mcp.x.tools: must be a list"),
         ("modle = 'x'", "modle: unknown key; known are model, sandbox"),
         ("model = 3", "model: must be a text"),
         ("model = ' '", "model: must be a text"),

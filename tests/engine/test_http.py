@@ -128,7 +128,8 @@ async def test_what_clients_of_opencode_ask_for(tmp_path: Path) -> None:
         agents = (await harness.http.get("/agent")).json()
         assert [a["name"] for a in agents] == ["build", "plan", "general", "explore"]
         assert agents[0]["permission"]
-        assert (await harness.http.get("/command")).json() == []
+        commands = (await harness.http.get("/command")).json()
+        assert {"name", "template", "hints", "source"} <= set(commands[0])
 
 
 # The container
@@ -385,6 +386,27 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/permission/per_nothing/reply", {"json": {"reply": "perhaps"}}, 400),
     ("POST", "/permission/per_nothing/reply", {"json": {}}, 400),
     ("POST", SES + "/permissions/per_nothing", {"json": {"response": "once"}}, 404),
+    ("POST", SES + "/command", {"json": {}}, 400),
+    ("POST", SES + "/command", {"json": {"command": "nothing"}}, 404),
+    ("POST", SES + "/command", {"json": {"command": "review", "arguments": 5}}, 400),
+    ("POST", SES + "/command", {"json": {"command": "review", "model": "fake"}}, 404),
+    (
+        "POST",
+        SES + "/command_async",
+        {"content": b'{"command":"review","arguments":"\\ud800"}'},
+        400,
+    ),
+    ("POST", SES + "/command_async", {"json": {"command": "review", "parts": ["x"]}}, 400),
+    ("POST", "/session/ses_nobody/command", {"json": {"command": "review"}}, 404),
+    ("GET", "/command?sessionID=ses_nobody", {}, 404),
+    ("GET", SES + "/artifact/none", {}, 404),
+    ("GET", SES + "/artifact/", {}, 404),
+    ("GET", SES + "/artifact/%2E%2E/%2E%2E/etc/passwd", {}, 404),
+    ("GET", SES + "/artifact/%00", {}, 404),
+    ("GET", SES + "/artifact/" + "x" * 300, {}, 404),
+    ("PUT", SES + "/artifact/a", {"content": b"x"}, 405),
+    ("GET", "/session/ses_nobody/artifact", {}, 404),
+    ("GET", "/session/ses_nobody/artifact/a", {}, 404),
     ("POST", SES + "/exec", {"json": {}}, 400),
     ("POST", SES + "/exec", {"json": {"command": ""}}, 400),
     ("POST", SES + "/exec", {"json": {"command": "a\0b"}}, 400),

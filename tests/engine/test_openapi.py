@@ -78,7 +78,7 @@ async def test_the_document_has_every_path(tmp_path: Path) -> None:
     assert found["openapi"] == "3.1.0"
     operations = {(path, method) for path, methods in found["paths"].items() for method in methods}
     expected = {
-        (route.path, method.lower())
+        (route.path_format, method.lower())
         for route in ROUTES
         for method in (route.methods or set()) - {"HEAD"}
     }

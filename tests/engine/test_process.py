@@ -229,6 +229,30 @@ async def test_files_of_a_running_engine_are_private(llm: ThreadedLLM) -> None:
         assert [p.name for p in engine.state.iterdir()] == ["engine.log"]
 
 
+async def test_what_stands_beside_the_configuration(llm: ThreadedLLM) -> None:
+    """Commands, skills and MCP servers of the user."""
+    with engine_for(llm, "quick") as engine:
+        command = engine.directory / "commands" / "plot.md"
+        skill = engine.directory / "skills" / "maps" / "SKILL.md"
+        for path in (command, skill):
+            path.parent.mkdir(parents=True)
+            path.write_text("---\ndescription: About it\n---\nText $1")
+        with engine.config.open("a") as file:
+            file.write('[commands.test]\ntemplate = "Test $path"\n')
+            file.write('[mcp.off]\ncommand = "server"\nenabled = false\n')
+        async with started(engine) as client:
+            found = {c["name"]: c["template"] for c in (await client.get("/command")).json()}
+            assert found["plot"] == "Text $1" and found["test"] == "Test $path"
+            assert (await client.get("/mcp")).json() == {"off": {"status": "disabled"}}
+            session = (await client.post("/session", json={})).json()["id"]
+            body = {"command": "plot", "arguments": "x"}
+            await client.post(f"/session/{session}/command", json=body)
+        request = llm.log[-1]
+        names = {t["function"]["name"]: t["function"] for t in request["body"]["tools"]}
+        assert "maps: About it" in names["skill"]["description"]
+        assert {"batch", "webfetch", "artifact"} <= set(names)
+
+
 async def test_clients_may_come_before_it_is_ready(llm: ThreadedLLM) -> None:
     with engine_for(llm, "quick") as engine:
         engine.start()

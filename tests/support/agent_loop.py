@@ -25,9 +25,10 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model
 
 from agent_magics.engine._policy import DEFAULT_RULES, decide
+from agent_magics.engine._skills import Skill
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import TodoJSON
+from agent_magics.wire import ArtifactJSON, TodoJSON
 
 
 @dataclass
@@ -55,6 +56,11 @@ class RecordedCall:
     def metadata(self, **values: Any) -> None:
         self.facts.update(values)
 
+    async def publish(
+        self, path: str, data: bytes, key: str | None, description: str
+    ) -> ArtifactJSON:
+        raise NotImplementedError("artifacts need the engine's store")
+
     def get_todos(self) -> list[TodoJSON]:
         return self.record.todos
 
@@ -76,6 +82,9 @@ class Record:
     edited: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     messages: list[ModelMessage] = field(default_factory=list)
+
+    async def skills(self) -> list[Skill]:
+        return []
 
     def call(self, call_id: str) -> RecordedCall:
         return self.calls.setdefault(call_id, RecordedCall(self))

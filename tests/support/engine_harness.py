@@ -23,6 +23,7 @@ from agent_magics.engine._retry import RetryPolicy
 from agent_magics.engine._serve import _Server
 from agent_magics.engine._sessions import Session
 from agent_magics.engine._store import Store
+from agent_magics.engine._web import WebFetcher
 from agent_magics.engine.models import ModelNotFound, ProviderAuth, ResolvedModel
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools, tool_title
 from tests.support.fake_sandbox import FakeSandbox
@@ -237,21 +238,25 @@ async def engine_in(
     *,
     environ: dict[str, str] | None = None,
     retry: RetryPolicy | None = None,
+    fetcher: WebFetcher | None = None,
     compaction: CompactionConfig | None = None,
     limits: LimitsConfig | None = None,
+    **options: Any,
 ) -> AsyncIterator[Harness]:
     """
     An engine whose data is in `directory`, with an HTTP client that calls it directly.
 
-    Summaries are made on demand only, if `compaction` doesn't say otherwise.
+    Summaries are made on demand only, if `compaction` doesn't say otherwise. `fetcher` stands for
+    the web, `options` are more of the engine's.
     """
+    directory.mkdir(exist_ok=True)
     model = Model(list(steps))
     registry = FakeRegistry(model)
     made: list[FakeSandbox] = []
     engine = await Engine.open(
         Store(directory / "engine.db"),
         registry,
-        tools=build_tools(),
+        tools=build_tools(fetcher),
         instructions=INSTRUCTIONS,
         tool_title=tool_title,
         rules=DEFAULT_RULES,
@@ -261,6 +266,7 @@ async def engine_in(
         retry=retry or replace(RetryPolicy(), first_wait=0.01),
         compaction=compaction or CompactionConfig(auto=False),
         limits=limits,
+        **options,
     )
     presence = Presence()
     app = create_app(engine, presence, token=TOKEN)

@@ -87,7 +87,7 @@ class FakeSandbox:
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                await process.communicate()  # to the end of its pipes, so that they are closed
         code = 124 if timed_out else process.returncode or 0
         if code < 0:
             code = 128 - code
@@ -130,7 +130,7 @@ class FakeSandbox:
 
     def _stat(self, path: Path) -> FileStat:
         status = path.lstat()
-        kind = "directory" if path.is_dir() else "file"
+        kind = "link" if path.is_symlink() else "directory" if path.is_dir() else "file"
         name = "/workspace/" + str(path.relative_to(self.workspace))
         return FileStat(name, kind, status.st_size, status.st_mtime_ns // 1_000_000)
 

@@ -36,6 +36,10 @@ def test_names_and_parameters_are_opencodes() -> None:
         "glob": {"pattern", "path"},
         "todowrite": {"todos"},
         "todoread": set(),
+        "artifact": {"path", "key", "description"},
+        "webfetch": {"url", "format", "timeout"},
+        "batch": {"tool_calls"},
+        "skill": {"name"},
         "task": {"description", "prompt", "subagent_type"},
     }
 

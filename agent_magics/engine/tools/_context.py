@@ -14,8 +14,12 @@ from agent_magics.sandbox import SandboxError, SandboxGone
 from .._paths import container_path, short_path
 
 if TYPE_CHECKING:
+    from pydantic_ai.messages import ToolCallPart
+
     from agent_magics.sandbox import Sandbox
-    from agent_magics.wire import TodoJSON
+    from agent_magics.wire import ArtifactJSON, PartJSON, TodoJSON
+
+    from .._skills import Skill
 
 __all__ = ["ToolContext", "TurnDeps", "checked", "file_errors", "tool_context", "tool_path"]
 
@@ -39,6 +43,11 @@ class ToolContext(Protocol):
     def metadata(self, **values: Any) -> None:
         """Facts about the call for whoever displays it; JSON values."""
 
+    async def publish(
+        self, path: str, data: bytes, key: str | None, description: str
+    ) -> ArtifactJSON:
+        """Keep a copy of a file as an artifact. Raises ArtifactError."""
+
     def get_todos(self) -> list[TodoJSON]:
         """The session's todo list."""
 
@@ -51,6 +60,15 @@ class TurnDeps(Protocol):
 
     def call(self, call_id: str) -> ToolContext:
         """The context of the tool call with this id."""
+
+    async def skills(self) -> list[Skill]:
+        """What the `skill` tool can load; the same during the whole turn."""
+
+    def find(self, call: ToolCallPart) -> PartJSON:
+        """The part that shows a call; a new one for a call that has none."""
+
+    def fail_call(self, part: PartJSON, error: str) -> None:
+        """Close a call's part as failed, unless it is closed."""
 
     async def delegate(self, call_id: str, description: str, prompt: str, agent: str) -> str:
         """Have a sub-agent do something; the call `call_id` waits for what it reports."""

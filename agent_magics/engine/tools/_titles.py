@@ -21,10 +21,21 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
         case "read" | "write" | "edit":
             path = _text(arguments, "filePath")
             title = short_path(path) if path else ""
+        case "artifact":
+            path = _text(arguments, "path")
+            title = _text(arguments, "key") or (short_path(path) if path else "")
         case "grep" | "glob":
             title = _text(arguments, "pattern")
             if path := _text(arguments, "path"):
                 title = f"{title} in {short_path(path)}"
+        case "batch":
+            title = _batch_title(arguments.get("tool_calls"))
+        case "webfetch":
+            title = _text(arguments, "url")
+        case "mcp":
+            title = _text(arguments, "server")
+        case "skill":
+            title = _text(arguments, "name")
         case "todowrite":
             todos = arguments.get("todos")
             count = len(todos) if isinstance(todos, list) else 0
@@ -37,6 +48,14 @@ def tool_title(tool: str, arguments: Mapping[str, Any]) -> str:
             title = next((v for v in arguments.values() if isinstance(v, str)), "")
     line = valid_text(" ".join(title.split()))
     return line if len(line) <= MAX_TITLE else line[: MAX_TITLE - 1] + "…"
+
+
+def _batch_title(calls: Any) -> str:
+    """`3 calls: read, grep`."""
+    if not isinstance(calls, list):
+        return ""
+    names = dict.fromkeys(str(c.get("tool")) for c in calls if isinstance(c, Mapping))
+    return f"{len(calls)} call{'' if len(calls) == 1 else 's'}: {', '.join(names)}"
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:

@@ -1,0 +1,198 @@
+"""
+Artifacts: named results of a session.
+
+What the agent publishes is copied into the store and stays as it was, until something else is
+published under the same key. The files below `/workspace/artifacts` are artifacts too, read when
+somebody asks; where both have a key the published one is meant.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import posixpath
+from typing import TYPE_CHECKING
+
+from agent_magics.sandbox import Sandbox
+from agent_magics.wire import ArtifactJSON
+
+from ._errors import ArtifactNotFound, file_errors
+from ._ids import now_ms
+from ._log import EventLog
+from ._paths import ARTIFACTS, container_path, is_below
+from ._sessions import Session
+from ._store import Store
+from ._text import dumps, well_formed
+
+if TYPE_CHECKING:
+    from ._containers import Containers
+
+__all__ = ["LARGEST_ARTIFACT", "ArtifactBook", "ArtifactError", "artifact_key", "copy_artifacts"]
+
+LARGEST_ARTIFACT = 32 << 20
+"""Bytes of one published artifact."""
+LARGEST_TOTAL = 256 << 20
+"""Bytes of all published artifacts of a session."""
+_LONGEST_KEY = 200
+_KEYS_NAMED = 20
+
+_UPSERT = """
+INSERT INTO artifact(session_id, key, info, data) VALUES (?, ?, ?, ?)
+ON CONFLICT(session_id, key) DO UPDATE SET info = excluded.info, data = excluded.data
+"""
+
+
+class ArtifactError(Exception):
+    """The artifact can't be published; the message says why."""
+
+
+def artifact_key(key: str) -> str:
+    """
+    `key`, checked: a relative path without `.`, `..` and empty parts. Raises ArtifactError.
+
+    Nothing is normalised: what is published as a key is found under the same key.
+    """
+    if not key or len(key) > _LONGEST_KEY:
+        raise ArtifactError(f"A key has 1 to {_LONGEST_KEY} characters.")
+    if key != well_formed(key) or any(ord(c) < 32 or ord(c) == 127 for c in key):
+        raise ArtifactError("A key can't have control characters or broken ones.")
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        raise ArtifactError("A key is a name or a relative path without `.`, `..` and `//`.")
+    return key
+
+
+def default_key(path: str) -> str:
+    """The key of a file that is published without one."""
+    absolute = container_path(path)
+    if is_below(absolute, ARTIFACTS) and absolute != ARTIFACTS:
+        return absolute.removeprefix(ARTIFACTS + "/")
+    return posixpath.basename(absolute)
+
+
+class ArtifactBook:
+    """The artifacts of all sessions."""
+
+    def __init__(self, store: Store, log: EventLog, containers: Containers) -> None:
+        self._store = store
+        self._log = log
+        self._containers = containers
+
+    async def publish(
+        self, session: Session, path: str, data: bytes, key: str | None, description: str
+    ) -> ArtifactJSON:
+        """Keep a copy of a file's content. Raises ArtifactError."""
+        key = artifact_key(key or default_key(path))
+        if len(data) > LARGEST_ARTIFACT:
+            raise ArtifactError(too_large(path))
+        if await self._total(session.id, key) + len(data) > LARGEST_TOTAL:
+            raise ArtifactError(
+                f"The session's artifacts would have more than {LARGEST_TOTAL >> 20} MB together. "
+                "Publish under a key that exists, which replaces it, or leave the file in "
+                f"{ARTIFACTS}, where it is an artifact without being copied."
+            )
+        info = _info(key, container_path(path), len(data), now_ms(), "published", description)
+        with self._store.group():
+            self._store.put(_UPSERT, session.id, key, dumps(info), data)
+            self._log.publish(
+                session.id, "artifact.created", {"sessionID": session.id, "artifact": info}
+            )
+        return info
+
+    async def all(self, session: Session) -> list[ArtifactJSON]:
+        """What is published and what lies in the folder, by key. Raises SandboxUnavailable."""
+        sandbox = await self._containers.started(session)
+        rows = await self._store.read(
+            "SELECT key, info FROM artifact WHERE session_id = ?", session.id
+        )
+        found = {info["key"]: info for info in await _folder(sandbox)}
+        found.update((key, json.loads(info)) for key, info in rows)
+        return [found[key] for key in sorted(found)]
+
+    async def read(self, session: Session, key: str) -> tuple[bytes, str]:
+        """
+        An artifact's bytes and its media type.
+
+        Raises ArtifactNotFound, and SandboxUnavailable for one that is not published.
+        """
+        rows = await self._store.read(
+            "SELECT data, info FROM artifact WHERE session_id = ? AND key = ?",
+            session.id,
+            well_formed(key),
+        )
+        if rows:
+            return rows[0][0], json.loads(rows[0][1])["mime"]
+        sandbox = await self._containers.started(session)
+        try:
+            path = posixpath.join(ARTIFACTS, artifact_key(key))
+            with file_errors():
+                try:
+                    return await sandbox.read_file(path), _mime(key)
+                except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                    raise ArtifactError("There is no such file.") from None
+        except ArtifactError:
+            raise self._missing(key, [a["key"] for a in await self.all(session)]) from None
+
+    def _missing(self, key: str, keys: list[str]) -> ArtifactNotFound:
+        named = ", ".join(keys[:_KEYS_NAMED]) + (", ..." if len(keys) > _KEYS_NAMED else "")
+        there = f"There is: {named}." if keys else "This session has none."
+        return ArtifactNotFound(f"There is no artifact {key}. {there}", key=key, keys=keys)
+
+    async def _total(self, session_id: str, without: str) -> int:
+        rows = await self._store.read(
+            "SELECT coalesce(sum(length(data)), 0) FROM artifact WHERE session_id = ? AND key != ?",
+            session_id,
+            without,
+        )
+        return int(rows[0][0])
+
+
+def copy_artifacts(store: Store, source: str, target: str) -> None:
+    """Give the session `target` what was published in `source`."""
+    store.put(
+        "INSERT INTO artifact(session_id, key, info, data) "
+        "SELECT ?, key, info, data FROM artifact WHERE session_id = ?",
+        target,
+        source,
+    )
+
+
+def too_large(path: str) -> str:
+    return (
+        f"{path} is larger than {LARGEST_ARTIFACT >> 20} MB, too large to be published. Leave it "
+        f"in {ARTIFACTS}: files there are artifacts without being copied."
+    )
+
+
+async def _folder(sandbox: Sandbox) -> list[ArtifactJSON]:
+    """The files of the artifacts' folder whose names can be keys."""
+    try:
+        files = await sandbox.list_files(ARTIFACTS, recursive=True)
+    except OSError:
+        return []
+    found = []
+    for file in files:
+        key = file.path.removeprefix(ARTIFACTS + "/")
+        try:
+            if file.kind == "file" and artifact_key(key):
+                found.append(_info(key, file.path, file.size, file.mtime, "folder", ""))
+        except ArtifactError:
+            continue  # it is still there for those who ask for the file
+    return found
+
+
+def _info(
+    key: str, path: str, size: int, created: int, source: str, description: str
+) -> ArtifactJSON:
+    return {
+        "key": key,
+        "path": path,
+        "mime": _mime(key) if "." in key else _mime(path),
+        "size": size,
+        "description": description,
+        "source": source,
+        "time": {"created": created},
+    }
+
+
+def _mime(name: str) -> str:
+    return mimetypes.guess_type(posixpath.basename(name))[0] or "application/octet-stream"

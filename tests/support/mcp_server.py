@@ -1,0 +1,67 @@
+"""
+A small MCP server on stdin and stdout, for tests.
+
+    python mcp_server.py [PID_FILE]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+
+server = MCPServer("test")
+
+
+@server.tool()
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@server.tool()
+def environ() -> str:
+    """The names of the variables that the server sees."""
+    return ",".join(sorted(os.environ))
+
+
+@server.tool()
+def fail() -> str:
+    """Never works."""
+    raise ToolError("no luck")
+
+
+@server.tool()
+def die() -> str:
+    """Ends the server in the middle of the call."""
+    os._exit(3)
+
+
+@server.tool()
+def long() -> str:
+    """Far too much text."""
+    return "x" * 100_000
+
+
+@server.tool()
+def wait() -> str:
+    """Never answers."""
+    time.sleep(3600)
+    return ""
+
+
+@server.tool()
+def picture() -> Image:
+    """An image."""
+    return Image(data=b"\x89PNG\r\n\x1a\n", format="png")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        with Path(sys.argv[1]).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+    server.run("stdio")
