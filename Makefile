@@ -16,6 +16,7 @@ OLD_PINS := .ci/constraints-ipykernel6.txt
 NODE := labextension/node_modules/.installed
 SCRIPTS := .ci/find-python .ci/make-venv .ci/system-packages
 TESTS ?= tests
+WORKERS ?= 2
 
 .PHONY: help demo lab test lint bench clean python-lint script-lint
 
@@ -36,7 +37,7 @@ lab: $(VENV)/.lab
 test: $(VENV)/.dev $(OLD)/.dev lint
 	@.ci/system-packages browser bubblewrap
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(TESTS)
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 	@$(BIN)/coverage combine --quiet
 	@[ "$(TESTS)" != tests ] || .ci/coverage-gates $(BIN)/coverage
 
