@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent
 
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON, Unattended
+from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
 from ._agent_config import agent_profile
 from ._agents import AgentBook, AgentProfile
@@ -32,6 +31,7 @@ from ._ids import new_id, now_ms
 from ._log import EventLog
 from ._messages import MessageBook
 from ._permissions import Permissions
+from ._prompts import NewSession, Prompt
 from ._recovery import recover
 from ._retry import RetryPolicy
 from ._revert import Reverts
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ._policy import Rule
     from .models import ModelRegistry, ResolvedModel
 
-__all__ = ["Engine", "NewSession", "Prompt"]
+__all__ = ["Engine"]
 
 log = logging.getLogger(__name__)
 
@@ -57,49 +57,6 @@ _STOPPED = "The engine was stopped."
 _DELETED = "The session was deleted."
 _ABORT_PATIENCE = 10.0
 _TITLE_LENGTH = 60
-
-
-@dataclass(frozen=True)
-class NewSession:
-    """What a client may say about a new session."""
-
-    title: str | None = None
-    parent_id: str | None = None
-    model: dict[str, str] | None = None
-    sandbox: str = "auto"
-    python: dict[str, Any] | None = None
-    rules: list[dict[str, str]] = field(default_factory=list)
-    metadata: dict[str, Any] | None = None
-    agent: str | None = None
-    agent_config: dict[str, Any] | None = None
-    limits: list[list[dict[str, str]]] = field(default_factory=list)
-    shares_container: bool = False
-    """Whether it works in its parent's container."""
-
-    @property
-    def model_name(self) -> str | None:
-        """`provider/model-id`."""
-        return f"{self.model['providerID']}/{self.model['id']}" if self.model else None
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """
-    A checked prompt. `model` is `provider/model-id` or None for the session's; so is `agent`.
-
-    `environ` has the caller's model credentials. They are used for this turn only. `unattended`
-    is the answer where the rules say "ask". `on_call` gets a line for each tool call.
-    `command` is the `{name, arguments}` of the command that the prompt was made from.
-    """
-
-    parts: Sequence[PromptPart]
-    message_id: str | None = None
-    model: str | None = None
-    agent: str | None = None
-    unattended: Unattended = "ask"
-    on_call: Callable[[str], None] | None = None
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    command: Mapping[str, Any] | None = None
 
 
 class Engine:

@@ -10,10 +10,10 @@ from agent_magics.wire import CommandBody, CommandJSON, MessageJSON
 
 from ._attachments import parse_parts
 from ._body import Body, read_json
-from ._engine import Prompt
 from ._errors import NotFound
 from ._ids import MESSAGE_ID
 from ._operations import Query, operation
+from ._prompts import Prompt
 from ._requests import Json, engine_of, session_of
 from ._routes_turns import unattended
 from ._sessions import Session

@@ -19,8 +19,8 @@ from agent_magics.wire import (
 
 from ._agent_config import agent_settings
 from ._body import Body, query_flag, query_int, read_json
-from ._engine import NewSession
 from ._operations import NUMBER, Query, operation
+from ._prompts import NewSession
 from ._requests import Json, engine_of, session_of
 from .models import ProviderAuth
 

@@ -23,10 +23,10 @@ from agent_magics.wire import (
 
 from ._attachments import parse_parts
 from ._body import Body, query_int, read_json
-from ._engine import Prompt
 from ._errors import NotFound
 from ._ids import MESSAGE_ID
 from ._operations import NUMBER, Query, operation
+from ._prompts import Prompt
 from ._requests import Json, engine_of, session_of
 
 __all__ = ["routes", "unattended"]

@@ -22,10 +22,11 @@ from agent_magics.wire import MessageJSON
 
 from ._agents import AgentBook, AgentProfile
 from ._errors import from_exception
+from ._prompts import NewSession, Prompt
 
 if TYPE_CHECKING:
     from ._calls import CallContext
-    from ._engine import Engine, Prompt
+    from ._engine import Engine
     from ._sessions import Session
     from ._turn import Turn
 
@@ -119,8 +120,6 @@ class SubAgents:
         return found
 
     async def _open(self, turn: Turn, agent: AgentProfile, description: str) -> Session:
-        from ._engine import NewSession  # which imports this module
-
         parent = turn.session
         limits = [[asdict(rule) for rule in rules] for rules in turn.agent.denials]
         title = " ".join(description.split())[:80] or "Task"

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from ._agents import AgentProfile
     from ._checkpoints import Checkpoint
-    from ._engine import Prompt
     from ._permissions import Answer
+    from ._prompts import Prompt
     from ._services import Services
     from .models import ResolvedModel
 

@@ -11,8 +11,8 @@ import pytest
 from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError
 from pydantic_ai.messages import BinaryContent, UserPromptPart
 
-from agent_magics.engine._engine import Prompt
 from agent_magics.engine._errors import Conflict, PermissionNotFound, SessionBusy
+from agent_magics.engine._prompts import Prompt
 from tests.support.engine_harness import (
     Harness,
     call,

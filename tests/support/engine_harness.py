@@ -16,9 +16,10 @@ from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolC
 
 from agent_magics.engine._app import create_app
 from agent_magics.engine._config import CompactionConfig, LimitsConfig
-from agent_magics.engine._engine import Engine, NewSession, Prompt
+from agent_magics.engine._engine import Engine
 from agent_magics.engine._policy import DEFAULT_RULES
 from agent_magics.engine._presence import Presence
+from agent_magics.engine._prompts import NewSession, Prompt
 from agent_magics.engine._retry import RetryPolicy
 from agent_magics.engine._serve import _Server
 from agent_magics.engine._sessions import Session

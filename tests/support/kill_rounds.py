@@ -26,7 +26,7 @@ from typing import Any
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo
 
-from agent_magics.engine._engine import NewSession, Prompt
+from agent_magics.engine._prompts import NewSession, Prompt
 from agent_magics.engine._sessions import Session
 from tests.support.engine_harness import Harness, Step, call, engine_in, say, think
 from tests.support.legal_history import check_legal
