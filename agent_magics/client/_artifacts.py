@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._async_session import AsyncSessionHandle
     from ._sync import Client
 
-__all__ = ["Artifacts", "AsyncArtifacts"]
+__all__ = ["Artifacts", "AsyncArtifacts", "text_of"]
 
 
 class AsyncArtifacts:
@@ -32,12 +32,7 @@ class AsyncArtifacts:
     async def get_artifact(self, key: str) -> str:
         """An artifact that is text. Raises `ArtifactNotFound`, `NotText`."""
         data = await self.get_artifact_buffer(key)
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise NotText(
-                f"The artifact {key} is not UTF-8 text; get_artifact_buffer() has its bytes."
-            ) from error
+        return text_of(data, f"The artifact {key}", "get_artifact_buffer()")
 
     async def get_artifact_buffer(self, key: str) -> bytes:
         """The exact bytes of an artifact. Raises `ArtifactNotFound`."""
@@ -63,3 +58,11 @@ class Artifacts:
     def get_artifact_buffer(self, key: str) -> bytes:
         """The exact bytes of an artifact. Raises `ArtifactNotFound`."""
         return self._client.run(self._core.get_artifact_buffer(key))
+
+
+def text_of(data: bytes, what: str, method: str) -> str:
+    """`data` as text. Raises `NotText`, which names the `method` for its bytes."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotText(f"{what} is not UTF-8 text; {method} has its bytes.") from error

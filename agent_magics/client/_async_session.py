@@ -32,7 +32,7 @@ from agent_magics.wire import (
 )
 
 from . import _history
-from ._artifacts import AsyncArtifacts
+from ._artifacts import AsyncArtifacts, text_of
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
 from ._command_call import TurnInput
@@ -242,8 +242,8 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         return AsyncShellStream(self._api, self.id, body)
 
     async def get_file(self, path: str) -> str:
-        """A text file of the container. Raises `FileMissing`, `UnicodeDecodeError`."""
-        return (await self.get_file_buffer(path)).decode("utf-8")
+        """A text file of the container. Raises `FileMissing`, `NotText`."""
+        return text_of(await self.get_file_buffer(path), f"The file {path}", "get_file_buffer()")
 
     async def get_file_buffer(self, path: str) -> bytes:
         """The exact bytes of a file of the container. Raises `FileMissing`."""

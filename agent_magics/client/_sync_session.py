@@ -219,7 +219,7 @@ class SessionHandle(Artifacts, Commands, Family):
         return ShellStream(self._client, core)
 
     def get_file(self, path: str) -> str:
-        """A text file of the container. Raises `FileMissing`, `UnicodeDecodeError`."""
+        """A text file of the container. Raises `FileMissing`, `NotText`."""
         return self._run(self._core.get_file(path))
 
     def get_file_buffer(self, path: str) -> bytes:

@@ -24,6 +24,7 @@ from agent_magics.client import (
     FileMissing,
     ModelNotFound,
     NotFound,
+    NotText,
     PermissionNotFound,
     ProtocolError,
     ProtocolMismatch,
@@ -124,7 +125,7 @@ async def test_files_are_exact_bytes(engine: FakeEngine, tmp_path: Path) -> None
         assert await session.get_file_buffer("/workspace/b") == data
         await session.put_file("/workspace/t", "  grüße\r\n")
         assert await session.get_file("/workspace/t") == "  grüße\r\n"
-        with pytest.raises(UnicodeDecodeError):
+        with pytest.raises(NotText, match=r"get_file_buffer\(\) has its bytes"):
             await session.get_file("/workspace/b")
         with pytest.raises(FileMissing, match="No file /nope"):
             await session.get_file_buffer("/nope")

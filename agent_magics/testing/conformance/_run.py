@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_magics.client import AgentError, AsyncClient
 
-from . import _agents, _container, _events, _history, _permissions, _sessions, _turns
+from . import _agents, _container, _events, _history, _permissions, _results, _sessions, _turns
 from ._kit import Check, Kit, NonConformance, NotTested, Outcome, Prompts
 
 __all__ = ["CHECKS", "run"]
@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     *_history.check,
     *_agents.check,
     *_container.check,
+    *_results.check,
     *_events.check,
 )
 """All checks, in the order in which they make sense to read."""
