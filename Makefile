@@ -37,7 +37,10 @@ lab: $(VENV)/.lab
 test: $(VENV)/.dev $(OLD)/.dev lint
 	@.ci/system-packages browser bubblewrap
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	@if [ "$(TESTS)" = tests ]; then \
+	  $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile tests --ignore=tests/ui; \
+	  $(BIN)/coverage run -m pytest tests/ui; \
+	else $(BIN)/coverage run -m pytest $(TESTS); fi
 	@$(BIN)/coverage combine --quiet
 	@[ "$(TESTS)" != tests ] || .ci/coverage-gates $(BIN)/coverage
 

@@ -166,13 +166,16 @@ async def test_every_provider_carries_a_turn_with_tools(
     assert sent["model"] == "x/tools"
     assert "go {braces} & <b>" in str(sent["messages"])
     assert {tool.get("name") or tool["function"]["name"] for tool in sent["tools"]} == {
+        "artifact",
         "bash",
+        "batch",
         "read",
         "write",
         "edit",
         "grep",
         "glob",
         "todowrite",
+        "webfetch",
         "todoread",
         "task",
     }
