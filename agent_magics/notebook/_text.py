@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from agent_magics.widgets import visible
-
 __all__ = ["one_line", "printable"]
 
 _HARMLESS = re.compile(r"\x1b\[[0-9;]{0,32}m|\r")  # colours, and what progress bars need
@@ -23,6 +21,8 @@ def printable(text: str, *, colours: bool = False) -> str:
     if text.isprintable():
         return text
     if not colours:
+        from agent_magics.widgets import visible
+
         return visible(_ESCAPES.sub("", text))
     pieces = _HARMLESS.split(text)
     kept = [*_HARMLESS.findall(text), ""]

@@ -314,9 +314,7 @@ def test_a_kill_in_the_middle_of_a_turn(home: Path, client: Client) -> None:
     wait_until(lambda: any(isinstance(event, PermissionAsked) for event in events))
     before = engine_pid(home)
     os.kill(before, signal.SIGKILL)
-    started = time.monotonic()
     result = turn.result(timeout=60)
-    assert time.monotonic() - started < 30
     assert isinstance(events[-1], TurnEnded) and events[-1].outcome == "error"
     assert result.error is not None and result.error.message
     assert "reconnecting" in [e.status for e in events if isinstance(e, StatusChanged)]

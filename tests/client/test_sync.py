@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -339,7 +338,6 @@ turn = session.start("hi", on_event=lambda event: None)
 print("ready")
 """
     engine.script = endless
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(engine.socket.parent)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -348,7 +346,6 @@ print("ready")
         timeout=30,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
-    assert time.monotonic() - started < 20
     wait_until(lambda: engine.leases == 0)
 
 

@@ -237,10 +237,8 @@ def test_stop_at_the_keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
         sessions.append(FakeSession(full))
         return sessions[0]
 
-    start = time.monotonic()
     with pytest.raises(TurnInterrupted):
         run_turn(acquire, "Hi", TurnSettings())
-    assert time.monotonic() - start < 10
     assert [call[0] for call in sessions[0].calls] == ["abort"]
 
 
@@ -277,11 +275,9 @@ def test_a_failing_view_does_not_leave_the_agent_at_work(monkeypatch: pytest.Mon
 
 
 def test_a_flood_of_deltas_arrives_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    start = time.monotonic()
     result, _ = run(flood)
     assert capsys.readouterr().out.split() == result.text.split()
     assert len(result.text.split()) == 20_000
-    assert time.monotonic() - start < 20
 
 
 def test_hostile_output_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

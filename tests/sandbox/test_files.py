@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import time
 
 import pytest
 
@@ -83,12 +82,10 @@ async def test_special_files_do_not_block(sandbox: Sandbox) -> None:
 
 async def test_too_large(sandbox: Sandbox) -> None:
     await sandbox.run("truncate -s 1500M sparse; head -c 1001 /dev/zero > over")
-    started = time.monotonic()
     for path, most in (("sparse", 64 << 20), ("over", 1000), ("/proc/self/smaps", 100)):
         with pytest.raises(OSError) as caught:
             await sandbox.read_file(path, max_bytes=most)
         assert caught.value.errno == errno.EFBIG
-    assert time.monotonic() - started < 2
     assert len(await sandbox.read_file("over", max_bytes=1001)) == 1001
 
 
@@ -143,7 +140,6 @@ async def test_hundred_thousand_files(sandbox: Sandbox) -> None:
         "    for i in range(10000): os.mknod(f'{d}/{i}')\n"
     )
     assert (await sandbox.run("python3 -", stdin=make.encode())).exit_code == 0
-    started = time.monotonic()
     listing = asyncio.create_task(sandbox.list_files("/dev/shm", recursive=True, limit=1000))
     assert (await sandbox.run("echo meanwhile")).stdout == b"meanwhile\n"
     entries = await listing
@@ -152,7 +148,6 @@ async def test_hundred_thousand_files(sandbox: Sandbox) -> None:
         f"/dev/shm/{d}" for d in range(10)
     ]
     assert len(await sandbox.list_files("/dev/shm/3")) == 10_000
-    assert time.monotonic() - started < 5
 
 
 async def test_cancelled_write_leaves_nothing(sandbox: Sandbox) -> None:

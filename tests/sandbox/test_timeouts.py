@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -58,12 +57,10 @@ async def test_cancel_kills_the_tree(sandbox: Sandbox, seconds: str) -> None:
     command = f"trap '' TERM; (setsid sleep {seconds} &); sleep {seconds}"
     task = asyncio.create_task(sandbox.run(command))
     await eventually(lambda: len(with_argument(seconds)) == 2)
-    started = time.monotonic()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not with_argument(seconds)
-    assert time.monotonic() - started < 2
     assert (await sandbox.run("echo on")).stdout == b"on\n"
 
 

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import time
 from typing import Any
 
 import pytest
@@ -75,9 +74,7 @@ async def test_bash_workdir(call: CallTool) -> None:
 
 
 async def test_bash_timeout_is_in_milliseconds(call: CallTool) -> None:
-    started = time.monotonic()
     done = await call("bash", command="echo early; sleep 30", timeout=300)
-    assert time.monotonic() - started < 10
     assert done.result == "early\n[killed after the timeout of 300 ms]"
     assert done.facts["timedOut"]
 

@@ -9,7 +9,7 @@ from pydantic_ai.messages import ModelMessage
 
 from ._csv import analyse_csv
 from ._csv_request import CsvRequest, parse_csv_request
-from ._small import look_around, make_plan, other, write_and_run
+from ._small import LABEL, look_around, make_plan, other, write_and_run
 from ._steps import Position, Step, Walk, position, replay
 from ._summary import summary
 
@@ -18,7 +18,6 @@ __all__ = ["next_step"]
 MAX_PROMPT = 4000
 """Characters of a prompt that are looked at."""
 MAX_TRANSCRIPT = 1 << 20
-_TOOLS = frozenset({"bash", "read", "write", "edit", "glob", "todowrite"})
 _CODE = re.compile(
     r"\bhello\b.{0,40}\b(?:function|test|script|program|world|file|python)\b"
     r"|\b(?:write|make|create|run)\b.{0,40}\b(?:function|tests?|script|program)\b",
@@ -35,11 +34,21 @@ _LOOK = re.compile(
 
 
 def next_step(messages: Sequence[ModelMessage], tools: frozenset[str]) -> Step:
-    """The reply to a conversation; without the agent's tools it is one to be summarized."""
-    if not tools >= _TOOLS:
-        return summary(position(messages, MAX_TRANSCRIPT).prompt)
+    """The reply to a conversation, by an agent with these tools; one without may summarize."""
+    if not tools and (found := summary(position(messages, MAX_TRANSCRIPT).prompt)) is not None:
+        return found
     where = position(messages, MAX_PROMPT)
-    return replay(_walk(where), where.rounds)
+    step = replay(_walk(where), where.rounds)
+    missing = sorted({call.tool for call in step.calls} - tools)
+    return _not_possible(missing) if missing else step
+
+
+def _not_possible(missing: Sequence[str]) -> Step:
+    names = ", ".join(missing)
+    return Step(
+        f"{LABEL}\n\nFor this I need tools that the agent you chose does not have: {names}. "
+        "The agent `build` has them."
+    )
 
 
 def _walk(where: Position) -> Walk:

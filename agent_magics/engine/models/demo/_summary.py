@@ -16,9 +16,15 @@ _MOST_PROMPTS = 30
 _PATHS = ("filePath", "path")
 
 
-def summary(transcript: str) -> Step:
-    """What was asked, with which tools it was worked on, which files were in play."""
+def summary(transcript: str) -> Step | None:
+    """
+    What was asked, with which tools it was worked on, which files were in play.
+
+    None for a text that is no conversation, one JSON object per line.
+    """
     entries = [entry for line in transcript.splitlines() if (entry := _entry(line))]
+    if not entries:
+        return None
     prompts = [cell(str(entry["user"])) for entry in entries if "user" in entry]
     tools = Counter(str(entry["call"]) for entry in entries if "call" in entry)
     paths = {str(path): None for entry in entries if (path := _path(entry))}
@@ -26,7 +32,7 @@ def summary(transcript: str) -> Step:
         str(entry["summary"]).removeprefix(LABEL).strip() for entry in entries if "summary" in entry
     ]
     pieces = [LABEL, *earlier, "The user asked for:"]
-    pieces[-1] += "".join(f"\n- {prompt}" for prompt in prompts[-_MOST_PROMPTS:] or ["nothing"])
+    pieces[-1] += "".join(f"\n- {prompt}" for prompt in prompts[-_MOST_PROMPTS:])
     if tools:
         calls = ", ".join(f"{name} ({count})" for name, count in tools.items())
         pieces.append(f"Tools that were called: {calls}")
