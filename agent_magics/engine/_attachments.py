@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from pydantic_ai.messages import (
@@ -20,7 +20,16 @@ from pydantic_ai.messages import (
 from ._body import Body
 from ._errors import BadRequest, NotFound
 
-__all__ = ["PromptPart", "parse_parts", "prompt_content", "without_binaries"]
+if TYPE_CHECKING:
+    from .models import ResolvedModel
+
+__all__ = [
+    "PromptPart",
+    "parse_parts",
+    "prompt_content",
+    "refuse_what_it_cannot_take",
+    "without_binaries",
+]
 
 PromptPart = dict[str, Any]
 """A user's text or file part without its ids."""
@@ -75,6 +84,23 @@ def _parse_part(body: Body) -> PromptPart:
     elif not part["url"].startswith("file:///"):
         raise body.error("url", "must be a data: URL or file:///path of a file in the container")
     return part
+
+
+def refuse_what_it_cannot_take(parts: Sequence[PromptPart], model: ResolvedModel) -> None:
+    """Raises BadRequest for a file of a kind that the model is known not to take."""
+    profile = model.model.profile
+    for part in parts:
+        if part["type"] != "file" or _is_text(part["mime"]):
+            continue
+        is_image = part["mime"].startswith("image/")
+        key = "supports_image_input" if is_image else "supports_document_input"
+        if not profile.get(key, True):
+            raise BadRequest(
+                f"The model {model.name} takes no {'images' if is_image else 'documents'}. Choose "
+                "another model, or put the file into the workspace and name its path in the "
+                "prompt instead.",
+                mime=part["mime"],
+            )
 
 
 def _is_text(mime: str) -> bool:

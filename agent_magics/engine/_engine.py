@@ -17,7 +17,7 @@ from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 from ._agent_config import agent_profile
 from ._agents import AgentBook, AgentProfile
 from ._artifacts import ArtifactBook
-from ._attachments import PromptPart
+from ._attachments import PromptPart, refuse_what_it_cannot_take
 from ._capability import TurnHooks
 from ._checkpoints import Checkpoints
 from ._commands import announce_command
@@ -248,6 +248,7 @@ class Engine:
             return message_id
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
+        refuse_what_it_cannot_take(prompt.parts, model)
         await self._settle(session)
         self._accepted[message_id] = session.id
         with self.store.group():

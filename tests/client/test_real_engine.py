@@ -21,6 +21,7 @@ from agent_magics.client import (
     Busy,
     Client,
     EngineLauncher,
+    FileInput,
     FileMissing,
     MessageNotFound,
     ModelNotFound,
@@ -31,6 +32,7 @@ from agent_magics.client import (
     SessionNotFound,
     StateDir,
     StreamPolicy,
+    TextInput,
 )
 from agent_magics.client._launch import _is_alive
 from agent_magics.wire import (
@@ -134,6 +136,19 @@ def test_a_rejected_permission_does_not_end_the_turn(session: SessionHandle) -> 
     result = session.send(RUN, on_tool_error=lambda part: failed.append(part.state.error))
     assert result.error is None
     assert len(failed) >= 1
+
+
+@pytest.mark.parametrize(
+    ("mime", "kind"), [("image/png", "no images"), ("application/pdf", "no documents")]
+)
+def test_what_the_model_cannot_take_is_refused_before_it_is_said(
+    session: SessionHandle, mime: str, kind: str
+) -> None:
+    with pytest.raises(BadRequest, match=f"demo/guide takes {kind}"):
+        session.send([TextInput("look"), FileInput(b"data", mime)])
+    assert session.get_messages() == []
+    table = FileInput(b"x,y\n1,2\n", "text/csv", "a.csv")
+    assert session.send([TextInput("hello"), table]).error is None
 
 
 def test_a_summary_of_the_demo_model(session: SessionHandle) -> None:

@@ -27,6 +27,7 @@ READ_TIMEOUT = 300.0
 _PROFILE = OpenAIModelProfile(
     context_window=CONTEXT,
     supports_image_input=False,
+    supports_document_input=False,
     openai_supports_strict_tool_definition=False,
 )
 # A base model never ends its turn by itself, and in parallel it calls one tool for ever.

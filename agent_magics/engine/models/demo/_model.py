@@ -45,7 +45,9 @@ class GuideModel(Model):
     """
 
     def __init__(self, delay: float = DEFAULT_DELAY) -> None:
-        super().__init__(profile=ModelProfile(supports_image_input=False))
+        super().__init__(
+            profile=ModelProfile(supports_image_input=False, supports_document_input=False)
+        )
         self._delay = delay
 
     @classmethod
