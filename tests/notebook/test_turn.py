@@ -172,9 +172,25 @@ def test_an_error_while_the_session_is_made() -> None:
         run_turn(refuse, "Hi", TurnSettings())
 
 
-def test_stop_aborts_and_drains(capsys: pytest.CaptureFixture[str]) -> None:
+def drawn_text(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once the cell has drawn text: the agent is at work, and the cell knows it."""
+    drawn = threading.Event()
+
+    class Telling(turn_module.TerminalView):
+        def handle(self, event: Any) -> None:
+            super().handle(event)
+            if event.type == "text-delta":
+                drawn.set()
+
+    monkeypatch.setattr(turn_module, "TerminalView", Telling)
+    return drawn
+
+
+def test_stop_aborts_and_drains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     session = FakeSession(endless)
-    stop_when(lambda: session.turns)
+    stop_when(drawn_text(monkeypatch).is_set)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(TurnInterrupted) as raised:
         run_turn(lambda: session, "Hi", TurnSettings())  # type: ignore[arg-type,return-value]
@@ -215,7 +231,7 @@ def test_a_stop_that_is_not_confirmed_does_not_hang(
         release.wait(20)
 
     session = FakeSession(deaf)
-    stop_when(lambda: session.turns)
+    stop_when(drawn_text(monkeypatch).is_set)
     with pytest.raises(TurnInterrupted):
         run_turn(lambda: session, "Hi", TurnSettings())  # type: ignore[arg-type,return-value]
     release.set()
