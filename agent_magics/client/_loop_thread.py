@@ -99,5 +99,6 @@ def _pass_over_late_readiness(loop: asyncio.AbstractEventLoop, context: dict[str
     anyio 4.16 (`_RawSocketMixin._wait_until_readable`) then sets a result on a future that is
     done already. Nothing is lost, but asyncio would print a traceback into the user's terminal.
     """
-    if not isinstance(context.get("exception"), asyncio.InvalidStateError):
+    is_late = "Future.set_result(" in context.get("message", "")
+    if not (is_late and isinstance(context.get("exception"), asyncio.InvalidStateError)):
         loop.default_exception_handler(context)

@@ -113,6 +113,10 @@ class Body:
             raise self.error(key, f"must be between {least:g} and {most:g}")
         return value
 
+    def model_name(self) -> str:
+        """`provider/model-id`, of an object with `providerID` and `modelID`."""
+        return f"{self.text('providerID')}/{self.text('modelID')}"
+
     def items(self, key: str, *, most: int = 1000) -> list[Any]:
         """A list; absent is empty."""
         value = self.data.get(key)

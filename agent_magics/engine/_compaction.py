@@ -77,7 +77,7 @@ class Compaction:
         ids = (session.id, self.info["id"])
         self._calls = ToolCalls(services.messages, *ids)
         self._parts = ResponseParts(services.messages, self._calls, *ids)
-        self._retries = Retries(services.retry, self._describe, status, "compacting")
+        self._retries = Retries(services.retry, model.provider_id, scrub, status, "compacting")
 
     def open(self) -> None:
         """Put the two messages into the history, the summary still empty."""
@@ -193,10 +193,6 @@ class Compaction:
                 self.info["error"] = error
             services.messages.save_info(self.info)
             services.sessions.save(self._session)
-
-    def _describe(self, error: Exception) -> str:
-        found = turn_error(error, self._model.provider_id, self._scrub)
-        return str(found["data"]["message"])
 
     def _new_info(self, session: Session, model: ResolvedModel) -> MessageInfoJSON:
         info: dict[str, Any] = {

@@ -6,6 +6,7 @@ from agent_magics.wire import TokensJSON
 
 from ._config import LimitsConfig
 from ._errors import TurnLimit
+from ._sessions import all_tokens
 
 __all__ = ["Spending"]
 
@@ -21,9 +22,8 @@ class Spending:
 
     def add(self, tokens: TokensJSON, cost: float | None, *, steps: int = 1) -> None:
         """A reply of the model."""
-        cache = tokens["cache"]
         self.steps += steps
-        self.tokens += tokens["input"] + tokens["output"] + cache["read"] + cache["write"]
+        self.tokens += all_tokens(tokens)
         self.cost += cost or 0.0
 
     def check(self) -> None:

@@ -59,19 +59,21 @@ class Retries:
     """
     The failures of one request to the model, and the visible waits between its attempts.
 
-    `describe` gives the sentence for people, `status` publishes the session's status, which
-    between the waits is `resting`.
+    `status` publishes the session's status, which between the waits is `resting`; `provider_id`
+    and `scrub` are for the sentence in it, as in `turn_error`.
     """
 
     def __init__(
         self,
         policy: RetryPolicy,
-        describe: Callable[[Exception], str],
+        provider_id: str,
+        scrub: Callable[[str], str],
         status: Callable[..., None],
         resting: str,
     ) -> None:
         self._policy = policy
-        self._describe = describe
+        self._provider_id = provider_id
+        self._scrub = scrub
         self._status = status
         self._resting = resting
         self._failures: Counter[bool] = Counter()
@@ -90,7 +92,7 @@ class Retries:
         self._status(
             "retry",
             attempt=self._failures.total(),
-            message=self._describe(error),
+            message=turn_error(error, self._provider_id, self._scrub)["data"]["message"],
             next=now_ms() + int(wait * 1000),
         )
         await asyncio.sleep(wait)

@@ -71,8 +71,7 @@ async def _prompt(request: Request, session: Session) -> Prompt:
 def _model(body: Body) -> str | None:
     """`provider/model-id`, as a text or as an object."""
     if isinstance(body.data.get("model"), dict):
-        model = Body(body.data["model"], "model")
-        return f"{model.text('providerID')}/{model.text('modelID')}"
+        return Body(body.data["model"], "model").model_name()
     return body.optional_text("model")
 
 

@@ -39,7 +39,7 @@ def _prompt(body: Body) -> Prompt:
     return Prompt(
         parts=parse_parts(body.items("parts")),
         message_id=body.optional_text("messageID", pattern=MESSAGE_ID),
-        model=None if model is None else f"{model.text('providerID')}/{model.text('modelID')}",
+        model=None if model is None else model.model_name(),
         agent=body.optional_text("agent"),
         unattended=unattended(body),
         environ=body.text_map("environ"),
@@ -101,7 +101,7 @@ async def summarize(request: Request) -> Json:
     body = await read_json(request, optional=True)
     model = None
     if body.has("providerID") or body.has("modelID"):
-        model = f"{body.text('providerID')}/{body.text('modelID')}"
+        model = body.model_name()
     done = await engine_of(request).summarize(
         session, model=model, auto=body.flag("auto"), environ=body.text_map("environ")
     )

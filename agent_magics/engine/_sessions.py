@@ -28,6 +28,7 @@ __all__ = [
     "SessionBook",
     "Usage",
     "add_tokens",
+    "all_tokens",
     "no_tokens",
     "shelf",
 ]
@@ -54,6 +55,12 @@ def add_tokens(total: TokensJSON, more: TokensJSON) -> None:
     total["reasoning"] += more["reasoning"]
     total["cache"]["read"] += more["cache"]["read"]
     total["cache"]["write"] += more["cache"]["write"]
+
+
+def all_tokens(tokens: TokensJSON) -> int:
+    """What a request took in and gave out, cached or not; reasoning is part of the output."""
+    cache = tokens["cache"]
+    return tokens["input"] + tokens["output"] + cache["read"] + cache["write"]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pydantic_ai.messages import ModelResponse
 from agent_magics.wire import MessageInfoJSON, PartJSON
 
 from ._parts import finish_reason, new_part, response_tokens
-from ._sessions import Session, add_tokens
+from ._sessions import Session, add_tokens, all_tokens
 from .models import price
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def finish_step(
     info["cost"] = _sum(info["cost"], cost)
     usage.cost = _sum(usage.cost, cost)
     usage.steps += 1
-    cache = tokens["cache"]
-    used = tokens["input"] + tokens["output"] + cache["read"] + cache["write"]
-    usage.context_used = used or usage.context_used
+    usage.context_used = all_tokens(tokens) or usage.context_used
     usage.context_limit = model.context_limit or services.compaction.context_limit
     info["finish"] = finish_reason(response)
     part = new_part(

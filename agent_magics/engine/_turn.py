@@ -83,7 +83,7 @@ class Turn:
         self._model = model
         self._scrub = scrub
         self._said = TurnHistory(services, message_id, model)
-        self._retries = Retries(services.retry, self._describe, self.status, "busy")
+        self._retries = Retries(services.retry, model.provider_id, scrub, self.status, "busy")
         self._abort_reason: str | None = None
         self._answers = 0
         self._answering = False
@@ -246,10 +246,6 @@ class Turn:
     async def before_retry(self, error: Exception) -> bool:
         """Wait visibly if the failed request is worth another try; False if not."""
         return await self._retries.before_retry(error)
-
-    def _describe(self, error: Exception) -> str:
-        found = turn_error(error, self._model.provider_id, self._scrub)
-        return str(found["data"]["message"])
 
     # -- the agent, and sub-agents
 

@@ -7,7 +7,6 @@ import re
 __all__ = ["one_line", "printable"]
 
 _HARMLESS = re.compile(r"\x1b\[[0-9;]{0,32}m|\r")  # colours, and what progress bars need
-_ESCAPES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 
 
 def printable(text: str, *, colours: bool = False) -> str:
@@ -21,9 +20,9 @@ def printable(text: str, *, colours: bool = False) -> str:
     if text.isprintable():
         return text
     if not colours:
-        from agent_magics.widgets import visible
+        from agent_magics.widgets import visible, without_escapes
 
-        return visible(_ESCAPES.sub("", text))
+        return visible(without_escapes(text))
     pieces = _HARMLESS.split(text)
     kept = [*_HARMLESS.findall(text), ""]
     return "".join(printable(p) + c for p, c in zip(pieces, kept, strict=True))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._markdown import MarkdownStream, render_markdown
 from ._record import MIME, TurnRecord
-from ._visible import TerminalTail, terminal_text, visible
+from ._visible import TerminalTail, terminal_text, visible, without_escapes
 
 if TYPE_CHECKING:
     from ._turn_widget import TurnWidget
@@ -25,6 +25,7 @@ __all__ = [
     "render_markdown",
     "terminal_text",
     "visible",
+    "without_escapes",
 ]
 
 

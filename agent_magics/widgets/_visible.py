@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["TerminalTail", "common_prefix", "terminal_text", "utf16_length", "visible"]
+__all__ = [
+    "TerminalTail",
+    "common_prefix",
+    "terminal_text",
+    "utf16_length",
+    "visible",
+    "without_escapes",
+]
 
 _ESCAPES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 _HALF_ESCAPE = re.compile(r"\x1b(?:\][^\x07\x1b]{0,200}\x1b?|\[[0-?]{0,60}[ -/]{0,8})?\Z")
@@ -27,6 +34,11 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(_shown, text)
 
 
+def without_escapes(text: str) -> str:
+    """`text` without the sequences that steer a terminal."""
+    return _ESCAPES.sub("", text)
+
+
 def _shown(match: re.Match[str]) -> str:
     code = ord(match[0])
     return chr(0x2400 + code) if code < 0x20 else f"⟦U+{code:04X}⟧"
@@ -45,7 +57,7 @@ def terminal_text(text: str) -> str:
     progress bar shows its last state), a backspace takes a character back; the rest is `visible`.
     """
     if "\x1b" in text:
-        text = _ESCAPES.sub("", text)
+        text = without_escapes(text)
     if "\r" in text:
         text = text.replace("\r\n", "\n")
         text = "\n".join(_overwritten(line) for line in text.split("\n"))
@@ -92,7 +104,7 @@ class TerminalTail:
         end = half.start() if half else len(text)
         if text.endswith("\r"):
             end = min(end, len(text) - 1)
-        clean, rest = _ESCAPES.sub("", text[:end]), text[end:]
+        clean, rest = without_escapes(text[:end]), text[end:]
         shown = terminal_text(clean)
         kept = common_prefix(self._shown, shown)
         back, more = utf16_length(self._shown[kept:]), shown[kept:]

@@ -169,8 +169,9 @@ async def _answer(harness: Harness) -> None:
     subscription = harness.engine.log.subscribe()
     async for batch in subscription:
         for event in batch:
-            properties = json.loads(event.body)["properties"]
-            if json.loads(event.body)["type"] == "permission.asked":
+            body = json.loads(event.body)
+            properties = body["properties"]
+            if body["type"] == "permission.asked":
                 pending = {p["id"] for p in harness.engine.permissions.pending(None)}
                 if properties["id"] in pending:
                     harness.engine.permissions.reply(properties["id"], "once", None)

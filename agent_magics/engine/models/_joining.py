@@ -12,13 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any, NamedTuple
 
 import httpx2
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 __all__ = ["join_deltas", "join_frames"]
 
