@@ -69,7 +69,7 @@ async def test_timeout_kills_the_tree(local: Sandbox, seconds: str) -> None:
 
 async def test_stop_ends_background_processes(local: Sandbox, seconds: str) -> None:
     await local.run(f"(setsid sleep {seconds} &)")
-    assert with_argument(seconds)
+    await eventually(lambda: bool(with_argument(seconds)))
     await local.stop()
     assert not with_argument(seconds)
 

@@ -48,7 +48,7 @@ async def test_daemons_die_with_a_timeout(sandbox: Sandbox, seconds: str) -> Non
 
 async def test_daemons_survive_a_normal_end(sandbox: Sandbox, seconds: str) -> None:
     await sandbox.run(f"(setsid nohup sleep {seconds} >/dev/null 2>&1 &)")
-    assert with_argument(seconds)
+    await eventually(lambda: bool(with_argument(seconds)))
     await sandbox.stop()
     assert not with_argument(seconds)
 
