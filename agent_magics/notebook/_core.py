@@ -11,15 +11,15 @@ from ._session import Connection, SessionKeeper, Wanted, keeper_of
 from ._turn import TurnSettings, run_turn
 
 if TYPE_CHECKING:
-    from ..client import PromptInput, SessionHandle
+    from ..client import SessionHandle, TurnInput
     from ..wire import SendResult, ShellResult
     from ._magics import AgentMagics
 
-__all__ = ["ask", "current_session", "shell"]
+__all__ = ["ask", "connection_of", "current_session", "setting", "settings_of", "shell"]
 
 
 def ask(
-    prompt: PromptInput,
+    prompt: TurnInput,
     *,
     session: str | SessionHandle | None = None,
     new: bool = False,
@@ -32,7 +32,7 @@ def ask(
     notes: tuple[str, ...] = (),
 ) -> SendResult:
     """
-    Give the agent a task and follow it here, as `%%agent` does.
+    Give the agent a task and follow it here, as `%%agent` does; a `CommandCall` is one with a name.
 
     `session` is an id or a handle, by default the notebook's own session; `new` starts another
     one with `title` and `sandbox`. `agent` names who answers this turn ("plan" changes nothing).
@@ -43,13 +43,13 @@ def ask(
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
     when it was stopped.
     """
-    magics = _magics()
+    magics = settings_of(current_shell())
     wanted = Wanted(
         session_id=session if isinstance(session, str) else None,
         new=new,
         title=title,
-        model=model or _setting(magics, "model"),
-        sandbox=sandbox or _setting(magics, "sandbox"),
+        model=model or setting(magics, "model"),
+        sandbox=sandbox or setting(magics, "sandbox"),
     )
     if permissions not in (None, "ask", "once", "always", "reject"):
         raise ValueError(f"permissions is ask, once, always or reject, not {permissions!r}")
@@ -57,15 +57,15 @@ def ask(
         model=wanted.model,
         agent=agent,
         policy=Policy(
-            turn=permissions or _setting(magics, "permissions") or "ask",
-            nobody=_setting(magics, "headless") or "reject",
-            timeout=_setting(magics, "permission_timeout"),
+            turn=permissions or setting(magics, "permissions") or "ask",
+            nobody=setting(magics, "headless") or "reject",
+            timeout=setting(magics, "permission_timeout"),
         ),
         timeout=timeout,
-        show_reasoning=_setting(magics, "show_reasoning") is not False,
+        show_reasoning=setting(magics, "show_reasoning") is not False,
         notes=notes,
     )
-    keeper, connection = keeper_of(current_shell()), _connection(magics)
+    keeper, connection = keeper_of(current_shell()), connection_of(magics)
 
     def acquire() -> SessionHandle:
         if session is None or isinstance(session, str):
@@ -87,9 +87,9 @@ def shell(command: str, *, timeout: float | None = None, cwd: str | None = None)
     """
     from ._shell import ShellSettings, run_shell
 
-    magics = _magics()
-    keeper, connection = keeper_of(current_shell()), _connection(magics)
-    wanted = Wanted(model=_setting(magics, "model"), sandbox=_setting(magics, "sandbox"))
+    magics = settings_of(current_shell())
+    keeper, connection = keeper_of(current_shell()), connection_of(magics)
+    wanted = Wanted(model=setting(magics, "model"), sandbox=setting(magics, "sandbox"))
     settings = ShellSettings(timeout, cwd)
     try:
         return run_shell(lambda: keeper.acquire(connection, wanted), command, settings)
@@ -100,9 +100,9 @@ def shell(command: str, *, timeout: float | None = None, cwd: str | None = None)
 
 def current_session() -> SessionHandle:
     """The notebook's session, made now if no cell needed one yet. Raises the client's errors."""
-    magics = _magics()
-    wanted = Wanted(model=_setting(magics, "model"), sandbox=_setting(magics, "sandbox"))
-    return keeper_of(current_shell()).acquire(_connection(magics), wanted)
+    magics = settings_of(current_shell())
+    wanted = Wanted(model=setting(magics, "model"), sandbox=setting(magics, "sandbox"))
+    return keeper_of(current_shell()).acquire(connection_of(magics), wanted)
 
 
 def _forget_lost_session(keeper: SessionKeeper, failed: TurnFailed) -> None:
@@ -111,17 +111,17 @@ def _forget_lost_session(keeper: SessionKeeper, failed: TurnFailed) -> None:
         keeper.forget(keeper.current)
 
 
-def _magics() -> AgentMagics | None:
+def settings_of(shell: Any) -> AgentMagics | None:
     """The loaded magics, whose traits are the settings; `None` outside IPython."""
-    registry: dict[str, Any] = getattr(
-        getattr(current_shell(), "magics_manager", None), "registry", {}
-    )
+    registry: dict[str, Any] = getattr(getattr(shell, "magics_manager", None), "registry", {})
     return registry.get("AgentMagics")
 
 
-def _setting(magics: AgentMagics | None, name: str) -> Any:
+def setting(magics: AgentMagics | None, name: str) -> Any:
+    """A setting of `%config AgentMagics`; `None` outside IPython."""
     return None if magics is None else getattr(magics, name)
 
 
-def _connection(magics: AgentMagics | None) -> Connection:
-    return Connection(_setting(magics, "url"), _setting(magics, "token"))
+def connection_of(magics: AgentMagics | None) -> Connection:
+    """Where the settings say that the engine is."""
+    return Connection(setting(magics, "url"), setting(magics, "token"))

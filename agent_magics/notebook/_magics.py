@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
 from IPython.core.magic import (
     Magics,
     line_cell_magic,
+    line_magic,
     magics_class,
     needs_local_scope,
     no_var_expand,
@@ -18,12 +21,14 @@ from IPython.core.magic import (
 from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
 
-from ._options import MagicParser, agent_parser, shell_parser
+from ._failures import FailureWatch
+from ._options import MagicParser, agent_parser, fix_parser, run_parser, shell_parser
 from ._prompt import expand
 
-__all__ = ["MAGIC_NAMES", "AgentMagics"]
+if TYPE_CHECKING:
+    from ..client import TurnInput
 
-MAGIC_NAMES = ("agent", "agent_shell")
+__all__ = ["AgentMagics"]
 
 
 _IPYTHONS_OWN = re.compile(r"__.*|_+\d*|_i+\d*|_[iod]h")  # dunders, history of inputs and outputs
@@ -90,6 +95,10 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         True, help="Start the embedded engine in the background as soon as the magics are loaded."
     ).tag(config=True)
 
+    def __init__(self, shell: Any = None, **options: Any) -> None:
+        super().__init__(shell, **options)
+        self.failures = FailureWatch()
+
     @no_var_expand  # type: ignore[untyped-decorator]
     @needs_local_scope  # type: ignore[untyped-decorator]
     @line_cell_magic  # type: ignore[untyped-decorator]
@@ -97,9 +106,6 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
     ) -> None:
         """Give the agent a task in the notebook's session."""
-        from ._core import ask
-        from ._errors import TurnFailed
-
         options, text = agent_parser().parse_line(line)
         if options.help:
             return _print_help(agent_parser())
@@ -108,9 +114,46 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
             agent_parser().error("the prompt is empty")
         notes: tuple[str, ...] = ()
         if not options.raw:
-            expansion = expand(prompt, self._variables(local_ns))
+            expansion = expand(prompt, self.variables(local_ns))
             prompt = expansion.text
             notes = tuple(f"{{{name}}} is sent as it is" for name in expansion.unresolved)
+        return self._turn(prompt, options, notes)
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    def agent_run(self, line: str) -> Any:
+        """Run a command: a prompt with a name."""
+        options, text = run_parser().parse_line(line)
+        if options.help:
+            return _print_help(run_parser())
+        name, _, arguments = text.strip().partition(" ")
+        if not name:
+            from ._manage_sessions import list_commands
+
+            return list_commands()
+        from ..client import CommandCall
+
+        return self._turn(CommandCall(name, arguments.strip() or None), options)
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    def agent_fix(self, line: str) -> None:
+        """Show the agent the cell that failed last, and have it propose one that works."""
+        options, text = fix_parser().parse_line(line)
+        if options.help:
+            return _print_help(fix_parser())
+        failed = self.failures.last
+        if failed is None:
+            raise UsageError("no cell has failed since the magics were loaded")
+        return self._turn(failed.prompt(text), options)
+
+    def _turn(
+        self, prompt: TurnInput, options: argparse.Namespace, notes: tuple[str, ...] = ()
+    ) -> None:
+        """Run a turn with the options that all magics for turns have in common."""
+        from ._core import ask
+        from ._errors import TurnFailed
+
         store = self._store(options.out)
         try:
             result = ask(
@@ -130,7 +173,11 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
                 store(failed.result)
             raise
         store(result)
-        return None
+        if options.code:
+            from ._code import propose
+
+            if not propose(self.shell, result.text):
+                sys.stderr.write("The agent's answer has no block of Python code.\n")
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @line_cell_magic  # type: ignore[untyped-decorator]
@@ -149,7 +196,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
             self.shell.user_ns[options.out] = result
         return None
 
-    def _variables(self, local_ns: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    def variables(self, local_ns: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """What the user defined: without IPython's own names and without dunder names."""
         hidden = getattr(self.shell, "user_ns_hidden", {})
         user_ns = {
@@ -182,5 +229,11 @@ def _print_help(parser: MagicParser) -> None:
     sys.stdout.write(parser.format_help())
 
 
-for _name, _parser in (("agent", agent_parser()), ("agent_shell", shell_parser())):
-    AgentMagics.__dict__[_name].__doc__ = _parser.format_help()  # what `%agent?` shows
+_PARSERS = {
+    "agent": agent_parser,
+    "agent_fix": fix_parser,
+    "agent_run": run_parser,
+    "agent_shell": shell_parser,
+}
+for _name, _parser in _PARSERS.items():
+    AgentMagics.__dict__[_name].__doc__ = _parser().format_help()  # what `%agent?` shows

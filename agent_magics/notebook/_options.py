@@ -11,7 +11,18 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-__all__ = ["MagicParser", "agent_parser", "shell_parser"]
+__all__ = [
+    "PERMISSIONS",
+    "SANDBOXES",
+    "MagicParser",
+    "agent_parser",
+    "choice",
+    "fix_parser",
+    "number_from",
+    "run_parser",
+    "session_id",
+    "shell_parser",
+]
 
 PERMISSIONS = ("ask", "once", "always", "reject")
 SANDBOXES = ("auto", "bubblewrap", "local")
@@ -60,6 +71,19 @@ class MagicParser(argparse.ArgumentParser):
                 value, position = self._word(line, position)
                 words[-1] = f"{word}={value}" if word.startswith("--") else f"{word}{value}"
 
+    def parse_words(self, line: str) -> argparse.Namespace:
+        """Options and positional words in any order; every word may be quoted."""
+        words: list[str] = []
+        position = 0
+        while True:
+            position += len(line[position:]) - len(line[position:].lstrip())
+            if position >= len(line):
+                return self.parse_intermixed_args(words)
+            word, position = self._word(line, position)
+            if _OPTION.match(word):
+                self._option(word.split("=", 1)[0])
+            words.append(word)
+
     def _word(self, line: str, position: int) -> tuple[str, int]:
         match = _TOKEN.match(line, position)
         if match is None or (match.end() < len(line) and not line[match.end()].isspace()):
@@ -87,7 +111,9 @@ def _unquote(match: re.Match[str]) -> str:
     return next(text for text in (single, escaped, plain) if text is not None)
 
 
-def _choice(*choices: str) -> Any:
+def choice(*choices: str) -> Any:
+    """One of these words, for `type=`."""
+
     def check(text: str) -> str:
         if text in choices:
             return text
@@ -114,7 +140,25 @@ def _variable(text: str) -> str:
     return text
 
 
-def _session_id(text: str) -> str:
+def number_from(least: int) -> Any:
+    """A whole number that is at least `least`, for `type=`."""
+
+    def check(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return check
+
+
+def session_id(text: str) -> str:
+    """The id of a session, for `type=`."""
+    if not re.fullmatch(r"ses_\w{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no session id (ses_...)")
+    return text
+
+
+def _session_or_new(text: str) -> str:
     if text != "new" and not re.fullmatch(r"ses_\w{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no session id (ses_...), nor 'new'")
     return text
@@ -129,27 +173,60 @@ def agent_parser() -> MagicParser:
         "{name} in the prompt stands for the notebook's variable of that name, {{name}} for the\n"
         "text {name}; other braces are left alone. The result is also in the variable _agent.",
     )
+    add_turn_options(parser)
+    parser.add_argument(
+        "--raw", action="store_true", help="send the prompt without looking for {variables}"
+    )
+    return parser
+
+
+def add_turn_options(parser: MagicParser) -> None:
+    """What every magic takes that runs a turn."""
     add = parser.add_argument
-    add("--session", metavar="ID", type=_session_id, help="go on with this session, or 'new'")
+    add("--session", metavar="ID", type=_session_or_new, help="go on with this session, or 'new'")
     add("--new", action="store_true", help="start a new session")
     add("--title", metavar="TEXT", help="title of the session")
     add("--model", metavar="NAME", help="provider/model-id for this turn")
     add("--agent", metavar="NAME", help="agent for this turn: build, plan, explore or another")
     add("--out", metavar="NAME", type=_variable, help="variable that gets the result")
-    add("--raw", action="store_true", help="send the prompt without looking for {variables}")
+    add("--code", action="store_true", help="put the code that the agent proposes into a new cell")
     add(
         "--permissions",
         metavar="POLICY",
-        type=_choice(*PERMISSIONS),
+        type=choice(*PERMISSIONS),
         help="ask, once, always or reject: how this turn's requests are answered",
     )
     add("--timeout", metavar="SECONDS", type=_seconds, help="stop the turn after this time")
     add(
         "--sandbox",
         metavar="KIND",
-        type=_choice(*SANDBOXES),
+        type=choice(*SANDBOXES),
         help="auto, bubblewrap or local (not isolated): container of a new session",
     )
+
+
+def run_parser() -> MagicParser:
+    """Options of `%agent_run`."""
+    parser = MagicParser(
+        "%agent_run",
+        "%agent_run [options] [command [arguments]]",
+        "Run a command: a prompt with a name, such as profile, review or explain, from the\n"
+        "configuration, from Markdown files, or built in. Arguments by position, or name=value.\n"
+        "Without a command: the list of them.",
+    )
+    add_turn_options(parser)
+    return parser
+
+
+def fix_parser() -> MagicParser:
+    """Options of `%agent_fix`."""
+    parser = MagicParser(
+        "%agent_fix",
+        "%agent_fix [options] [what else the agent should know]",
+        "Show the agent the cell that failed last, with its error, and have it propose a cell\n"
+        "that works; --code puts that into a new cell. Nothing else of the notebook is sent.",
+    )
+    add_turn_options(parser)
     return parser
 
 

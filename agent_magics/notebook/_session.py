@@ -70,6 +70,11 @@ class SessionKeeper:
         """The notebook's session, `None` as long as no turn or command needed one."""
         return self._current
 
+    @property
+    def open_client(self) -> Client | None:
+        """The client, if something has needed it."""
+        return self._client
+
     def client(self, connection: Connection) -> Client:
         """The client; another `connection` than before closes the old one and its session."""
         with self._lock:
@@ -116,6 +121,11 @@ class SessionKeeper:
             raise ValueError(
                 f"this session runs in {provider!r}; add --new for a session in {sandbox!r}"
             )
+
+    def use(self, session: SessionHandle, sandbox: str | None = None) -> None:
+        """Make `session` the notebook's."""
+        with self._lock:
+            self._current, self._sandbox = session, sandbox
 
     def forget(self, session: SessionHandle) -> None:
         """`session` does not exist any more: the next turn makes a new one."""

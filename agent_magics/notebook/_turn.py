@@ -25,7 +25,7 @@ from ._pump import CommPump
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
 
 if TYPE_CHECKING:
-    from ..client import PromptInput, SessionHandle, Turn
+    from ..client import SessionHandle, Turn, TurnInput
     from ..wire import AgentEvent, FilePart, SendResult, SessionInfo, TurnEnded
 
 __all__ = ["TurnSettings", "run_turn"]
@@ -78,7 +78,7 @@ class _Undelivered:
 
 
 def run_turn(
-    acquire: Callable[[], SessionHandle], prompt: PromptInput, settings: TurnSettings
+    acquire: Callable[[], SessionHandle], prompt: TurnInput, settings: TurnSettings
 ) -> SendResult:
     """
     Run one turn in the session that `acquire()` returns (it may take its time) and show it.
@@ -109,7 +109,7 @@ class _ForegroundTurn:
     def __init__(
         self,
         acquire: Callable[[], SessionHandle],
-        prompt: PromptInput,
+        prompt: TurnInput,
         settings: TurnSettings,
         pump: CommPump,
         kind: FrontEnd,
