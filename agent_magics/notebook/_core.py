@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TurnFailed
@@ -11,11 +12,11 @@ from ._session import Connection, SessionKeeper, Wanted, keeper_of
 from ._turn import TurnSettings, run_turn
 
 if TYPE_CHECKING:
-    from ..client import SessionHandle, TurnInput
-    from ..wire import SendResult, ShellResult
+    from ..client import SessionHandle, Turn, TurnInput
+    from ..wire import AgentEvent, SendResult, ShellResult
     from ._magics import AgentMagics
 
-__all__ = ["ask", "connection_of", "current_session", "setting", "settings_of", "shell"]
+__all__ = ["ask", "connection_of", "current_session", "follow", "setting", "settings_of", "shell"]
 
 
 def ask(
@@ -51,20 +52,7 @@ def ask(
         model=model or setting(magics, "model"),
         sandbox=sandbox or setting(magics, "sandbox"),
     )
-    if permissions not in (None, "ask", "once", "always", "reject"):
-        raise ValueError(f"permissions is ask, once, always or reject, not {permissions!r}")
-    settings = TurnSettings(
-        model=wanted.model,
-        agent=agent,
-        policy=Policy(
-            turn=permissions or setting(magics, "permissions") or "ask",
-            nobody=setting(magics, "headless") or "reject",
-            timeout=setting(magics, "permission_timeout"),
-        ),
-        timeout=timeout,
-        show_reasoning=setting(magics, "show_reasoning") is not False,
-        notes=notes,
-    )
+    settings = _turn_settings(permissions, timeout, wanted.model, notes)
     keeper, connection = keeper_of(current_shell()), connection_of(magics)
 
     def acquire() -> SessionHandle:
@@ -72,11 +60,56 @@ def ask(
             return keeper.acquire(connection, wanted)
         return session
 
+    def begin(session: SessionHandle, on_event: Callable[[AgentEvent], None]) -> Turn:
+        return session.start(prompt, on_event=on_event, model=wanted.model, agent=agent)
+
     try:
-        return run_turn(acquire, prompt, settings)
+        return run_turn(acquire, begin, settings)
     except TurnFailed as failed:
         _forget_lost_session(keeper, failed)
         raise
+
+
+def follow(
+    session: SessionHandle, *, permissions: str | None = None, timeout: float | None = None
+) -> SendResult | None:
+    """
+    Show the turn that runs in `session`, else its last one, from the beginning, in this cell.
+
+    None when there has been no turn. Arguments and errors as in `ask()`; Stop ends the turn.
+    """
+    found: list[Turn | None] = []
+
+    def begin(session: SessionHandle, on_event: Callable[[AgentEvent], None]) -> Turn:
+        found.append(session.follow(on_event=on_event))
+        if found[0] is None:
+            raise LookupError("There has been no turn in this session.")
+        return found[0]
+
+    try:
+        return run_turn(lambda: session, begin, _turn_settings(permissions, timeout))
+    except TurnFailed:
+        if found == [None]:
+            return None
+        raise
+
+
+def _turn_settings(
+    permissions: str | None,
+    timeout: float | None,
+    model: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> TurnSettings:
+    if permissions not in (None, "ask", "once", "always", "reject"):
+        raise ValueError(f"permissions is ask, once, always or reject, not {permissions!r}")
+    magics = settings_of(current_shell())
+    policy = Policy(
+        turn=permissions or setting(magics, "permissions") or "ask",
+        nobody=setting(magics, "headless") or "reject",
+        timeout=setting(magics, "permission_timeout"),
+    )
+    show_reasoning = setting(magics, "show_reasoning") is not False
+    return TurnSettings(model, policy, timeout, show_reasoning, notes)
 
 
 def shell(command: str, *, timeout: float | None = None, cwd: str | None = None) -> ShellResult:

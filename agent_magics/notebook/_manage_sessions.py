@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
 
+from ._core import follow
 from ._manage_options import PARSERS
 from ._tables import (
     changes_table,
@@ -158,6 +159,29 @@ def _use(bench: Workbench, options: Namespace) -> Any:
     return _facts(session)
 
 
+def _resume(bench: Workbench, options: Namespace) -> Any:
+    chosen = _words(options, 1, "one id") or options.session
+
+    def resume() -> SessionHandle:
+        if chosen is None and bench.current is None:
+            last = bench.latest()
+            if last is None:
+                raise LookupError
+            bench.use(bench.client().session(last.id))
+        elif chosen is not None:
+            bench.use(bench.client().session(chosen))
+        return bench.session()
+
+    try:
+        session = patiently(resume)
+    except LookupError:
+        raise UsageError(
+            "there is no session to go on with: %agent_session new makes one"
+        ) from None
+    follow(session)
+    return _facts(session)
+
+
 def _fork(bench: Workbench, options: Namespace) -> Any:
     title = _words(options, 100)
     original = bench.session(options.session)
@@ -200,6 +224,7 @@ _SESSION = {
     "list": _list,
     "new": _new,
     "rename": _rename,
+    "resume": _resume,
     "show": _show,
     "use": _use,
 }

@@ -25,10 +25,13 @@ from ._pump import CommPump
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
 
 if TYPE_CHECKING:
-    from ..client import SessionHandle, Turn, TurnInput
+    from ..client import SessionHandle, Turn
     from ..wire import AgentEvent, FilePart, SendResult, SessionInfo, TurnEnded
 
-__all__ = ["TurnSettings", "run_turn"]
+__all__ = ["Begin", "TurnSettings", "run_turn"]
+
+Begin = Callable[["SessionHandle", Callable[["AgentEvent"], None]], "Turn"]
+"""Starts a turn of the session, or finds one, whose events go to the function."""
 
 _FRAME = 1 / 30  # seconds between two updates of the view
 _DRAIN = 3.0  # seconds that an abort may take
@@ -41,12 +44,11 @@ _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
     """
-    How a turn runs: the `model` and the `agent` for it, who answers its permission requests, the
-    seconds after which it is stopped, whether reasoning is shown, and `notes` to show with it.
+    How a turn is shown: the `model` that was chosen for it, who answers its permission requests,
+    the seconds after which it is stopped, whether reasoning is shown, and `notes` to show with it.
     """
 
     model: str | None = None
-    agent: str | None = None
     policy: Policy = field(default_factory=Policy)
     timeout: float | None = None
     show_reasoning: bool = True
@@ -78,10 +80,10 @@ class _Undelivered:
 
 
 def run_turn(
-    acquire: Callable[[], SessionHandle], prompt: TurnInput, settings: TurnSettings
+    acquire: Callable[[], SessionHandle], begin: Begin, settings: TurnSettings
 ) -> SendResult:
     """
-    Run one turn in the session that `acquire()` returns (it may take its time) and show it.
+    Show the turn that `begin` starts, or finds, in the session that `acquire()` returns.
 
     Raises `TurnFailed` when the turn did not complete and `TurnInterrupted` after a Stop.
     """
@@ -89,7 +91,7 @@ def run_turn(
     kind = front_end(shell)
     try:
         with CommPump(kernel_of(shell)) as pump:
-            return _ForegroundTurn(acquire, prompt, settings, pump, kind).run()
+            return _ForegroundTurn(acquire, begin, settings, pump, kind).run()
     except TurnInterrupted:
         raise
     except KeyboardInterrupt:
@@ -109,13 +111,13 @@ class _ForegroundTurn:
     def __init__(
         self,
         acquire: Callable[[], SessionHandle],
-        prompt: TurnInput,
+        begin: Begin,
         settings: TurnSettings,
         pump: CommPump,
         kind: FrontEnd,
     ) -> None:
         self._acquire = acquire
-        self._prompt = prompt
+        self._begin = begin
         self._settings = settings
         self._pump = pump
         self._view: TurnView
@@ -292,12 +294,7 @@ class _ForegroundTurn:
             self._pump.post(_Place(session.get_info()))
             if self._cancelled.is_set():
                 return
-            turn = session.start(
-                self._prompt,
-                on_event=self._pump.post,
-                model=self._settings.model,
-                agent=self._settings.agent,
-            )
+            turn = self._begin(session, self._pump.post)
             with self._start_lock:
                 self._turn = turn
                 cancelled = self._cancelled.is_set()

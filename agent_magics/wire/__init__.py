@@ -46,6 +46,7 @@ __all__ = [
     "FilePart",
     "ForkBody",
     "HealthJSON",
+    "LastTurnJSON",
     "McpStatusJSON",
     "Message",
     "MessageInfo",

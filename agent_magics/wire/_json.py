@@ -18,6 +18,7 @@ __all__ = [
     "FileDiffJSON",
     "FileJSON",
     "HealthJSON",
+    "LastTurnJSON",
     "McpStatusJSON",
     "MessageInfoJSON",
     "MessageJSON",
@@ -270,6 +271,14 @@ class HealthJSON(TypedDict):
     version: str
     engine: str
     protocol: int
+
+
+class LastTurnJSON(TypedDict):
+    """Ours: the message that began a turn, and the number of the session's event before it."""
+
+    messageID: str
+    after: int
+    running: bool
 
 
 class ShellJSON(TypedDict):

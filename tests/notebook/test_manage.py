@@ -16,6 +16,7 @@ from agent_magics.notebook._manage_magics import HOMES
 from agent_magics.notebook._manage_options import PARSERS
 from agent_magics.notebook._session import SessionKeeper
 from tests.support.engine_home import EngineHome
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.container
 
@@ -195,3 +196,32 @@ def test_every_magic_is_listed_once(run: Any) -> None:
     listed = run("agent_help")
     assert set(PARSERS) | {"agent", "agent_fix", "agent_run", "agent_shell"} == set(listed)
     assert "%agent and %%agent" in listed.text()
+
+
+def test_going_on_after_the_kernel_was_restarted(
+    run: Any, shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = run("agent_session new Before").value
+    run(f"agent --permissions once {HELLO}")
+    capsys.readouterr()
+    shell._agent_magics_keeper.use(None)  # as a new kernel, which knows nothing
+    assert run("agent_session resume").value.id == made.id
+    shown = capsys.readouterr().out
+    assert "[write]" in shown and "[bash]" in shown
+    run("agent_session new Empty")
+    assert run("agent_session resume").value.title == "Empty"
+    assert run(f"agent_session resume {made.id}").value.id == made.id
+
+
+def test_a_turn_that_still_runs_is_followed_and_answered(
+    run: Any, shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("agent_session new Busy")
+    session = shell._agent_magics_keeper.current
+    session.start(HELLO, on_event=lambda event: None)
+    wait_until(session.get_permissions)
+    capsys.readouterr()
+    run("agent_session resume")  # nobody is there to ask: the request is rejected
+    shown = capsys.readouterr().out
+    assert "[write]" in shown and "rejected: bash" in shown
+    assert session.get_info().status == "idle"

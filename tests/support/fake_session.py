@@ -267,6 +267,11 @@ class FakeClient:
         self.calls.append(("close",))
 
 
+def prompting(prompt: Any, model: str | None = None) -> Any:
+    """What `run_turn` calls to begin a turn with this prompt."""
+    return lambda session, on_event: session.start(prompt, on_event=on_event, model=model)
+
+
 def install(shell: Any, script: Script) -> FakeClient:
     """Make the magics of `shell` talk to a fake; call before `%load_ext agent_magics`."""
     client = FakeClient(script)
