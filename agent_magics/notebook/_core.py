@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._errors import TurnFailed
@@ -52,8 +53,10 @@ def ask(
         model=model or setting(magics, "model"),
         sandbox=sandbox or setting(magics, "sandbox"),
     )
-    settings = _turn_settings(permissions, timeout, wanted.model, notes)
     keeper, connection = keeper_of(current_shell()), connection_of(magics)
+    settings = replace(
+        _turn_settings(permissions, timeout), model=wanted.model, notes=notes, news=keeper.news
+    )
 
     def acquire() -> SessionHandle:
         if session is None or isinstance(session, str):
@@ -94,12 +97,7 @@ def follow(
         raise
 
 
-def _turn_settings(
-    permissions: str | None,
-    timeout: float | None,
-    model: str | None = None,
-    notes: tuple[str, ...] = (),
-) -> TurnSettings:
+def _turn_settings(permissions: str | None, timeout: float | None) -> TurnSettings:
     if permissions not in (None, "ask", "once", "always", "reject"):
         raise ValueError(f"permissions is ask, once, always or reject, not {permissions!r}")
     magics = settings_of(current_shell())
@@ -109,7 +107,7 @@ def _turn_settings(
         timeout=setting(magics, "permission_timeout"),
     )
     show_reasoning = setting(magics, "show_reasoning") is not False
-    return TurnSettings(model, policy, timeout, show_reasoning, notes)
+    return TurnSettings(policy=policy, timeout=timeout, show_reasoning=show_reasoning)
 
 
 def shell(command: str, *, timeout: float | None = None, cwd: str | None = None) -> ShellResult:

@@ -163,14 +163,11 @@ def _resume(bench: Workbench, options: Namespace) -> Any:
     chosen = _words(options, 1, "one id") or options.session
 
     def resume() -> SessionHandle:
-        if chosen is None and bench.current is None:
-            last = bench.latest()
-            if last is None:
-                raise LookupError
-            bench.use(bench.client().session(last.id))
-        elif chosen is not None:
-            bench.use(bench.client().session(chosen))
-        return bench.session()
+        found = bench.client().session(chosen) if chosen else bench.current or bench.earlier()
+        if found is None:
+            raise LookupError
+        bench.use(found)
+        return found
 
     try:
         session = patiently(resume)

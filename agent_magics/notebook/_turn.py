@@ -46,6 +46,7 @@ class TurnSettings:
     """
     How a turn is shown: the `model` that was chosen for it, who answers its permission requests,
     the seconds after which it is stopped, whether reasoning is shown, and `notes` to show with it.
+    `news` is asked for one more, once the session is there.
     """
 
     model: str | None = None
@@ -53,6 +54,7 @@ class TurnSettings:
     timeout: float | None = None
     show_reasoning: bool = True
     notes: tuple[str, ...] = ()
+    news: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class _NotStarted:
 @dataclass(frozen=True, slots=True)
 class _Place:
     info: SessionInfo
+    news: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,8 @@ class _ForegroundTurn:
                 self._view.add_image(item.mime, item.data, item.name)
         elif isinstance(item, _Place):
             self._view.describe(item.info, self._settings.model or "")
+            if item.news:
+                self._view.note(item.news)
         elif isinstance(item, _Undelivered):
             self._desk.undelivered(item.request_id)
             self._view.reopen(item.request_id)
@@ -291,7 +296,7 @@ class _ForegroundTurn:
     def _start(self) -> None:
         try:
             session = self._session = self._acquire()
-            self._pump.post(_Place(session.get_info()))
+            self._pump.post(_Place(session.get_info(), self._settings.news()))
             if self._cancelled.is_set():
                 return
             turn = self._begin(session, self._pump.post)

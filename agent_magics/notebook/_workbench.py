@@ -12,7 +12,6 @@ from ._session import SessionKeeper, Wanted, keeper_of
 
 if TYPE_CHECKING:
     from ..client import Client, SessionHandle
-    from ..wire import SessionInfo
 
 __all__ = ["Workbench"]
 
@@ -97,10 +96,15 @@ class Workbench:
         session.get_info()
         self._keeper.use(session)
 
-    def latest(self) -> SessionInfo | None:
-        """The session that was used last, archived ones left out."""
-        found = (info for info in self.client().list_sessions() if not info.archived)
-        return max(found, key=lambda info: info.time_updated, default=None)
+    def earlier(self) -> SessionHandle | None:
+        """The session that this notebook had before, else the one that was used last at all."""
+        client = self.client()
+        remembered = self._keeper.recall(connection_of(self._settings))
+        if remembered is not None:
+            return remembered
+        found = (info for info in client.list_sessions() if not info.archived)
+        last = max(found, key=lambda info: info.time_updated, default=None)
+        return None if last is None else client.session(last.id)
 
     def end(self, session: SessionHandle) -> None:
         """Delete it for good; a notebook whose session it was has none then."""

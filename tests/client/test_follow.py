@@ -31,9 +31,12 @@ def another(directory: Path) -> AsyncClient:
 
 @asynccontextmanager
 async def client_of(directory: Path, *steps: Step) -> AsyncIterator[AsyncClient]:
-    async with engine_in(directory, steps) as harness:
-        async with served(harness, directory), another(directory) as client:
-            yield client
+    async with (
+        engine_in(directory, steps) as harness,
+        served(harness, directory),
+        another(directory) as client,
+    ):
+        yield client
 
 
 async def test_a_late_reader_sees_all_of_the_running_turn(short_dir: Path) -> None:

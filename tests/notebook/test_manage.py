@@ -204,7 +204,7 @@ def test_going_on_after_the_kernel_was_restarted(
     made = run("agent_session new Before").value
     run(f"agent --permissions once {HELLO}")
     capsys.readouterr()
-    shell._agent_magics_keeper.use(None)  # as a new kernel, which knows nothing
+    shell._agent_magics_keeper._current = None  # as in a new kernel
     assert run("agent_session resume").value.id == made.id
     shown = capsys.readouterr().out
     assert "[write]" in shown and "[bash]" in shown
