@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
 
 from ._errors import TurnFailed
 from ._frontend import current_shell
@@ -15,6 +17,7 @@ from ._turn import TurnSettings, run_turn
 if TYPE_CHECKING:
     from ..client import SessionHandle, Turn, TurnInput
     from ..wire import AgentEvent, SendResult, ShellResult
+    from ._data import Packed
     from ._magics import AgentMagics
 
 __all__ = ["ask", "connection_of", "current_session", "follow", "setting", "settings_of", "shell"]
@@ -32,6 +35,8 @@ def ask(
     timeout: float | None = None,
     sandbox: str | None = None,
     notes: tuple[str, ...] = (),
+    data: Mapping[str, Any] | None = None,
+    large: bool = False,
 ) -> SendResult:
     """
     Give the agent a task and follow it here, as `%%agent` does; a `CommandCall` is one with a name.
@@ -39,11 +44,13 @@ def ask(
     `session` is an id or a handle, by default the notebook's own session; `new` starts another
     one with `title` and `sandbox`. `agent` names who answers this turn ("plan" changes nothing).
     `permissions` is ask, once, always or reject, `timeout` the seconds after which the turn is
-    stopped. Settings that are not given are those of `%config AgentMagics`. `notes` are shown
+    stopped. `data` are tables, arrays, figures, text, functions and `Path`s by name: they are put
+    into the container's /workspace/data and described to the model; more than 20 MB only with
+    `large`. Settings that are not given are those of `%config AgentMagics`. `notes` are shown
     along with the turn.
 
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
-    when it was stopped.
+    when it was stopped, and IPython's `UsageError` for data that can't be sent.
     """
     magics = settings_of(current_shell())
     wanted = Wanted(
@@ -63,8 +70,14 @@ def ask(
             return keeper.acquire(connection, wanted)
         return session
 
+    packed = _packed(data or {}, large)
+    whole = _with_data(prompt, packed)
+
     def begin(session: SessionHandle, on_event: Callable[[AgentEvent], None]) -> Turn:
-        return session.start(prompt, on_event=on_event, model=wanted.model, agent=agent)
+        for item in packed:
+            for path, content in item.files.items():
+                session.put_file(path, content)
+        return session.start(whole, on_event=on_event, model=wanted.model, agent=agent)
 
     try:
         return run_turn(acquire, begin, settings)
@@ -95,6 +108,25 @@ def follow(
         if found == [None]:
             return None
         raise
+
+
+def _packed(data: Mapping[str, Any], large: bool) -> list[Packed]:
+    if not data:
+        return []
+    from ._data import pack, too_large
+
+    packed = [pack(name, value) for name, value in data.items()]
+    if not large and (question := too_large(packed)):
+        raise UsageError(question)
+    return packed
+
+
+def _with_data(prompt: TurnInput, packed: list[Packed]) -> TurnInput:
+    if not packed:
+        return prompt
+    from ._data import with_data
+
+    return with_data(prompt, packed)
 
 
 def _turn_settings(permissions: str | None, timeout: float | None) -> TurnSettings:

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -22,6 +22,7 @@ from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
 
 from ._failures import FailureWatch
+from ._names import named_in
 from ._options import MagicParser, agent_parser, fix_parser, run_parser, shell_parser
 from ._prompt import expand
 
@@ -112,12 +113,15 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         prompt = _with_cell(text, cell)
         if not prompt.strip():
             agent_parser().error("the prompt is empty")
+        variables = self.variables(local_ns)
         notes: tuple[str, ...] = ()
+        names: list[str] = []
         if not options.raw:
-            expansion = expand(prompt, self.variables(local_ns))
+            names = named_in(prompt, variables)
+            expansion = expand(prompt, variables)
             prompt = expansion.text
             notes = tuple(f"{{{name}}} is sent as it is" for name in expansion.unresolved)
-        return self._turn(prompt, options, notes)
+        return self._turn(prompt, options, notes, self._data(options, variables, names))
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @line_magic  # type: ignore[untyped-decorator]
@@ -145,10 +149,33 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         failed = self.failures.last
         if failed is None:
             raise UsageError("no cell has failed since the magics were loaded")
-        return self._turn(failed.prompt(text), options)
+        data = self._data(options, self.variables())
+        return self._turn(failed.prompt(text), options, data=data)
+
+    def _data(
+        self,
+        options: argparse.Namespace,
+        variables: Mapping[str, Any],
+        names: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """What `--with`, `--cells` and `names` mean; with `names` as they stand in a prompt."""
+        listed = [name.strip() for name in (options.data or "").split(",") if name.strip()]
+        if not (listed or names or options.cells):
+            return {}
+        from ._cells import chosen_cells
+        from ._data import chosen
+
+        found = chosen(dict.fromkeys([*listed, *names]), variables)
+        if options.cells:
+            found["cells"] = chosen_cells(self.shell.user_ns["In"], options.cells)
+        return found
 
     def _turn(
-        self, prompt: TurnInput, options: argparse.Namespace, notes: tuple[str, ...] = ()
+        self,
+        prompt: TurnInput,
+        options: argparse.Namespace,
+        notes: tuple[str, ...] = (),
+        data: Mapping[str, Any] | None = None,
     ) -> None:
         """Run a turn with the options that all magics for turns have in common."""
         from ._core import ask
@@ -167,12 +194,16 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
                 timeout=options.timeout,
                 sandbox=options.sandbox,
                 notes=notes,
+                data=data,
+                large=bool(data) and options.large,
             )
         except TurnFailed as failed:
             if failed.result is not None:
                 store(failed.result)
             raise
         store(result)
+        for path, name in options.get or ():
+            self._fetch(path, name)
         if options.code:
             from ._code import propose
 
@@ -195,6 +226,16 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         if options.out:
             self.shell.user_ns[options.out] = result
         return None
+
+    def _fetch(self, path: str, name: str) -> None:
+        """A file of the notebook's session becomes a variable."""
+        from ._load import load
+        from ._wait import patiently
+        from ._workbench import Workbench
+
+        session = Workbench().session()
+        data = patiently(lambda: session.get_file_buffer(path))
+        self.shell.user_ns[name] = load(path, data)
 
     def variables(self, local_ns: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """What the user defined: without IPython's own names and without dunder names."""

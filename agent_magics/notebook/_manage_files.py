@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from ..wire import FileEntry
+from ._paths import matching_files
 from ._tables import artifacts_table, files_table
 from ._wait import patiently
 from ._workbench import Workbench
@@ -72,12 +73,10 @@ def _save(fetch: Callable[[], bytes], name: str, options: Namespace) -> Path:
 
 
 def _sources(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
-    base = Path(path.anchor) if path.is_absolute() else Path()
-    paths = [path] if path.exists() else sorted(base.glob(str(path.relative_to(path.anchor))))
-    found = [path for path in paths if path.is_file()]
+    found = matching_files(pattern)
     if not found:
-        why = "it is a directory: name its files" if path.is_dir() else "no such file"
+        is_folder = Path(pattern).expanduser().is_dir()
+        why = "it is a directory: name its files" if is_folder else "no such file"
         raise UsageError(f"%agent_put: {pattern}: {why}")
     return found
 

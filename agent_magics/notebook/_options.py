@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
+from ._load import parse_wish
+
 __all__ = [
     "PERMISSIONS",
     "SANDBOXES",
@@ -171,13 +173,32 @@ def agent_parser() -> MagicParser:
         "%agent [options] prompt   or   %%agent [options] and the prompt below",
         "Give the agent a task in the notebook's session and follow it in this cell.\n\n"
         "{name} in the prompt stands for the notebook's variable of that name, {{name}} for the\n"
-        "text {name}; other braces are left alone. The result is also in the variable _agent.",
+        "text {name}; other braces are left alone. @name sends a table, an array, a figure, a\n"
+        "function or a file along. The result is also in the variable _agent.",
     )
     add_turn_options(parser)
+    _add_data_options(parser)
     parser.add_argument(
-        "--raw", action="store_true", help="send the prompt without looking for {variables}"
+        "--raw", action="store_true", help="look for no {variables} and no @names in the prompt"
     )
     return parser
+
+
+def _add_data_options(parser: MagicParser) -> None:
+    add = parser.add_argument
+    add(
+        "--with",
+        dest="data",
+        metavar="NAMES",
+        help="variables and files to send along, such as df,fig,'data/*.csv'; @name in the prompt "
+        "does the same",
+    )
+    add("--large", action="store_true", help="send more than 20 MB")
+    add(
+        "--cells",
+        metavar="CHOICE",
+        help="cells to send along by their numbers (3 or 2-5,7), or outline, or all",
+    )
 
 
 def add_turn_options(parser: MagicParser) -> None:
@@ -189,6 +210,13 @@ def add_turn_options(parser: MagicParser) -> None:
     add("--model", metavar="NAME", help="provider/model-id for this turn")
     add("--agent", metavar="NAME", help="agent for this turn: build, plan, explore or another")
     add("--out", metavar="NAME", type=_variable, help="variable that gets the result")
+    add(
+        "--get",
+        metavar="PATH:NAME",
+        action="append",
+        type=parse_wish,
+        help="load this file of the container into a variable afterwards",
+    )
     add("--code", action="store_true", help="put the code that the agent proposes into a new cell")
     add(
         "--permissions",
@@ -227,6 +255,7 @@ def fix_parser() -> MagicParser:
         "that works; --code puts that into a new cell. Nothing else of the notebook is sent.",
     )
     add_turn_options(parser)
+    _add_data_options(parser)
     return parser
 
 

@@ -219,6 +219,9 @@ class FakeSession:
     def get_file_buffer(self, path: str) -> bytes:
         return self.files[path]
 
+    def put_file(self, path: str, data: Any) -> None:
+        self.files[path] = data if isinstance(data, bytes) else data.read_bytes()
+
     def shell_stream(
         self, command: str, *, timeout: timedelta | None = None, cwd: str | None = None
     ) -> FakeShellStream:
