@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from ._background import BackgroundTurn, begin_turn, turns_of
 from ._errors import TurnFailed
 from ._frontend import current_shell
 from ._permissions import Policy
 from ._session import Connection, SessionKeeper, Wanted, keeper_of
-from ._turn import TurnSettings, run_turn
+from ._turn import Begin, TurnSettings, run_turn
 
 if TYPE_CHECKING:
     from ..client import SessionHandle, Turn, TurnInput
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from ._data import Packed
     from ._magics import AgentMagics
 
-__all__ = ["ask", "connection_of", "current_session", "follow", "setting", "settings_of", "shell"]
+__all__ = [
+    "ask",
+    "ask_in_background",
+    "connection_of",
+    "current_session",
+    "follow",
+    "setting",
+    "settings_of",
+    "shell",
+]
 
 
 def ask(
@@ -52,6 +62,69 @@ def ask(
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
     when it was stopped, and IPython's `UsageError` for data that can't be sent.
     """
+    keeper = keeper_of(current_shell())
+    plan = _plan(
+        prompt,
+        session=session,
+        new=new,
+        title=title,
+        model=model,
+        agent=agent,
+        permissions=permissions,
+        timeout=timeout,
+        sandbox=sandbox,
+        notes=notes,
+        data=data,
+        large=large,
+    )
+    try:
+        return run_turn(lambda: plan.acquire(None), plan.begin, plan.settings)
+    except TurnFailed as failed:
+        _forget_lost_session(keeper, failed)
+        raise
+
+
+def ask_in_background(
+    prompt: TurnInput,
+    *,
+    name: str = "the background",
+    after: Callable[[SendResult | None], None] | None = None,
+    **options: Any,
+) -> BackgroundTurn:
+    """
+    Give the agent a task and return at once; the cell goes on showing how it works.
+
+    `options` are those of `ask()`. Turns of one session run one after the other. `name` is what
+    the turn is called when its end is announced, `after` is called with its result.
+    """
+    plan = _plan(prompt, **options)
+    return begin_turn(name, plan.acquire, plan.begin, plan.settings, after or (lambda result: None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A turn that is ready to run. `acquire` may wait for earlier turns of the same session."""
+
+    acquire: Callable[[BackgroundTurn | None], SessionHandle]
+    begin: Begin
+    settings: TurnSettings
+
+
+def _plan(
+    prompt: TurnInput,
+    *,
+    session: str | SessionHandle | None = None,
+    new: bool = False,
+    title: str | None = None,
+    model: str | None = None,
+    agent: str | None = None,
+    permissions: str | None = None,
+    timeout: float | None = None,
+    sandbox: str | None = None,
+    notes: tuple[str, ...] = (),
+    data: Mapping[str, Any] | None = None,
+    large: bool = False,
+) -> _Plan:
     magics = settings_of(current_shell())
     wanted = Wanted(
         session_id=session if isinstance(session, str) else None,
@@ -64,14 +137,18 @@ def ask(
     settings = replace(
         _turn_settings(permissions, timeout), model=wanted.model, notes=notes, news=keeper.news
     )
-
-    def acquire() -> SessionHandle:
-        if session is None or isinstance(session, str):
-            return keeper.acquire(connection, wanted)
-        return session
-
     packed = _packed(data or {}, large)
     whole = _with_data(prompt, packed)
+    turns = turns_of(current_shell())
+
+    def acquire(mine: BackgroundTurn | None) -> SessionHandle:
+        found = session
+        if found is None or isinstance(found, str):
+            found = keeper.acquire(connection, wanted)
+        if mine is not None:
+            mine.place(found.id)
+        turns.wait_for_those_before(mine, found.id)
+        return found
 
     def begin(session: SessionHandle, on_event: Callable[[AgentEvent], None]) -> Turn:
         for item in packed:
@@ -79,11 +156,7 @@ def ask(
                 session.put_file(path, content)
         return session.start(whole, on_event=on_event, model=wanted.model, agent=agent)
 
-    try:
-        return run_turn(acquire, begin, settings)
-    except TurnFailed as failed:
-        _forget_lost_session(keeper, failed)
-        raise
+    return _Plan(acquire, begin, settings)
 
 
 def follow(

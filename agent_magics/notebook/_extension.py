@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -29,7 +30,8 @@ def load_ipython_extension(shell: Any) -> None:
     setattr(shell, _REPLACED, replaced)
     magics = AgentMagics(shell, parent=shell)
     shell.register_magics(magics)
-    shell.events.register("post_run_cell", magics.failures.remember)
+    for watch in _watches(magics):
+        shell.events.register("post_run_cell", watch)
     for name, function in managing_magics().items():
         shell.register_magic_function(function, "line", name)
     add_completion(shell, magics, keeper_of(shell))
@@ -54,9 +56,15 @@ def unload_ipython_extension(shell: Any) -> None:
     if magics in shell.configurables:
         shell.configurables.remove(magics)
     if magics is not None:
-        shell.events.unregister("post_run_cell", magics.failures.remember)
+        for watch in _watches(magics):
+            shell.events.unregister("post_run_cell", watch)
     transformers = shell.input_transformer_manager.token_transformers
     transformers[:] = [t for t in transformers if t is not QuestionLine]
+
+
+def _watches(magics: AgentMagics) -> tuple[Callable[..., None], ...]:
+    """What is called after every cell."""
+    return (magics.failures.remember, magics.announce)
 
 
 def _import_in_background(name: str) -> None:

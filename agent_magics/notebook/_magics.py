@@ -100,6 +100,11 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         super().__init__(shell, **options)
         self.failures = FailureWatch()
 
+    def announce(self, *_: Any) -> None:
+        """For IPython's `post_run_cell`: tell which turns in the background have ended since."""
+        if background := sys.modules.get(f"{__package__}._background"):
+            background.turns_of(self.shell).announce()
+
     @no_var_expand  # type: ignore[untyped-decorator]
     @needs_local_scope  # type: ignore[untyped-decorator]
     @line_cell_magic  # type: ignore[untyped-decorator]
@@ -178,28 +183,34 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         data: Mapping[str, Any] | None = None,
     ) -> None:
         """Run a turn with the options that all magics for turns have in common."""
-        from ._core import ask
+        from ._core import ask, ask_in_background
         from ._errors import TurnFailed
 
+        chosen: dict[str, Any] = {
+            "session": None if options.session == "new" else options.session,
+            "new": options.new or options.session == "new",
+            "title": options.title,
+            "model": options.model,
+            "agent": options.agent,
+            "permissions": options.permissions,
+            "timeout": options.timeout,
+            "sandbox": options.sandbox,
+            "notes": notes,
+            "data": data,
+            "large": bool(data) and options.large,
+        }
         store = self._store(options.out)
+        if options.background:
+            if options.get or options.code:
+                agent_parser().error("-b goes with neither --get nor --code: use them later")
+            name = f"In[{self.shell.execution_count}]"
+            turn = ask_in_background(prompt, name=name, after=store, **chosen)
+            self.shell.user_ns["_agent_turn"] = turn
+            return
         try:
-            result = ask(
-                prompt,
-                session=None if options.session == "new" else options.session,
-                new=options.new or options.session == "new",
-                title=options.title,
-                model=options.model,
-                agent=options.agent,
-                permissions=options.permissions,
-                timeout=options.timeout,
-                sandbox=options.sandbox,
-                notes=notes,
-                data=data,
-                large=bool(data) and options.large,
-            )
+            result = ask(prompt, **chosen)
         except TurnFailed as failed:
-            if failed.result is not None:
-                store(failed.result)
+            store(failed.result)
             raise
         store(result)
         for path, name in options.get or ():
@@ -251,6 +262,8 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
 
     def _store(self, name: str | None) -> Callable[[Any], None]:
         def store(result: Any) -> None:
+            if result is None:
+                return
             self.shell.user_ns["_agent"] = result
             if name:
                 self.shell.user_ns[name] = result

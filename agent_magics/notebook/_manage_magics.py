@@ -30,6 +30,7 @@ HOMES = {
         "agent_session",
         "agent_summarize",
         "agent_todos",
+        "agent_wait",
     ),
 }
 """Where each magic's function is: it takes the options and returns what is shown."""

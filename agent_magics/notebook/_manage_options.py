@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from ._options import SANDBOXES, MagicParser, choice, number_from, session_id
+from ._options import SANDBOXES, MagicParser, choice, number_from, seconds, session_id
 
 __all__ = ["PARSERS", "PERMISSION_ACTIONS", "SESSION_ACTIONS"]
 
@@ -150,6 +150,20 @@ def _artifacts() -> MagicParser:
     return parser
 
 
+def _wait() -> MagicParser:
+    parser = _parser(
+        "agent_wait",
+        "[--timeout SECONDS]",
+        "Wait until the turns in the background (%%agent -b) are over; returns their results.\n"
+        "Their buttons work meanwhile. Stop ends the waiting, not the turns.",
+        session=False,
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=seconds, help="give up after this time"
+    )
+    return parser
+
+
 def _export() -> MagicParser:
     parser = _parser(
         "agent_export",
@@ -190,6 +204,7 @@ PARSERS: dict[str, Callable[[], MagicParser]] = {
     "agent_summarize": _simple(
         "agent_summarize", "Have the model summarize the conversation, to make room in its context."
     ),
+    "agent_wait": _wait,
     "agent_todos": _simple("agent_todos", "The agent's plan in the session."),
 }
 """What each of these magics accepts, by its name."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
 
+from ._background import turns_of
 from ._core import follow
+from ._errors import TurnFailed
+from ._frontend import current_shell
 from ._manage_options import PARSERS
 from ._tables import (
     changes_table,
@@ -27,7 +31,8 @@ from ._workbench import Workbench
 
 if TYPE_CHECKING:
     from ..client import SessionHandle
-    from ..wire import PermissionReply, SessionInfo
+    from ..wire import PermissionReply, SendResult, SessionInfo
+    from ._background import BackgroundTurn
 
 __all__ = [
     "agent_abort",
@@ -39,6 +44,7 @@ __all__ = [
     "agent_session",
     "agent_summarize",
     "agent_todos",
+    "agent_wait",
     "list_commands",
 ]
 
@@ -84,6 +90,30 @@ def agent_summarize(options: Namespace) -> None:
     session = _session(options)
     done = patiently(session.summarize, session.abort)
     _say("The conversation is summarized." if done else "The summary was aborted.")
+
+
+def agent_wait(options: Namespace) -> Any:
+    turns = list(turns_of(current_shell()))
+    if not turns:
+        raise UsageError("no turn runs in the background: %%agent -b begins one")
+    results = patiently(lambda: _results(turns, options.timeout))
+    if results is None:
+        names = ", ".join(turn.name for turn in turns if not turn.done)
+        raise TurnFailed(f"not over after {options.timeout:g} s: {names}", name="Timeout")
+    sys.stdout.write("".join(turn.tell() for turn in turns))
+    failed = [turn for turn in turns if turn.outcome != "completed"]
+    if failed:
+        raise TurnFailed("; ".join(f"{turn.name}: {turn.outcome}" for turn in failed))
+    return results[0] if len(results) == 1 else results
+
+
+def _results(
+    turns: Sequence[BackgroundTurn], timeout: float | None
+) -> list[SendResult | None] | None:
+    try:
+        return [turn.wait(timeout) for turn in turns]
+    except TimeoutError:
+        return None
 
 
 def agent_abort(options: Namespace) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "fix_parser",
     "number_from",
     "run_parser",
+    "seconds",
     "session_id",
     "shell_parser",
 ]
@@ -126,7 +127,8 @@ def choice(*choices: str) -> Any:
     return check
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A time in seconds, for `type=`."""
     try:
         value = float(text)
     except ValueError:
@@ -206,6 +208,12 @@ def add_turn_options(parser: MagicParser) -> None:
     add = parser.add_argument
     add("--session", metavar="ID", type=_session_or_new, help="go on with this session, or 'new'")
     add("--new", action="store_true", help="start a new session")
+    add(
+        "-b",
+        "--background",
+        action="store_true",
+        help="return at once: the cell goes on showing the turn, %agent_wait waits for it",
+    )
     add("--title", metavar="TEXT", help="title of the session")
     add("--model", metavar="NAME", help="provider/model-id for this turn")
     add("--agent", metavar="NAME", help="agent for this turn: build, plan, explore or another")
@@ -224,7 +232,7 @@ def add_turn_options(parser: MagicParser) -> None:
         type=choice(*PERMISSIONS),
         help="ask, once, always or reject: how this turn's requests are answered",
     )
-    add("--timeout", metavar="SECONDS", type=_seconds, help="stop the turn after this time")
+    add("--timeout", metavar="SECONDS", type=seconds, help="stop the turn after this time")
     add(
         "--sandbox",
         metavar="KIND",
@@ -268,7 +276,7 @@ def shell_parser() -> MagicParser:
         "The command reaches the container unchanged: no {variables}, no $expansion.",
     )
     add = parser.add_argument
-    add("--timeout", metavar="SECONDS", type=_seconds, help="end the command after this time")
+    add("--timeout", metavar="SECONDS", type=seconds, help="end the command after this time")
     add("--cwd", metavar="DIR", help="directory to run in (default: /workspace)")
     add("--out", metavar="NAME", type=_variable, help="variable that gets the result")
     return parser

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import unquote_to_bytes
 
 from ._errors import TurnFailed, TurnInterrupted, describe
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..client import SessionHandle, Turn
     from ..wire import AgentEvent, FilePart, SendResult, SessionInfo, TurnEnded
 
-__all__ = ["Begin", "TurnSettings", "run_turn"]
+__all__ = ["Begin", "ShownTurn", "TurnSettings", "run_turn"]
 
 Begin = Callable[["SessionHandle", Callable[["AgentEvent"], None]], "Turn"]
 """Starts a turn of the session, or finds one, whose events go to the function."""
@@ -55,6 +55,15 @@ class TurnSettings:
     show_reasoning: bool = True
     notes: tuple[str, ...] = ()
     news: Callable[[], str] = str
+
+
+_STOP = object()
+
+
+class _Click(NamedTuple):
+    request_id: str
+    reply: str
+    message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,9 @@ def run_turn(
     kind = front_end(shell)
     try:
         with CommPump(kernel_of(shell)) as pump:
-            return _ForegroundTurn(acquire, begin, settings, pump, kind).run()
+            turn = ShownTurn(acquire, begin, settings, pump, kind, keyboard=_keyboard(kind, pump))
+            turn.open()
+            return turn.run()
     except TurnInterrupted:
         raise
     except KeyboardInterrupt:
@@ -110,7 +121,13 @@ def _keyboard(kind: FrontEnd, pump: CommPump) -> Keyboard | None:
     return TerminalKeyboard(pump)
 
 
-class _ForegroundTurn:
+class ShownTurn:
+    """
+    A turn and its view: `open()` in the cell, `run()` on the thread that waits at the `pump`.
+
+    Without a `keyboard` only buttons and policies answer the agent.
+    """
+
     def __init__(
         self,
         acquire: Callable[[], SessionHandle],
@@ -118,6 +135,8 @@ class _ForegroundTurn:
         settings: TurnSettings,
         pump: CommPump,
         kind: FrontEnd,
+        keyboard: Keyboard | None = None,
+        stream: TextIO | None = None,
     ) -> None:
         self._acquire = acquire
         self._begin = begin
@@ -129,10 +148,8 @@ class _ForegroundTurn:
         elif kind == "headless":
             self._view = HeadlessView(show_reasoning=settings.show_reasoning)
         else:
-            self._view = TerminalView(show_reasoning=settings.show_reasoning)
-        self._desk = PermissionDesk(
-            kind, settings.policy, self._view, pump, self._reply, _keyboard(kind, pump)
-        )
+            self._view = TerminalView(stream, show_reasoning=settings.show_reasoning)
+        self._desk = PermissionDesk(kind, settings.policy, self._view, pump, self._reply, keyboard)
         self._session: SessionHandle | None = None
         self._turn: Turn | None = None
         self._start_lock = threading.Lock()
@@ -145,10 +162,18 @@ class _ForegroundTurn:
         self._undrawn = False
         self._next_frame = 0.0
 
-    # -- on the cell's thread --------------------------------------------------------------------
+    def stop(self) -> None:
+        """From any thread: `run()` aborts the turn and raises `TurnInterrupted`."""
+        self._pump.post(_STOP)
+
+    # -- on the waiting thread -------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Show the first pixel."""
+        self._view.open()
 
     def run(self) -> SendResult:
-        self._view.open()
+        """The turn from its beginning to its end."""
         try:
             for note in self._settings.notes:
                 self._view.note(note)
@@ -203,8 +228,12 @@ class _ForegroundTurn:
         self._desk.due()
 
     def _take(self, item: Any) -> None:
+        if item is _STOP:
+            raise KeyboardInterrupt
         if isinstance(item, _NotStarted):
             self._failure = item.error
+        elif isinstance(item, _Click):
+            self._desk.clicked(*item)
         elif isinstance(item, _Image):
             self._images_due -= 1
             if item.problem:
@@ -242,7 +271,7 @@ class _ForegroundTurn:
             self._step()
 
     def _clicked(self, request_id: str, reply: str, message: str | None) -> None:
-        self._desk.clicked(request_id, reply, message)
+        self._pump.post(_Click(request_id, reply, message))
 
     def _reply(self, request_id: str, reply: str, message: str | None) -> None:
         self._in_background(self._deliver, request_id, reply, message)
