@@ -104,7 +104,7 @@ class _Process:
             tools=build_tools(),
             instructions=INSTRUCTIONS,
             tool_title=tool_title,
-            rules=(*DEFAULT_RULES, *self._config.rules),
+            rules=(*DEFAULT_RULES, *self._config.network.rules, *self._config.rules),
             open_sandbox=open_sandbox,
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
@@ -115,6 +115,7 @@ class _Process:
             compaction=self._config.compaction,
             limits=self._config.limits,
             snapshot_limits=self._config.snapshot,
+            network=self._config.network,
         )
         presence = Presence()
         server = self._server(engine, presence)
