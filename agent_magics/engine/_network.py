@@ -80,15 +80,10 @@ class Networks:
         permissions: Permissions,
         book: SessionBook,
         config: NetworkConfig,
-        *,
-        grace: float = GRACE,
-        timeout: float = ASK_TIMEOUT,
     ) -> None:
         self._permissions = permissions
         self._book = book
         self._config = config
-        self._grace = grace
-        self._timeout = timeout
         self._containers: dict[str, _Container] = {}
 
     def of(self, session: Session) -> Network | None:
@@ -155,7 +150,7 @@ class Networks:
             question.waiting -= 1
             if not question.waiting and not question.task.done():
                 loop = asyncio.get_running_loop()
-                loop.call_later(self._grace, _give_up, question)
+                loop.call_later(GRACE, _give_up, question)
         if question.task.cancelled():
             return Answer(False, "Nobody answered.")
         return question.task.result()
@@ -170,7 +165,7 @@ class Networks:
         if asker.call is not None:
             wish |= {"messageID": asker.call["messageID"], "callID": asker.call["callID"]}
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(ASK_TIMEOUT):
                 answer = await self._permissions.ask(
                     asker.session,
                     cast(PartJSON, wish),

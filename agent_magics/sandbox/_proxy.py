@@ -31,7 +31,6 @@ HEAD_TIMEOUT = 15.0
 """Seconds for a request's head to arrive."""
 CONNECT_TIMEOUT = 10.0
 MOST_ADDRESSES = 4
-CLOSE_TIMEOUT = 5.0
 LINGER = 2.0
 """Seconds that a refused program gets to read why."""
 MOST_IGNORED = 1 << 20
@@ -156,7 +155,7 @@ class Proxy:
                 with contextlib.suppress(OSError, _Gone):
                     await self._answer(reader, writer)
             finally:
-                await _close(writer)
+                await _close(writer, self._idle)
         finally:
             self._slots.release()
 
@@ -173,6 +172,7 @@ class Proxy:
         try:
             async with Idle(self._idle) as idle:
                 await self._exchange(head, (reader, writer), upstream, idle)
+            await _close(upstream[1], self._idle)
         except (BodyError, TimeoutError, asyncio.IncompleteReadError):
             writer.transport.abort()
         finally:
@@ -296,10 +296,12 @@ async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 left -= len(data)
 
 
-async def _close(writer: asyncio.StreamWriter) -> None:
-    """Send what is left, for a while, and close."""
+async def _close(writer: asyncio.StreamWriter, patience: float) -> None:
+    """Send what is left, for so many seconds at most, and close."""
     writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(CLOSE_TIMEOUT):
-            await writer.wait_closed()
-    writer.transport.abort()
+    try:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(patience):
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()
