@@ -34,6 +34,8 @@ MOST_ADDRESSES = 4
 LINGER = 2.0
 """Seconds that a refused program gets to read why."""
 MOST_IGNORED = 1 << 20
+PACE = 0.002
+"""Seconds between two connections of a container, so that none of them can keep us busy."""
 RECOVERY = 0.2
 """Seconds of rest when the process has no descriptors left."""
 
@@ -143,6 +145,7 @@ class Proxy:
                 await asyncio.sleep(RECOVERY)
             else:
                 self._start(self._serve(connection))
+                await asyncio.sleep(PACE)
 
     async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -176,7 +176,7 @@ def ask_title(request: PermissionRequest) -> str:
 def _network_title(request: PermissionRequest) -> str:
     site = ", ".join(visible(pattern) for pattern in request.patterns)
     of = "" if request.parent_id is None else f" of {visible(request.asker)}".replace("\n", " ")
-    who = "A command" if request.call_id else "Something that was started"
+    who = "A command" if request.call_id else "A background process"
     return f"{who}{of} in the container wants to reach {site}"
 
 
