@@ -122,7 +122,7 @@ def test_an_error_stops_run_all(kernel: FrontEnd) -> None:
     load(kernel, "broken")
     cell = kernel.execute("%%agent\none")
     after = kernel.execute("print('never')")
-    kernel.until(lambda: kernel.reply(after))
+    kernel.until(lambda: kernel.is_done(cell) and kernel.reply(after))
     assert kernel.text(cell) == "agent: APIError: The model's server answered 500."
     assert kernel.reply(after)["content"]["status"] == "aborted"
     assert kernel.run("print(_agent.error.name)") == "APIError\n"
