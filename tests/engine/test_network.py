@@ -22,6 +22,7 @@ from agent_magics.engine._sessions import Session
 from agent_magics.sandbox import ProviderReport, Sandbox, open_sandbox, probe
 from agent_magics.wire import PermissionAsked, PermissionRequest, ToolComplete
 from tests.support.engine_harness import Harness, Step, call, engine_in, eventually, say
+from tests.support.engine_process import EngineProcess, started
 from tests.support.proxied import SERVER, server
 from tests.support.served_client import clients_of
 
@@ -451,3 +452,40 @@ async def test_once_always_and_reject_over_http(
                 f"always.example.org:{port}"
             ]
             await eventually(lambda: harness.engine.permissions.pending() == [])
+
+
+CONFIG = """
+sandbox = "bubblewrap"
+[network]
+allow = ["{server}:{port}"]
+deny = ["paste.example.org"]
+private = ["{server}"]
+index = "https://pypi.example.edu/simple"
+"""
+
+
+@pytest.mark.container
+async def test_the_engine_reads_the_configuration(bubblewrap: ProviderReport) -> None:
+    if not bubblewrap.works:
+        pytest.skip(f"NO CONTAINERS HERE: {bubblewrap.reason}")
+    async with server() as port:
+        with EngineProcess() as engine:
+            engine.config.write_text(CONFIG.format(server=SERVER, port=port))
+            async with started(engine) as client:
+                session = (await client.post("/session", json={})).json()
+                assert session["network"] == {"allow": []}
+
+                async def output(command: str) -> str:
+                    path = f"/session/{session['id']}/exec"
+                    done = (await client.post(path, json={"command": command})).json()
+                    return str(done["stdout"] + done["stderr"])
+
+                assert await output(f"curl -sS http://{SERVER}:{port}/") == "hello"
+                assert "not allowed here" in await output("curl -sS http://paste.example.org/")
+                assert "nobody can be asked" in await output("curl -sS http://a.example.org/")
+                assert "private network" in await output(f"curl -sS http://127.0.0.3:{port}/")
+                assert await output("echo $PIP_INDEX_URL") == "https://pypi.example.edu/simple\n"
+                closed = (await client.post("/session", json={"network": False})).json()
+                assert "network" not in closed
+                refused = await client.post("/session", json={"network": ["a b"]})
+                assert refused.status_code == 400 and "network" in refused.text
