@@ -38,12 +38,9 @@ class NetworkConfig:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Permission rules that stand before those of the user."""
-        index = () if self.index is None else (Rule("network", _site(self.index), "allow"),)
-        return (
-            Rule("network", "*", "ask" if self.ask else "deny"),
-            *(Rule("network", host, "allow") for host in self.allow),
-            *index,
-        )
+        others = () if self.ask else (Rule("network", "*", "deny"),)
+        index = () if self.index is None else (_site(self.index),)
+        return (*others, *(Rule("network", host, "allow") for host in (*self.allow, *index)))
 
     @property
     def denials(self) -> tuple[Rule, ...]:

@@ -107,6 +107,7 @@ class Proxy:
         self._idle = idle
         self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unserved: set[socket.socket] = set()  # their tasks have not begun
         self._listener: socket.socket | None = None
 
     def serve(self, listener: socket.socket) -> None:
@@ -121,6 +122,8 @@ class Proxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in self._unserved:
+            connection.close()
         if self._listener is not None:
             self._listener.close()
 
@@ -144,11 +147,13 @@ class Proxy:
                 self._slots.release()
                 await asyncio.sleep(RECOVERY)
             else:
+                self._unserved.add(connection)
                 self._start(self._serve(connection))
                 await asyncio.sleep(PACE)
 
     async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        self._unserved.discard(connection)
         reader = _Reader()
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
@@ -157,8 +162,9 @@ class Proxy:
             try:
                 with contextlib.suppress(OSError, _Gone):
                     await self._answer(reader, writer)
-            finally:
                 await _close(writer, self._idle)
+            finally:
+                transport.abort()
         finally:
             self._slots.release()
 
@@ -300,11 +306,8 @@ async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def _close(writer: asyncio.StreamWriter, patience: float) -> None:
-    """Send what is left, for so many seconds at most, and close."""
+    """Close when what is left has been sent, or after so many seconds."""
     writer.close()
-    try:
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(patience):
-                await writer.wait_closed()
-    finally:
-        writer.transport.abort()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(patience):
+            await writer.wait_closed()

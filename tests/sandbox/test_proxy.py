@@ -282,6 +282,22 @@ async def test_closing_ends_everything() -> None:
             await stand.connect()
 
 
+async def test_closing_does_not_wait_for_a_program_that_does_not_read() -> None:
+    full = asyncio.Event()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(bytes(6 << 20))
+        full.set()
+
+    async with server(flood) as port, asyncio.timeout(PATIENCE), proxied() as stand:
+        _, writer = await stand.connect()
+        writer.transport.pause_reading()
+        writer.write(f"GET http://data.example.org:{port}/ HTTP/1.1\r\n\r\n".encode())
+        await full.wait()
+        await eventually(lambda: stand.traffic.received > 1 << 18, PATIENCE)
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
