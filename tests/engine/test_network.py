@@ -276,8 +276,13 @@ async def test_the_end_of_the_command_withdraws_its_question(tmp_path: Path) -> 
         replied = await harness.recorder.wait("permission.replied", requestID=request["id"])
         assert replied["properties"]["reply"] == "reject"
         await harness.recorder.wait("turn.ended")
-        types = harness.recorder.types
-        assert types.index("permission.replied") < types.index("turn.ended")
+        states = [
+            event["properties"]["part"].get("state", {}).get("status")
+            if event["type"] == "message.part.updated"
+            else event["type"]
+            for event in harness.recorder.events
+        ]
+        assert states.index("permission.replied") < states.index("completed")
 
 
 async def test_an_abort_withdraws_questions(tmp_path: Path) -> None:

@@ -282,6 +282,26 @@ async def test_closing_ends_everything() -> None:
             await stand.connect()
 
 
+async def test_a_slow_program_gets_what_was_left_when_the_server_closed() -> None:
+    body = bytes(56 << 10)
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        writer.write_eof()
+        await reader.read(-1)  # until the proxy is through with us
+        ended.set()
+
+    async with proxied(buffer=4096) as stand, server(answer) as port, asyncio.timeout(PATIENCE):
+        reader, writer = await stand.connect(buffer=4096)
+        writer.transport.pause_reading()
+        writer.write(f"GET http://data.example.org:{port}/ HTTP/1.1\r\n\r\n".encode())
+        await ended.wait()
+        writer.transport.resume_reading()
+        assert (await reader.read(-1)).endswith(body)
+
+
 async def test_closing_does_not_wait_for_a_program_that_does_not_read() -> None:
     full = asyncio.Event()
 

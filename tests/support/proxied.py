@@ -88,8 +88,20 @@ class Proxied:
             raise OSError("unknown host")
         return self.names[host]
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def connect(
+        self, buffer: int | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """`buffer`: bytes that the kernel may keep for the program."""
+        connection = socket.socket()
+        connection.setblocking(False)
+        if buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self.port))
+        except OSError:
+            connection.close()
+            raise
+        reader, writer = await asyncio.open_connection(sock=connection)
         self.writers.append(writer)
         return reader, writer
 
@@ -124,9 +136,14 @@ class Proxied:
 
 
 @asynccontextmanager
-async def proxied(private: tuple[str, ...] = (SERVER,), **options: Any) -> AsyncIterator[Proxied]:
+async def proxied(
+    private: tuple[str, ...] = (SERVER,), *, buffer: int | None = None, **options: Any
+) -> AsyncIterator[Proxied]:
+    """`buffer`: bytes that the kernel may keep for each program."""
     stand = Proxied(names={"data.example.org": [SERVER], "slow.example.org": [SERVER]})
     listener = socket.create_server(("127.0.0.1", 0))
+    if buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     stand.port = listener.getsockname()[1]
     proxy = Proxy(stand.permit, stand.resolve, Openings(private), stand.traffic, **options)
     proxy.serve(listener)
