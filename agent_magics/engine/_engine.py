@@ -389,6 +389,7 @@ class Engine:
             part_json: PartJSON = saved  # type: ignore[assignment]
             self.messages.save_part(part_json)
         session.usage.messages += 1
+        session.error = None
         session.model = {"providerID": model.provider_id, "id": model.model_id}
         if not session.titled:
             session.title, session.titled = _title(prompt.parts), True

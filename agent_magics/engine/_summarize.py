@@ -68,6 +68,7 @@ class SummaryTurn:
         session.turn = self
         with services.store.group():
             services.history.begin(session.id, self.message_id)
+            services.sessions.set_error(session, None)
             self._publish("turn.started", messageID=self.message_id)
             self._status("compacting")
             self._compaction.open()
@@ -101,7 +102,7 @@ class SummaryTurn:
     def _finish(self, error: ErrorJSON | None) -> None:
         self.error = error
         self._session.turn = None
-        end_turn(self._services, self._session.id, self.message_id, error)
+        end_turn(self._services, self._session, self.message_id, error)
         self.done.set()
 
     def _status(self, type: str, **values: Any) -> None:

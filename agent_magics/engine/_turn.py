@@ -360,7 +360,7 @@ class Turn:
             if messages is not None:
                 services.history.save(self.message_id, messages)
             services.sessions.save(session)
-            end_turn(services, session.id, self.message_id, error)
+            end_turn(services, session, self.message_id, error)
         self.done.set()
 
     def status(self, type: str, **values: Any) -> None:
@@ -391,7 +391,9 @@ class Turn:
         return info  # type: ignore[return-value]
 
 
-def end_turn(services: Services, session_id: str, message_id: str, error: ErrorJSON | None) -> None:
+def end_turn(
+    services: Services, session: Session, message_id: str, error: ErrorJSON | None
+) -> None:
     """Mark a turn as ended and say so: the last events of every turn, however it ended."""
     outcome = "completed"
     if error is not None:
@@ -399,9 +401,10 @@ def end_turn(services: Services, session_id: str, message_id: str, error: ErrorJ
     ended: dict[str, Any] = {"messageID": message_id, "outcome": outcome}
     with services.store.group():
         services.history.end(message_id)
+        services.sessions.set_error(session, error if outcome == "error" else None)
 
         def publish(type: str, **properties: Any) -> None:
-            services.log.publish(session_id, type, {"sessionID": session_id, **properties})
+            services.log.publish(session.id, type, {"sessionID": session.id, **properties})
 
         if error is not None:
             ended["error"] = error

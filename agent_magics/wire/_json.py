@@ -69,6 +69,8 @@ class SessionTimeJSON(TypedDict):
 
 
 class SessionJSON(TypedDict):
+    """`error` (ours): what the last turn failed with; without it, it did not fail."""
+
     id: str
     title: str
     version: str
@@ -82,6 +84,7 @@ class SessionJSON(TypedDict):
     metadata: NotRequired[dict[str, Any]]
     sandbox: NotRequired[dict[str, Any]]
     revert: NotRequired[dict[str, Any]]
+    error: NotRequired[ErrorJSON]
     reverted: NotRequired[RevertJSON]
 
 
