@@ -28,8 +28,9 @@ from ._calls import ToolCalls
 from ._context import estimate, kept_messages
 from ._errors import ApiError
 from ._ids import new_id, now_ms
+from ._overflow import is_overflow
 from ._parts import ResponseParts, new_part
-from ._retry import Retries, is_overflow, turn_error
+from ._retry import Retries, summary_failure
 from ._sessions import WORKSPACE, Session, no_tokens
 from ._steps import finish_step
 from ._text import well_formed
@@ -127,7 +128,7 @@ class Compaction:
             self._close({"name": "MessageAbortedError", "data": {"message": message}})
             raise
         except Exception as error:
-            self._close(turn_error(error, self._model.provider_id, self._scrub))
+            self._close(summary_failure(error, self._model.provider_id, self._scrub))
             raise
         session = self._session
         kept = kept_messages(summary, session.todos)
@@ -177,6 +178,8 @@ class Compaction:
                         self._parts.handle(event)
                     return stream.get()
             except Exception as error:
+                if isinstance(error, ModelAPIError):
+                    error.in_stream = error.in_stream or begun
                 if begun or not await self._retries.before_retry(error):
                     raise
 

@@ -29,7 +29,7 @@ from ._ids import now_ms
 from ._messages import is_closed
 from ._permissions import publish_reply, unanswered
 from ._services import Services
-from ._turn import end_turn
+from ._turn_end import end_turn
 
 __all__ = ["recover"]
 

@@ -25,6 +25,7 @@ from agent_magics.engine._config import CompactionConfig, LimitsConfig
 from agent_magics.engine._context import Room, estimate, kept_messages, since_summary
 from agent_magics.engine._errors import ContextOverflow
 from agent_magics.engine._transcript import summary_prompts
+from agent_magics.engine.models import Window
 from tests.support.engine_harness import Harness, call, engine_in, eventually, fail, hang, say
 from tests.support.legal_history import check_legal, prompts
 
@@ -362,7 +363,7 @@ def text(role: str, said: str, tokens: int = 0) -> ModelMessage:
 
 
 def test_what_was_measured_counts_more_than_what_is_estimated() -> None:
-    room = Room(AUTO, 1000)
+    room = Room(AUTO, Window(1000))
     prompt = ModelRequest(parts=[UserPromptPart("hi")])
     assert not room.is_needed([text("user", LONG), text("agent", "ok", 100)], [], prompt)
     assert room.is_needed([text("user", "hi"), text("agent", "ok", 900)], [], prompt)
@@ -375,12 +376,12 @@ def test_what_was_measured_counts_more_than_what_is_estimated() -> None:
 def test_without_a_known_window_there_is_always_room() -> None:
     prompt = ModelRequest(parts=[UserPromptPart("hi")])
     full = [text("user", "hi"), text("agent", "ok", 10**9)]
-    assert not Room(AUTO, None).is_needed(full, [], prompt)
-    assert Room(CompactionConfig(context_limit=500), None).is_needed(full, [], prompt)
+    assert not Room(AUTO, Window()).is_needed(full, [], prompt)
+    assert Room(CompactionConfig(context_limit=500), Window()).is_needed(full, [], prompt)
 
 
 def test_a_summary_that_gains_nothing_is_the_last() -> None:
-    room = Room(AUTO, 1000)
+    room = Room(AUTO, Window(1000))
     room.made = True
     prompt = ModelRequest(parts=[UserPromptPart("hi")])
     kept = kept_messages("short", [])

@@ -120,9 +120,9 @@ def test_the_kinds_of_models() -> None:
         model = found.resolve(name).model
         assert isinstance(model, OpenAIChatModel)
         assert model.client.max_retries == 0
-    assert found.resolve("anthropic/claude-opus-5-5").context_limit == 1_000_000
-    assert found.resolve("lab/a/b").context_limit is None
-    assert found.resolve("demo").context_limit is None
+    assert found.resolve("anthropic/claude-opus-5-5").window.size() == 1_000_000
+    assert found.resolve("lab/a/b").window.size() is None
+    assert found.resolve("demo").window.size() is None
 
 
 def test_connections_are_shared_per_key_and_address() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ._errors import ModelError, ModelNotFound, ProviderAuth
 from ._price import price
 from ._registry import DEMO_MODEL, ModelRegistry, ResolvedModel
+from ._windows import Window
 
 __all__ = [
     "DEMO_MODEL",
@@ -18,5 +19,6 @@ __all__ = [
     "ModelRegistry",
     "ProviderAuth",
     "ResolvedModel",
+    "Window",
     "price",
 ]
