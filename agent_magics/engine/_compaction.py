@@ -135,7 +135,8 @@ class Compaction:
         with self._services.store.group():
             session.usage.context_used = estimate(kept)
             self._close(None)
-            self._services.log.publish(session.id, "session.compacted", {"sessionID": session.id})
+            told = {"sessionID": session.id, "messageID": self.info["id"]}
+            self._services.log.publish(session.id, "session.compacted", told)
             commit(kept)
         return kept
 

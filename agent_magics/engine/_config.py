@@ -121,6 +121,8 @@ class LimitsConfig:
     """
     What one turn may use: requests to the model, tokens, US dollars; None is any amount.
 
+    With a `cost` there are no turns with models whose price is not known.
+
     `source` is where the user can change it, for messages.
     """
 

@@ -28,6 +28,7 @@ from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
 from ._ids import new_id, now_ms
+from ._limits import refuse_unknown_price
 from ._log import EventLog
 from ._messages import MessageBook
 from ._permissions import Permissions
@@ -239,8 +240,8 @@ class Engine:
         Accept a prompt and start its turn. Returns the id of the user's message.
 
         Accepting the same `message_id` again does nothing, so a client may repeat a request whose
-        answer it lost. Raises SessionBusy, Conflict and the registry's errors; after it returned,
-        the prompt survives a crash and gets exactly one `turn.ended`.
+        answer it lost. Raises SessionBusy, Conflict, BadRequest, TurnLimit and the registry's
+        errors; after it returned, the prompt survives a crash and gets exactly one `turn.ended`.
         """
         message_id = prompt.message_id or new_id("msg")
         if prompt.message_id is not None and await self._known(session, message_id):
@@ -249,6 +250,7 @@ class Engine:
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
         refuse_what_it_cannot_take(prompt.parts, model)
+        refuse_unknown_price(self._services.limits, model)
         await self._settle(session)
         self._accepted[message_id] = session.id
         with self.store.group():

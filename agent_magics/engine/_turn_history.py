@@ -42,7 +42,7 @@ class TurnHistory:
     def __init__(self, services: Services, message_id: str, model: ResolvedModel) -> None:
         self.run: AgentRun[Any, str] | None = None
         self.room = Room(services.compaction, model.window)
-        self.spending = Spending(services.limits)
+        self.spending = Spending(services.limits, model.name)
         self._compaction: Compaction | None = None
         self._past: list[ModelMessage] = []
         self._history = services.history

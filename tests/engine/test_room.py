@@ -303,6 +303,7 @@ async def test_a_crash_while_room_is_made(tmp_path: Path, begun: bool) -> None:
 async def test_a_limit_ends_the_turn_cleanly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: LimitsConfig, name: str, steps: int
 ) -> None:
+    monkeypatch.setattr("agent_magics.engine._limits.is_priced", lambda model: True)
     monkeypatch.setattr("agent_magics.engine._steps.price", lambda response: 0.02)
     working = [call(("todoread", {})) for _ in range(9)]
     async with engine_in(tmp_path, working, limits=limits) as harness:
@@ -323,6 +324,25 @@ async def test_a_limit_ends_the_turn_cleanly(
         harness.model.steps = [say("Going on.")]
         assert (await harness.turn(session, "go on"))["outcome"] == "completed"
         check_legal(harness.model.seen[-1])
+
+
+@pytest.mark.parametrize("by", ["a reply", "a sub-agent"])
+async def test_a_price_that_turns_out_to_be_unknown_ends_the_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """The name of the model promised a price that its replies, or those of another one, lack."""
+    prices = iter([None] if by == "a reply" else [0.0, None])
+    monkeypatch.setattr("agent_magics.engine._limits.is_priced", lambda model: True)
+    monkeypatch.setattr("agent_magics.engine._steps.price", lambda response: next(prices))
+    order = {"description": "Some work", "prompt": "Do it.", "subagent_type": "general"}
+    steps = [call(("todoread", {})) if by == "a reply" else call(("task", order)), say("Never.")]
+    async with engine_in(tmp_path, steps, limits=LimitsConfig(cost=5.0)) as harness:
+        ended = await harness.turn(session := await harness.session())
+        assert (ended["outcome"], ended["error"]["name"]) == ("error", "TurnLimitError")
+        data = ended["error"]["data"]
+        assert (data["limit"], data["value"], data["model"]) == ("cost", 5.0, "fake/main")
+        assert len(harness.model.seen) == (1 if by == "a reply" else 2)
+        check_legal(await harness.engine._services.history.load(session.id))
 
 
 async def test_the_last_step_may_reach_the_limit(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ models is first asked for, never before.
 from __future__ import annotations
 
 from ._errors import ModelError, ModelNotFound, ProviderAuth
-from ._price import price
+from ._price import is_priced, price
 from ._registry import DEMO_MODEL, ModelRegistry, ResolvedModel
 from ._windows import Window
 
@@ -20,5 +20,6 @@ __all__ = [
     "ProviderAuth",
     "ResolvedModel",
     "Window",
+    "is_priced",
     "price",
 ]
