@@ -37,7 +37,7 @@ from ._recovery import recover
 from ._retry import RetryPolicy
 from ._revert import Reverts
 from ._services import Services
-from ._sessions import RunningTurn, Session, SessionBook, new_session
+from ._sessions import RunningTurn, Session, SessionBook, new_session, shelf
 from ._snapshots import SnapshotLimits, Snapshots
 from ._store import Store
 from ._subagents import SubAgents, instructions_of
@@ -260,6 +260,7 @@ class Engine:
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
             Turn(self._services, session, message_id, prompt, agent, model, scrub).start()
         await self.store.flushed()
+        self._accepted.pop(message_id, None)  # the store knows it now
         return message_id
 
     async def answer(self, session: Session, message_id: str) -> MessageJSON | None:
@@ -330,7 +331,7 @@ class Engine:
 
     async def _known(self, session: Session, message_id: str) -> bool:
         owner = self._accepted.get(message_id) or await self.messages.session_of(message_id)
-        if owner is not None and owner != session.id:
+        if owner not in (None, session.id, shelf(session.id)):
             raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
         return owner is not None
 

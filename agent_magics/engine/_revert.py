@@ -165,6 +165,7 @@ class Reverts:
     def forget(self, session: Session) -> None:
         """The session is being deleted."""
         self._states.pop(session.id, None)
+        self._checkpoints.stale.discard(session.id)
 
     @contextmanager
     def alone(self, session: Session) -> Iterator[None]:
