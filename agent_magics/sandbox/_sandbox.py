@@ -22,7 +22,9 @@ from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
 from ._local import Local
+from ._network import Network, NetworkLink
 from ._provider import Provider
+from ._proxy import Traffic
 from ._requests import Command, FileRead, FileRequest, FileWrite, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
@@ -49,6 +51,7 @@ def open_sandbox(
     provider: str = "auto",
     python: PythonEnv | None = None,
     limits: Limits | None = None,
+    network: Network | None = None,
 ) -> Sandbox:
     """
     The sandbox of the session whose files live in `root`. Nothing is started or created yet.
@@ -59,6 +62,7 @@ def open_sandbox(
             container there is and never "local".
         python: the Python commands shall find; default: this one.
         limits: what the container may use.
+        network: what it may reach; None: nothing. ("local" reaches what the user does.)
 
     Raises:
         ValueError: unknown provider.
@@ -67,7 +71,8 @@ def open_sandbox(
     limits = limits or Limits()
     root = Path(root).absolute()
     if provider in ("auto", "bubblewrap"):
-        return Sandbox(Bubblewrap(root, python, limits), root, limits)
+        link = None if network is None else NetworkLink(network)
+        return Sandbox(Bubblewrap(root, python, limits, link), root, limits, link)
     if provider == "local":
         return Sandbox(Local(root, python, limits), root, limits)
     raise ValueError(f"unknown sandbox {provider!r}: auto, bubblewrap or local")
@@ -82,7 +87,9 @@ class Sandbox:
     raise SandboxGone and `start` begins a new one with the same files.
     """
 
-    def __init__(self, provider: Provider, root: Path, limits: Limits) -> None:
+    def __init__(
+        self, provider: Provider, root: Path, limits: Limits, link: NetworkLink | None = None
+    ) -> None:
         self.provider = provider.name
         """"bubblewrap" or "local"."""
         self.isolated = provider.isolated
@@ -90,6 +97,8 @@ class Sandbox:
         self.tree = WorkspaceTree(self._file_request)
         """/workspace as a whole."""
         self._provider = provider
+        self._link = link
+        self._environ = {**provider.environ, **({} if link is None else link.environ)}
         self._root = root
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
@@ -101,6 +110,11 @@ class Sandbox:
     def alive(self) -> bool:
         """The container is running."""
         return self._channel is not None and self._channel.alive
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has gone through the container's way to the network so far."""
+        return Traffic() if self._link is None else self._link.traffic
 
     # life
 
@@ -131,6 +145,12 @@ class Sandbox:
         with tempfile.TemporaryFile(buffering=0) as stderr:
             channel = Channel(await self._provider.spawn(stderr.fileno()))
             await self._greet(channel, stderr.fileno())
+        if self._link is not None:
+            try:
+                self._link.open()
+            except BaseException:
+                await channel.close()
+                raise
         return channel
 
     async def _greet(self, channel: Channel, stderr: int) -> None:
@@ -152,6 +172,8 @@ class Sandbox:
 
     async def _close(self) -> None:
         self._disk.pause()
+        if self._link is not None:
+            await self._link.close()
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -203,7 +225,7 @@ class Sandbox:
         order = {
             "command": command,
             "cwd": self._provider.inner(cwd),
-            "env": merged(self._provider.environ, env),
+            "env": merged(self._environ, env),
             "limit": max_output,
         }
         channel = self._require()

@@ -68,6 +68,12 @@ class SessionTimeJSON(TypedDict):
     archived: NotRequired[int]
 
 
+class NetworkJSON(TypedDict):
+    """Ours. Hosts that need no asking, beside those of the server's configuration."""
+
+    allow: list[str]
+
+
 class SessionJSON(TypedDict):
     """`error` (ours): what the last turn failed with; without it, it did not fail."""
 
@@ -83,6 +89,7 @@ class SessionJSON(TypedDict):
     time: SessionTimeJSON
     metadata: NotRequired[dict[str, Any]]
     sandbox: NotRequired[dict[str, Any]]
+    network: NotRequired[NetworkJSON]
     revert: NotRequired[dict[str, Any]]
     error: NotRequired[ErrorJSON]
     reverted: NotRequired[RevertJSON]

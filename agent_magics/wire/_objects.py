@@ -120,7 +120,9 @@ class SessionInfo:
 
     `status`: idle, busy, compacting, or error: nothing runs, and the last turn failed with `error`.
     An abort is no failure; the next prompt clears it. `sandbox` names the container provider;
-    `isolated` is False only for the explicit `local` provider.
+    `isolated` is False only for the explicit `local` provider. `network` are the hosts that
+    commands reach without asking, beside those of the server's configuration; None: they reach
+    nothing.
     """
 
     id: str
@@ -134,6 +136,7 @@ class SessionInfo:
     sandbox: str = ""
     isolated: bool = True
     agent: str = ""
+    network: tuple[str, ...] | None = None
     error: WireError | None = None
 
     @classmethod
@@ -143,6 +146,7 @@ class SessionInfo:
         time = data.get("time") or {}
         model = data.get("model") or {}
         sandbox = data.get("sandbox") or {}
+        network = data.get("network")
         provider, name = model.get("providerID"), model.get("id")
         return cls(
             id=str(data["id"]),
@@ -156,6 +160,7 @@ class SessionInfo:
             sandbox=str(sandbox.get("provider") or ""),
             isolated=bool(sandbox.get("isolated", True)),
             agent=str(data.get("agent") or ""),
+            network=None if network is None else tuple(network.get("allow") or ()),
             error=WireError.from_json(data["error"]) if failed else None,
         )
 

@@ -261,7 +261,7 @@ def test_a_blocking_call_that_nobody_waits_for_any_more(is_open: bool) -> None:
 
     asyncio.run(leave())
     release.set()
-    assert ended.wait(10)
+    assert ended.wait(30)
 
 
 def test_a_loop_thread_is_closed_once() -> None:

@@ -15,7 +15,7 @@ async def test_streams_and_exit_code(sandbox: Sandbox) -> None:
     result = await sandbox.run("echo out; echo err >&2; exit 7")
     assert (result.stdout, result.stderr, result.exit_code) == (b"out\n", b"err\n", 7)
     assert (result.timed_out, result.truncated, result.killed_by) == (False, False, None)
-    assert 0 < result.duration < 5
+    assert result.duration > 0
 
 
 async def test_output_comes_live_and_in_order(sandbox: Sandbox) -> None:
@@ -29,7 +29,7 @@ async def test_output_comes_live_and_in_order(sandbox: Sandbox) -> None:
 
     command = "echo one; until [ -e go ]; do sleep 0.01; done; echo two >&2; sleep 0.2; echo three"
     task = asyncio.create_task(sandbox.run(command, on_output=on_output))
-    await asyncio.wait_for(proceed.wait(), 5)
+    await asyncio.wait_for(proceed.wait(), 30)
     assert not task.done()  # the first line was here before the command ended
     await sandbox.write_file("go", b"")
     result = await task

@@ -90,7 +90,6 @@ async def test_binary_output(sandbox: Sandbox) -> None:
 
 @pytest.mark.container
 async def test_endless_output_and_timeout(sandbox: Sandbox) -> None:
-    result = await sandbox.run("yes", timeout=0.5, max_output=10_000)
+    result = await sandbox.run("yes", timeout=2, max_output=10_000)
     assert (result.exit_code, result.timed_out, result.truncated) == (124, True, True)
     assert result.stdout.startswith(b"y\ny\n")
-    assert result.duration < 3
