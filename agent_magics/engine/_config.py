@@ -116,7 +116,8 @@ class CompactionConfig:
     When a turn makes room in the model's context window by a summary.
 
     `threshold` is the share of the window from which on it is full. `context_limit` (tokens)
-    stands in for the window of models that don't tell theirs; None: those are never full.
+    stands in for windows that are not public; None: what the model's server says of them, and
+    else they are full when a request is refused.
     """
 
     auto: bool = True
@@ -128,6 +129,8 @@ class CompactionConfig:
 class LimitsConfig:
     """
     What one turn may use: requests to the model, tokens, US dollars; None is any amount.
+
+    With a `cost` there are no turns with models whose price is not known.
 
     `source` is where the user can change it, for messages.
     """

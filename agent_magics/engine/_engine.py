@@ -28,6 +28,7 @@ from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
 from ._ids import new_id, now_ms
+from ._limits import refuse_unknown_price
 from ._log import EventLog
 from ._messages import MessageBook
 from ._network import Networks
@@ -38,7 +39,7 @@ from ._recovery import recover
 from ._retry import RetryPolicy
 from ._revert import Reverts
 from ._services import Services
-from ._sessions import RunningTurn, Session, SessionBook, new_session
+from ._sessions import RunningTurn, Session, SessionBook, new_session, shelf
 from ._snapshots import SnapshotLimits, Snapshots
 from ._store import Store
 from ._subagents import SubAgents, instructions_of
@@ -247,8 +248,8 @@ class Engine:
         Accept a prompt and start its turn. Returns the id of the user's message.
 
         Accepting the same `message_id` again does nothing, so a client may repeat a request whose
-        answer it lost. Raises SessionBusy, Conflict and the registry's errors; after it returned,
-        the prompt survives a crash and gets exactly one `turn.ended`.
+        answer it lost. Raises SessionBusy, Conflict, BadRequest, TurnLimit and the registry's
+        errors; after it returned, the prompt survives a crash and gets exactly one `turn.ended`.
         """
         message_id = prompt.message_id or new_id("msg")
         if prompt.message_id is not None and await self._known(session, message_id):
@@ -257,6 +258,7 @@ class Engine:
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
         refuse_what_it_cannot_take(prompt.parts, model)
+        refuse_unknown_price(self._services.limits, model)
         await self._settle(session)
         self._accepted[message_id] = session.id
         with self.store.group():
@@ -266,6 +268,7 @@ class Engine:
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
             Turn(self._services, session, message_id, prompt, agent, model, scrub).start()
         await self.store.flushed()
+        self._accepted.pop(message_id, None)  # the store knows it now
         return message_id
 
     async def answer(self, session: Session, message_id: str) -> MessageJSON | None:
@@ -336,7 +339,7 @@ class Engine:
 
     async def _known(self, session: Session, message_id: str) -> bool:
         owner = self._accepted.get(message_id) or await self.messages.session_of(message_id)
-        if owner is not None and owner != session.id:
+        if owner not in (None, session.id, shelf(session.id)):
             raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
         return owner is not None
 
@@ -397,6 +400,7 @@ class Engine:
             part_json: PartJSON = saved  # type: ignore[assignment]
             self.messages.save_part(part_json)
         session.usage.messages += 1
+        session.error = None
         session.model = {"providerID": model.provider_id, "id": model.model_id}
         if not session.titled:
             session.title, session.titled = _title(prompt.parts), True

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agent_magics.sandbox import SandboxError
-from agent_magics.wire import FileDiffJSON, RevertJSON, TodoJSON
+from agent_magics.wire import ErrorJSON, FileDiffJSON, RevertJSON, TodoJSON
 
 from ._checkpoints import Checkpoints
 from ._diffs import file_diffs
@@ -44,9 +44,9 @@ class _State:
     """
     A revert that can be undone. The trees `before` and `after` it, "" where no file mattered.
 
-    `todos`, `context_used`: as they were; `removed`: ids of the messages on the shelf; `kept`: how
-    many come before them. While `doing` is "revert" or "unrevert", files are on their way from the
-    tree `start` to `goal`.
+    `todos`, `context_used`, `error`: as they were; `removed`: ids of the messages on the shelf;
+    `kept`: how many come before them. While `doing` is "revert" or "unrevert", files are on their
+    way from the tree `start` to `goal`.
     """
 
     message_id: str
@@ -61,6 +61,7 @@ class _State:
     doing: str = ""
     start: str = ""
     goal: str = ""
+    error: ErrorJSON | None = None
 
 
 @dataclass
@@ -164,6 +165,7 @@ class Reverts:
     def forget(self, session: Session) -> None:
         """The session is being deleted."""
         self._states.pop(session.id, None)
+        self._checkpoints.stale.discard(session.id)
 
     @contextmanager
     def alone(self, session: Session) -> Iterator[None]:
@@ -295,6 +297,7 @@ class Reverts:
             doing="revert",
             start=draft.now_key,
             goal=after,
+            error=previous.error if previous else session.error,
         )
 
     # -- doing it
@@ -371,13 +374,13 @@ class Reverts:
                 session.todos = state.reverted_todos
                 session.usage.context_used = state.reverted_context
                 session.usage.messages = state.kept
-                session.revert = _public(state)
+                session.revert, session.error = _public(state), None
             else:
                 self._drop(session)
                 session.todos = state.todos
                 session.usage.context_used = state.context_used
                 session.usage.messages = state.kept + len(state.removed)
-                session.revert = None
+                session.revert, session.error = None, state.error
             self._sessions.save(session)
             if session.todos != before:
                 todos: dict[str, Any] = {"sessionID": session.id, "todos": session.todos}

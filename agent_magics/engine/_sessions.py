@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from agent_magics import __version__
-from agent_magics.wire import MetricsJSON, SessionJSON, TodoJSON, TokensJSON
+from agent_magics.wire import ErrorJSON, MetricsJSON, SessionJSON, TodoJSON, TokensJSON
 
 from ._errors import NotFound
 from ._ids import new_id, now_ms
@@ -108,6 +108,7 @@ class Session:
     `limits` are sets of rules whose denials hold, from those who started this sub-agent.
     `network` are hosts that it may reach beyond those of the configuration; None: it has none.
     `container` is the id of the session whose container this one uses; None: its own.
+    `error` is what the last turn failed with, until the next one begins.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Session:
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     revert: dict[str, Any] | None = None
+    error: ErrorJSON | None = None
 
     def __post_init__(self) -> None:
         self.turn: RunningTurn | None = None
@@ -172,6 +174,7 @@ class Session:
             "permission": self.rules or None,
             "metadata": self.metadata,
             "revert": self.revert,
+            "error": self.error,
             "network": None if self.network is None else {"allow": self.network},
         }
         data.update({key: value for key, value in optional.items() if value is not None})
@@ -265,6 +268,12 @@ class SessionBook:
                 dumps(asdict(session)),
             )
             self._publish(session, event)
+
+    def set_error(self, session: Session, error: ErrorJSON | None) -> None:
+        """Keep what the last turn failed with; None when it did not fail, or another begins."""
+        if session.error != error:
+            session.error = error
+            self.save(session)
 
     def remove(self, session: Session) -> None:
         """Forget a session and everything of it. Only the event that says so is kept."""

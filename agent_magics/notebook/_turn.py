@@ -37,7 +37,8 @@ _FRAME = 1 / 30  # seconds between two updates of the view
 _DRAIN = 3.0  # seconds that an abort may take
 _IMAGES = 10.0  # seconds that outstanding images may take after the turn's end
 _IMAGE_LIMIT = 5 << 20  # bytes
-_BARE_EVENTS = frozenset({"status", "turn-started", "turn-ended"})  # nothing to keep by themselves
+_BARE_EVENTS = frozenset({"compacted", "status", "turn-started", "turn-ended"})
+"""Nothing to keep by themselves."""
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"})
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "Command",
     "CommandBody",
     "CommandJSON",
+    "Compacted",
     "CompactionPart",
     "ErrorJSON",
     "EventJSON",

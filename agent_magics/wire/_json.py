@@ -76,6 +76,8 @@ class NetworkJSON(TypedDict):
 
 
 class SessionJSON(TypedDict):
+    """`error` (ours): what the last turn failed with; without it, it did not fail."""
+
     id: str
     title: str
     version: str
@@ -90,6 +92,7 @@ class SessionJSON(TypedDict):
     sandbox: NotRequired[dict[str, Any]]
     network: NotRequired[NetworkJSON]
     revert: NotRequired[dict[str, Any]]
+    error: NotRequired[ErrorJSON]
     reverted: NotRequired[RevertJSON]
 
 
