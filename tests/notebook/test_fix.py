@@ -100,7 +100,7 @@ def test_no_code_to_propose(
 def test_after_unloading_nothing_is_watched(shell: Any, client: FakeClient) -> None:
     before = len(shell.events.callbacks["post_run_cell"])
     shell.extension_manager.unload_extension("agent_magics")
-    assert len(shell.events.callbacks["post_run_cell"]) == before - 1
+    assert len(shell.events.callbacks["post_run_cell"]) == before - 2
     shell.extension_manager.load_extension("agent_magics")
     shell.extension_manager.reload_extension("agent_magics")
     assert len(shell.events.callbacks["post_run_cell"]) == before
