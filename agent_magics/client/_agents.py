@@ -54,6 +54,7 @@ class AsyncAgentHandle:
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
         """A new session that this agent answers in; see `AsyncClient.create_session`."""
         return await self._client.create_session(
@@ -63,6 +64,7 @@ class AsyncAgentHandle:
             sandbox=sandbox,
             permission=permission,
             python=python,
+            limits=limits,
         )
 
     async def run(
@@ -75,6 +77,7 @@ class AsyncAgentHandle:
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncTask:
         """
         Start a task in a session of its own and return at once; it goes on without us.
@@ -89,7 +92,12 @@ class AsyncAgentHandle:
         parts = prompt_parts(prompt)
         await self._api.require_engine("tasks")
         session = await self.create_session(
-            title, model=model, sandbox=sandbox, permission=permission, python=python
+            title,
+            model=model,
+            sandbox=sandbox,
+            permission=permission,
+            python=python,
+            limits=limits,
         )
         message_id = new_message_id()
         body: dict[str, Any] = {"messageID": message_id, "parts": parts}

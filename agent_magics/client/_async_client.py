@@ -100,6 +100,7 @@ class AsyncClient:
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
         """
         A new session with its own container.
@@ -108,7 +109,9 @@ class AsyncClient:
         `model` is `provider/model-id`, `sandbox` a provider of containers ("auto" by default),
         `permission` rules `{permission, pattern, action}`, later ones win. `python` is the
         interpreter that commands in the container shall find: this one for an embedded engine,
-        `None` for the server's choice, or `{executable, prefixes}`.
+        `None` for the server's choice, or `{executable, prefixes}`. `limits` lower what the
+        container may use, by the names and with the sizes of the server's configuration:
+        `{"memory": "1 GB", "processes": 100}`; `get_info().limits` has what holds.
 
         Raises `SandboxUnavailable`, `ModelNotFound`, `AgentNotFound`, `BadRequest`.
         """
@@ -116,6 +119,8 @@ class AsyncClient:
         body: dict[str, Any] = {"title": title, "sandbox": sandbox}
         if agent is not None:
             body |= agent_body(agent)
+        if limits is not None:
+            body["limits"] = dict(limits)
         if permission is not None:
             body["permission"] = [dict(rule) for rule in permission]
         if model is not None:

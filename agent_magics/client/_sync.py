@@ -99,6 +99,7 @@ class Client:
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:
         """A new session with its own container; see `AsyncClient.create_session`."""
         created = self.run(
@@ -109,6 +110,7 @@ class Client:
                 sandbox=sandbox,
                 permission=permission,
                 python=python,
+                limits=limits,
             )
         )
         return SessionHandle(self, created)

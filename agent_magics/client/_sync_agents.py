@@ -51,10 +51,16 @@ class AgentHandle:
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:
         """A new session that this agent answers in; see `AsyncClient.create_session`."""
         core = self._core.create_session(
-            title, model=model, sandbox=sandbox, permission=permission, python=python
+            title,
+            model=model,
+            sandbox=sandbox,
+            permission=permission,
+            python=python,
+            limits=limits,
         )
         return SessionHandle(self._client, self._client.run(core))
 
@@ -68,6 +74,7 @@ class AgentHandle:
         sandbox: str | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> Task:
         """
         Start a task in a session of its own and return at once; it goes on without us.
@@ -82,6 +89,7 @@ class AgentHandle:
             sandbox=sandbox,
             permission=permission,
             python=python,
+            limits=limits,
         )
         return Task(self._client, self._client.run(core))
 

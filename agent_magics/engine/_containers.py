@@ -11,11 +11,13 @@ import logging
 import shutil
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import PythonEnv, Sandbox, SandboxError, SandboxUnavailable
+from agent_magics.sandbox import Limits, PythonEnv, Sandbox, SandboxError, SandboxUnavailable
 
+from ._container_limits import lowered
 from ._log import EventLog
 from ._sessions import Session
 
@@ -24,15 +26,22 @@ __all__ = ["Containers"]
 log = logging.getLogger(__name__)
 
 OpenSandbox = Callable[..., Sandbox]
-"""Called as `open_sandbox(root, provider=..., python=...)`."""
+"""Called as `open_sandbox(root, provider=..., python=..., limits=...)`."""
 
 
 class Containers:
     """`root` holds one directory per session. All methods run on the engine's loop."""
 
     def __init__(
-        self, root: Path, open_sandbox: OpenSandbox, log: EventLog, provider: str = "auto"
+        self,
+        root: Path,
+        open_sandbox: OpenSandbox,
+        log: EventLog,
+        provider: str = "auto",
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
+        """What a container may use; a session may have asked for less."""
         self._root = root
         self._open = open_sandbox
         self._log = log
@@ -50,9 +59,13 @@ class Containers:
             python = session.python and PythonEnv(
                 str(session.python["executable"]), tuple(session.python["prefixes"])
             )
-            found = self._open(self._root / owner, provider=wanted, python=python or None)
+            limits = lowered(self.limits, session.bounds)
+            found = self._open(
+                self._root / owner, provider=wanted, python=python or None, limits=limits
+            )
             self._sandboxes[owner] = found
         session.provider, session.isolated = found.provider, found.isolated
+        session.allowance = asdict(found.limits)
         return found
 
     async def started(self, session: Session) -> Sandbox:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent
 
+from agent_magics.sandbox import Limits as ContainerLimits
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
@@ -86,6 +87,7 @@ class Engine:
         environ: Mapping[str, str] | None = None,
         extensions: Extensions | None = None,
         snapshot_limits: SnapshotLimits | None = None,
+        container_limits: ContainerLimits | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -94,7 +96,9 @@ class Engine:
         self.sessions.log = self.log
         self.messages = MessageBook(store, self.log)
         self.permissions = Permissions(store, self.log, self.sessions, rules)
-        self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
+        self.containers = Containers(
+            sessions_dir, open_sandbox, self.log, sandbox, container_limits
+        )
         self.extensions = extensions or Extensions()
         self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
@@ -191,6 +195,7 @@ class Engine:
         session.sandbox = wanted.sandbox
         session.python, session.metadata = wanted.python, wanted.metadata
         session.rules, session.limits = wanted.rules, wanted.limits
+        session.bounds = wanted.bounds
         session.agent_config = wanted.agent_config
         session.agent = self._agent(session, wanted.agent or _named(wanted.agent_config)).name
         if parent is not None and wanted.shares_container:

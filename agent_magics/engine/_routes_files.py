@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_magics.sandbox import Sandbox
+from agent_magics.sandbox import Limits, Sandbox
 from agent_magics.wire import ExecBody, FileJSON, ShellJSON
 
 from ._body import Body, query_flag, query_int, read_body, read_json
@@ -29,9 +29,6 @@ from ._text import dumps
 
 __all__ = ["routes"]
 
-_DEFAULT_TIMEOUT = 120.0
-_MOST_OUTPUT = 8 << 20
-_LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = Query("path", required=True, description="Below /workspace when relative.")
 _FOLDER = Query("path", description="/workspace when absent.")
@@ -51,9 +48,9 @@ async def execute(request: Request) -> Response:
 
     With `Accept: text/event-stream`: `stdout` and `stderr` events (base64), then one `exit`.
     """
-    session_of(request)
+    limits = engine_of(request).containers.get(session_of(request)).limits
     body = await read_json(request)
-    command, options = body.text("command"), _options(body)
+    command, options = body.text("command"), _options(body, limits)
     if "\0" in command or not command.strip():
         raise body.error("command", "is empty" if not command.strip() else "has a NUL")
     sandbox = await _sandbox(request)
@@ -72,12 +69,12 @@ async def execute(request: Request) -> Response:
     )
 
 
-def _options(body: Body) -> dict[str, Any]:
-    timeout = body.number("timeout", least=1, most=_LONGEST_TIMEOUT_MS)
+def _options(body: Body, limits: Limits) -> dict[str, Any]:
+    timeout = body.number("timeout", least=1, most=limits.longest_timeout * 1000)
     options: dict[str, Any] = {
-        "max_output": _MOST_OUTPUT,
+        "max_output": limits.output,
         "cwd": body.optional_text("cwd") or WORKSPACE,
-        "timeout": _DEFAULT_TIMEOUT if timeout is None else timeout / 1000,
+        "timeout": limits.timeout if timeout is None else timeout / 1000,
         "env": body.text_map("env") or None,
     }
     for name, value in (options["env"] or {}).items():

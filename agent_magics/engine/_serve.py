@@ -114,6 +114,7 @@ class _Process:
             agents=AgentBook(self._config.agents),
             compaction=self._config.compaction,
             limits=self._config.limits,
+            container_limits=self._config.container_limits,
             snapshot_limits=self._config.snapshot,
         )
         presence = Presence()

@@ -87,6 +87,8 @@ class Sandbox:
         """"bubblewrap" or "local"."""
         self.isolated = provider.isolated
         """False: commands may do whatever the user may; every view must say so."""
+        self.limits = limits
+        """What the container may use."""
         self.tree = WorkspaceTree(self._file_request)
         """/workspace as a whole."""
         self._provider = provider
@@ -174,7 +176,7 @@ class Sandbox:
         command: str,
         *,
         cwd: str = "/workspace",
-        timeout: float | None = 120.0,
+        timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         max_output: int = 1 << 20,
@@ -187,9 +189,10 @@ class Sandbox:
         after a timeout, or when the task is cancelled, none of them does.
 
         Args:
-            timeout: seconds; None: no limit.
+            timeout: seconds; None: the limits' default. Never more than the longest they allow.
             env: variables on top of the container's own.
-            max_output: bytes to keep of each stream: half from its beginning, half from its end.
+            max_output: bytes to keep of each stream: half from its beginning, half from its end;
+                never more than the limits allow.
             on_output: called with "stdout" or "stderr" and bytes as they come. Put together they
                 are the result's; the part after the middle comes at the end.
 
@@ -200,6 +203,7 @@ class Sandbox:
         """
         if "\0" in command or "\0" in cwd:
             raise ValueError("a command can't contain NUL")
+        max_output = min(max_output, self.limits.output)
         order = {
             "command": command,
             "cwd": self._provider.inner(cwd),
@@ -207,6 +211,8 @@ class Sandbox:
             "limit": max_output,
         }
         channel = self._require()
+        wanted = self.limits.timeout if timeout is None else timeout
+        timeout = min(wanted, self.limits.longest_timeout)
         started = time.monotonic()
         request = Command(max_output, on_output)
         async with self._command(channel, request) as number:

@@ -119,7 +119,8 @@ class SessionInfo:
     A session's metadata. Times are milliseconds since the epoch.
 
     `status`: idle, busy, compacting or error. `sandbox` names the container provider;
-    `isolated` is False only for the explicit `local` provider.
+    `isolated` is False only for the explicit `local` provider. `limits` says what the container
+    may use: bytes, seconds and counts, `None` for no limit.
     """
 
     id: str
@@ -133,6 +134,7 @@ class SessionInfo:
     sandbox: str = ""
     isolated: bool = True
     agent: str = ""
+    limits: Mapping[str, int | float | None] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], status: str = "idle") -> SessionInfo:
@@ -152,6 +154,7 @@ class SessionInfo:
             sandbox=str(sandbox.get("provider") or ""),
             isolated=bool(sandbox.get("isolated", True)),
             agent=str(data.get("agent") or ""),
+            limits=sandbox.get("limits") or {},
         )
 
 

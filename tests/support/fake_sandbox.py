@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import ExecResult, FileStat, SandboxGone, SandboxUnavailable
+from agent_magics.sandbox import ExecResult, FileStat, Limits, SandboxGone, SandboxUnavailable
 from tests.support.fake_tree import FakeTree
 
 
@@ -21,7 +21,15 @@ class FakeSandbox:
     unavailable: str | None = None
     """Set on the class, or an instance, to let `start` fail."""
 
-    def __init__(self, root: Path, *, provider: str = "auto", python: Any = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        provider: str = "auto",
+        python: Any = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
         self.root = root
         self.workspace = root / "workspace"
         self.tree = FakeTree(self.workspace)

@@ -13,7 +13,7 @@ from pydantic_ai import BinaryContent
 from pydantic_ai.messages import ModelRequest, ToolReturnPart
 
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools, tool_title
-from agent_magics.sandbox import Sandbox, SandboxGone, SandboxUnavailable
+from agent_magics.sandbox import Limits, Sandbox, SandboxGone, SandboxUnavailable
 from tests.support.agent_loop import Record, run_turn
 from tests.tools.conftest import CallTool, one_call
 
@@ -387,6 +387,7 @@ class DeadSandbox:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+        self.limits = Limits()
         self.starts = 0
 
     async def start(self) -> None:
