@@ -60,6 +60,7 @@ The engine's configuration: a TOML file and a few environment variables.
     output = "8 MB"                           # kept of each output stream of a command
     timeout = 120                             # seconds of a command that asks for nothing else
     longest_timeout = 86400                   # seconds a command may ask for
+    idle_minutes = 60                         # without a command, then it rests; or "unlimited"
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ from agent_magics.sandbox import Limits
 from ._agent_config import AgentConfigError, agent_profile, permission_rules
 from ._agents import BUILT_IN, AgentProfile
 from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
-from ._container_limits import ContainerLimitError, read_limits
+from ._container_limits import DEFAULT_IDLE, IDLE, ContainerLimitError, read_idle, read_limits
 from ._policy import Rule
 from ._snapshots import SnapshotLimits
 
@@ -160,6 +161,8 @@ class EngineConfig:
     compaction: CompactionConfig = CompactionConfig()
     limits: LimitsConfig = LimitsConfig()
     container_limits: Limits = field(default_factory=Limits)
+    idle: float | None = DEFAULT_IDLE
+    """Seconds without a command after which a container is stopped; None: never."""
     snapshot: SnapshotLimits = field(default_factory=SnapshotLimits)
 
     @classmethod
@@ -194,6 +197,7 @@ class EngineConfig:
         if sandbox not in _SANDBOXES:
             where = "AGENT_MAGICS_SANDBOX" if named else reader.where("sandbox")
             raise ConfigError(f"{where}: {sandbox!r} is not one of {', '.join(_SANDBOXES)}.")
+        container_limits, idle = reader.container(data)
         return cls(
             model=model,
             sandbox=sandbox,
@@ -204,7 +208,8 @@ class EngineConfig:
             agents=MappingProxyType(reader.agents(data)),
             compaction=reader.compaction(data),
             limits=reader.limits(data),
-            container_limits=reader.container_limits(data),
+            container_limits=container_limits,
+            idle=idle,
             snapshot=reader.snapshot(data),
         )
 
@@ -392,11 +397,13 @@ class Reader:
             source=str(self.source),
         )
 
-    def container_limits(self, data: Mapping[str, Any]) -> Limits:
+    def container(self, data: Mapping[str, Any]) -> tuple[Limits, float | None]:
+        """`[limits.container]`: the limits, and `EngineConfig.idle`."""
         key = "limits.container"
         table = self.table(self.table(data.get("limits", {}), "limits").get("container", {}), key)
         try:
-            return read_limits(table)
+            limits = {name: value for name, value in table.items() if name != IDLE}
+            return read_limits(limits), read_idle(table.get(IDLE))
         except ContainerLimitError as error:
             raise self.error(f"{key}.{error.key}", error.complaint) from error
 

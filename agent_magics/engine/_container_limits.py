@@ -20,12 +20,19 @@ if TYPE_CHECKING:
     from ._body import Body
 
 __all__ = [
+    "DEFAULT_IDLE",
+    "IDLE",
     "ContainerLimitError",
     "limits_of_body",
     "limits_text",
     "lowered",
+    "read_idle",
     "read_limits",
 ]
+
+IDLE = "idle_minutes"
+DEFAULT_IDLE = 3600.0
+"""Seconds."""
 
 MEGABYTE = 1 << 20
 _UNLIMITED = "unlimited"
@@ -84,6 +91,18 @@ def read_limits(table: Mapping[str, Any], base: Limits | None = None) -> Limits:
     if "timeout" in table:
         return replace(limits, longest_timeout=limits.timeout)
     return replace(limits, timeout=limits.longest_timeout)
+
+
+def read_idle(value: Any) -> float | None:
+    """Seconds for the `idle_minutes` of the configuration. Raises ContainerLimitError."""
+    if value is None:
+        return DEFAULT_IDLE
+    if value == _UNLIMITED:
+        return None
+    minutes = _number(value, fractions=True)
+    if minutes is None or not 0 < minutes <= _MOST:
+        raise ContainerLimitError(IDLE, f'must be a number above 0, or "{_UNLIMITED}".')
+    return minutes * 60.0
 
 
 def lowered(base: Limits, values: Mapping[str, Any]) -> Limits:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,12 @@ from ._sessions import Session
 __all__ = ["Containers"]
 
 log = logging.getLogger(__name__)
+
+_JOBS_PATIENCE = 5.0
+_ENDED = (
+    "The container had ended and was started again: files are kept, processes that ran in the "
+    "background are gone."
+)
 
 OpenSandbox = Callable[..., Sandbox]
 """Called as `open_sandbox(root, provider=..., python=..., limits=...)`."""
@@ -48,6 +55,10 @@ class Containers:
         self._provider = provider
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, asyncio.Lock] = {}
+        self._uses: Counter[str] = Counter()
+        self._running: set[str] = set()
+        self._stopping: set[str] = set()
+        self._notices: dict[str, str] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, session: Session) -> Sandbox:
@@ -71,9 +82,10 @@ class Containers:
     async def started(self, session: Session) -> Sandbox:
         """The session's sandbox, running. Raises SandboxUnavailable."""
         sandbox = self.get(session)
-        if sandbox.alive:
-            return sandbox
         owner = session.container or session.id
+        self._uses[owner] += 1
+        if sandbox.alive and owner not in self._stopping:
+            return sandbox
         async with self._starting.setdefault(owner, asyncio.Lock()):
             if not sandbox.alive:
                 try:
@@ -82,14 +94,49 @@ class Containers:
                     self._announce(session, "error", error.reason)
                     raise
                 session.provider, session.isolated = sandbox.provider, sandbox.isolated
+                if owner in self._running:
+                    self._notices.setdefault(owner, _ENDED)
+                self._running.add(owner)
                 self._announce(session, "running")
         return sandbox
+
+    def alive(self) -> list[tuple[str, Sandbox]]:
+        """The containers that run, with the ids of the sessions that they belong to."""
+        return [(owner, box) for owner, box in self._sandboxes.items() if box.alive]
+
+    def uses(self, owner: str) -> int:
+        """Grows with whatever is done with the session's container, before it is done."""
+        return self._uses[owner] + self._sandboxes[owner].uses
+
+    async def rest(self, session: Session, why: str) -> None:
+        """Stop the session's container until it is needed again, and tell what ended with it."""
+        sandbox = self._sandboxes[session.id]
+        async with self._starting.setdefault(session.id, asyncio.Lock()):
+            self._stopping.add(session.id)
+            try:
+                jobs = await _jobs(sandbox)
+                await sandbox.stop()
+            finally:
+                self._stopping.discard(session.id)
+            self._running.discard(session.id)
+        message = f"The container was stopped {why}; it starts again with the next command."
+        if jobs:
+            message += f" Processes that ended with it: {'; '.join(jobs)}."
+            self._notices[session.id] = message
+        self._announce(session, "stopped", message)
+
+    def take_notice(self, session: Session) -> str:
+        """What the agent has to know about its container, said once; empty: nothing."""
+        return self._notices.pop(session.container or session.id, "")
 
     async def destroy(self, session: Session) -> None:
         """Stop the session's container and delete its files, unless they are another's."""
         if session.container is not None:
             return
         self._starting.pop(session.id, None)
+        self._uses.pop(session.id, None)
+        self._running.discard(session.id)
+        self._notices.pop(session.id, None)
         sandbox = self._sandboxes.pop(session.id, None)
         if sandbox is not None:
             try:
@@ -120,6 +167,15 @@ class Containers:
             properties["message"] = message
         if session.listed:
             self._log.publish(session.id, "container.status", properties)
+
+
+async def _jobs(sandbox: Sandbox) -> list[str]:
+    """What runs in the background, as far as it is told in time."""
+    try:
+        async with asyncio.timeout(_JOBS_PATIENCE):
+            return await sandbox.background()
+    except (SandboxError, OSError):
+        return []
 
 
 def _remove(path: Path) -> None:

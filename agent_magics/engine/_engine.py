@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from ._errors import BadRequest, Conflict, NotFound, SessionBusy
 from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
+from ._idle import IdleContainers
 from ._ids import new_id, now_ms
 from ._log import EventLog
 from ._messages import MessageBook
@@ -65,7 +67,8 @@ class Engine:
     Made by `await Engine.open(...)`, which also recovers from a crash.
 
     `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions,
-    `compaction` and `limits` for all turns.
+    `compaction` and `limits` for all turns. Containers are stopped after `idle` seconds without use
+    by `clock`; None: never.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Engine:
         extensions: Extensions | None = None,
         snapshot_limits: SnapshotLimits | None = None,
         container_limits: ContainerLimits | None = None,
+        idle: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -99,6 +104,7 @@ class Engine:
         self.containers = Containers(
             sessions_dir, open_sandbox, self.log, sandbox, container_limits
         )
+        self.idle = IdleContainers(self.containers, self.sessions, idle, clock)
         self.extensions = extensions or Extensions()
         self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
@@ -159,6 +165,7 @@ class Engine:
         await engine.containers.sweep(engine.sessions.ids())
         await engine.snapshots.sweep(engine.sessions.ids())
         await engine.reverts.recover()
+        engine.idle.start()
         return engine
 
     async def finish(self) -> None:
@@ -175,6 +182,7 @@ class Engine:
             await self.finish()
         finally:
             await self.extensions.mcp.close()
+            await self.idle.close()
             await self.containers.close()
             await self.store.close()
 

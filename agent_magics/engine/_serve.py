@@ -115,6 +115,7 @@ class _Process:
             compaction=self._config.compaction,
             limits=self._config.limits,
             container_limits=self._config.container_limits,
+            idle=self._config.idle,
             snapshot_limits=self._config.snapshot,
         )
         presence = Presence()

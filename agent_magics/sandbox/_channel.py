@@ -43,6 +43,11 @@ class Channel:
     def alive(self) -> bool:
         return self._gone is None
 
+    @property
+    def busy(self) -> bool:
+        """A request waits for its answer."""
+        return bool(self._requests)
+
     async def greet(self, config: dict[str, Any], timeout: float) -> None:
         """
         Send the agent program and wait until it says hello.

@@ -25,6 +25,7 @@ __all__ = [
     "parse_entries",
     "parse_exit",
     "parse_failure",
+    "parse_lines",
     "read_frame",
 ]
 
@@ -115,6 +116,14 @@ def parse_failure(payload: bytes) -> tuple[int, str]:
 def parse_entries(payload: bytes) -> list[FileStat]:
     """The payload of DATA that answers LIST."""
     return [_entry(row) for row in load(payload, list)]
+
+
+def parse_lines(payload: bytes) -> list[str]:
+    """The payload of DATA that answers JOBS: texts of one line each, fit to be shown."""
+    lines = load(payload, list)
+    if any(type(line) is not str or len(line) > LONGEST_MESSAGE for line in lines):
+        raise ProtocolError("bad line")
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]
 
 
 def _entry(row: Any) -> FileStat:

@@ -9,14 +9,24 @@ from typing import Generic, Protocol, TypeVar
 
 from ._agent import protocol
 from ._errors import SandboxError, SandboxGone
-from ._frames import Exit, ProtocolError, parse_entries, parse_exit, parse_failure
+from ._frames import Exit, ProtocolError, parse_entries, parse_exit, parse_failure, parse_lines
 from ._types import FileStat
 
-__all__ = ["Command", "FileRead", "FileRequest", "FileWrite", "Listing", "OnOutput", "Request"]
+__all__ = [
+    "Command",
+    "FileRead",
+    "FileRequest",
+    "FileWrite",
+    "Jobs",
+    "Listing",
+    "OnOutput",
+    "Request",
+]
 
 OnOutput = Callable[[str, bytes], None]
 
 MARKER_ROOM = 100
+MOST_JOBS = 50
 
 T = TypeVar("T")
 
@@ -131,6 +141,19 @@ class FileRead(FileRequest):
         if len(self.content) + len(payload) > self._limit:
             raise ProtocolError("more data than was asked for")
         self.content += payload
+
+
+class Jobs(FileRequest):
+    """The command lines of processes in the background."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.lines: list[str] = []
+
+    def _take(self, payload: bytes) -> None:
+        self.lines += parse_lines(payload)
+        if len(self.lines) > MOST_JOBS:
+            raise ProtocolError("more processes than there can be")
 
 
 class Listing(FileRequest):

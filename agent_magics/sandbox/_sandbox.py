@@ -23,7 +23,7 @@ from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
 from ._local import Local
 from ._provider import Provider
-from ._requests import Command, FileRead, FileRequest, FileWrite, Listing, OnOutput
+from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
 from ._workspace import WorkspaceTree
@@ -91,6 +91,8 @@ class Sandbox:
         """What the container may use."""
         self.tree = WorkspaceTree(self._file_request)
         """/workspace as a whole."""
+        self.uses = 0
+        """Requests made so far, whatever came of them."""
         self._provider = provider
         self._root = root
         self._channel: Channel | None = None
@@ -103,6 +105,11 @@ class Sandbox:
     def alive(self) -> bool:
         """The container is running."""
         return self._channel is not None and self._channel.alive
+
+    @property
+    def busy(self) -> bool:
+        """A command runs, or a file is on its way."""
+        return self._channel is not None and self._channel.busy
 
     # life
 
@@ -167,6 +174,7 @@ class Sandbox:
     def _require(self) -> Channel:
         if self._channel is None or not self._channel.alive:
             raise SandboxGone("the container is not running")
+        self.uses += 1
         return self._channel
 
     # commands
@@ -232,6 +240,18 @@ class Sandbox:
             killed_by=ending.killed_by,
             duration=time.monotonic() - started,
         )
+
+    async def background(self) -> list[str]:
+        """
+        The command lines of processes that finished commands left running; 50 at most.
+
+        Raises:
+            SandboxGone: the container ended, or is not running.
+        """
+        request = Jobs()
+        async with self._file_request(request, protocol.JOBS, {}):
+            await request.done
+        return request.lines
 
     @asynccontextmanager
     async def _command(self, channel: Channel, request: Command) -> AsyncIterator[int]:

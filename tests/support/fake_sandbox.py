@@ -39,6 +39,9 @@ class FakeSandbox:
         self.python = python
         self.gone_once = False
         self.starts = 0
+        self.uses = 0
+        self.running = 0
+        self.jobs: list[str] = []
 
     async def start(self) -> None:
         if self.unavailable is not None:
@@ -62,6 +65,8 @@ class FakeSandbox:
             self.gone_once, self.alive = False, False
             raise SandboxGone("gone")
         started = time.monotonic()
+        self.uses += 1
+        self.running += 1
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
@@ -93,6 +98,7 @@ class FakeSandbox:
         except TimeoutError:
             timed_out = True
         finally:
+            self.running -= 1
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 await process.communicate()  # to the end of its pipes, so that they are closed
@@ -109,7 +115,15 @@ class FakeSandbox:
             time.monotonic() - started,
         )
 
+    @property
+    def busy(self) -> bool:
+        return self.running > 0
+
+    async def background(self) -> list[str]:
+        return self.jobs
+
     async def read_file(self, path: str, *, max_bytes: int = 64 << 20) -> bytes:
+        self.uses += 1
         return self._host(path).read_bytes()
 
     async def write_file(self, path: str, data: bytes) -> None:

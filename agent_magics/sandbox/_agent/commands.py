@@ -8,8 +8,8 @@ import time
 
 from .capture import Capture
 from .files import unnamed_file, write_all
-from .processes import descendants, kill_tree, parents, signal_all
-from .protocol import CHUNK, EXIT, FAIL, STDERR, STDOUT
+from .processes import command_line, descendants, kill_tree, parents, signal_all
+from .protocol import CHUNK, DATA, DONE, EXIT, FAIL, STDERR, STDOUT
 from .supervisor import STATUS, supervise
 from .watchdog import Watchdog, heaviest
 
@@ -27,6 +27,8 @@ DRAIN_BACKGROUND = 0.05
 KILL_POLL = 0.01
 BUSY_CHECK = 0.1
 IDLE_CHECK = 1.0
+MOST_LINES, LONGEST_LINE = 50, 200
+"""Of what is said about processes in the background."""
 
 
 class Job:
@@ -127,6 +129,13 @@ class Commands:
         signal_all(tree, signal.SIGTERM)
         signal_all(tree, signal.SIGCONT)  # a stopped process would sleep through its last chance
         job.kill_at = time.monotonic() + grace
+
+    def list_jobs(self, number: int) -> None:
+        """Send the command lines of what finished commands left running."""
+        left = [pid for job in self._jobs.values() if job.reported for pid in job.tree()]
+        lines = [command_line(pid)[:LONGEST_LINE] for pid in left[:MOST_LINES]]
+        self._out.send_json(DATA, number, [line for line in lines if line])
+        self._out.send(DONE, number)
 
     def kill_all(self) -> None:
         """The host is gone. (The end of a PID 1 ends all others by itself.)"""

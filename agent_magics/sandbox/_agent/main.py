@@ -24,6 +24,7 @@ from .protocol import (
     FETCH,
     HEADER,
     HELLO,
+    JOBS,
     KILL,
     LIST,
     PUT,
@@ -97,6 +98,8 @@ class Agent:
             self._commands.start(number, request)
         elif kind == KILL:
             self._commands.kill(number, request["grace"], request["reason"])
+        elif kind == JOBS:
+            self._commands.list_jobs(number)
         elif kind == READ:
             self._files.read(number, request["path"], request["limit"])
         elif kind == LIST:
