@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import Limits, PythonEnv, Sandbox, SandboxError, SandboxUnavailable
+from agent_magics.sandbox import (
+    Limits,
+    PythonEnv,
+    Sandbox,
+    SandboxError,
+    SandboxUnavailable,
+    end_leftovers,
+    remove_tree,
+)
 
 from ._container_limits import lowered
 from ._log import EventLog
@@ -155,7 +161,10 @@ class Containers:
                 log.warning("stopping a container: %s", type(result).__name__)
 
     async def sweep(self, living: Iterable[str]) -> None:
-        """Delete what deleted sessions left behind."""
+        """End and delete what a killed engine and deleted sessions left behind. At start only."""
+        ended = await asyncio.to_thread(end_leftovers, self._root.absolute())
+        if ended:
+            log.warning("ended %d processes that the last run of the engine left behind", ended)
         keep = set(living)
         for path in list(self._root.iterdir()):
             if path.name not in keep and path.name.startswith("ses_"):
@@ -179,12 +188,8 @@ async def _jobs(sandbox: Sandbox) -> list[str]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a tree, also where its owner took away the right to."""
-    for _ in range(2):
-        shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
-            return
-        for directory in [path, *path.rglob("*")]:
-            if directory.is_dir() and not directory.is_symlink():
-                directory.chmod(stat.S_IRWXU)
-    log.warning("a deleted session's directory could not be removed")
+    """Remove a tree that a container's processes filled, whatever is in it."""
+    try:
+        remove_tree(path)
+    except OSError as error:
+        log.warning("a deleted session's directory could not be removed: %s", error.strerror)

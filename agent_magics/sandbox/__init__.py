@@ -8,8 +8,10 @@ The session's own Linux container: commands and files of the agent, and nothing 
 """
 
 from ._errors import SandboxError, SandboxGone, SandboxUnavailable
+from ._leftovers import end_leftovers
 from ._probe import probe
 from ._sandbox import Sandbox, open_sandbox
+from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
 from ._workspace import FetchedFile, TreeRow, WorkspaceTree
 
@@ -26,6 +28,8 @@ __all__ = [
     "SandboxUnavailable",
     "TreeRow",
     "WorkspaceTree",
+    "end_leftovers",
     "open_sandbox",
     "probe",
+    "remove_tree",
 ]

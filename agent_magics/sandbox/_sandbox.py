@@ -21,6 +21,7 @@ from ._disk import DiskWatch
 from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
+from ._leftovers import end_leftovers
 from ._local import Local
 from ._provider import Provider
 from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
@@ -164,6 +165,8 @@ class Sandbox:
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+        if not self.isolated:  # else the container has ended as a whole
+            await asyncio.to_thread(end_leftovers, self._root)
 
     def _remove_files(self) -> None:
         for name in ("workspace", "tmp"):

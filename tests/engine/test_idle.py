@@ -203,6 +203,14 @@ async def test_without_a_limit_nothing_rests(tmp_path: Path) -> None:
         assert harness.sandboxes[0].alive
 
 
+async def test_a_session_without_a_container_is_told_where_its_files_are(tmp_path: Path) -> None:
+    async with engine_in(tmp_path, [say("Hello."), say("Hello.")]) as harness:
+        for sandbox, told in [("local", True), ("auto", False)]:
+            await harness.turn(await harness.session(sandbox=sandbox))
+            instructions = harness.model.infos[-1].instructions or ""
+            assert ("This session has no container" in instructions) is told
+
+
 def test_configuration(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
 

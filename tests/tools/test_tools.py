@@ -444,3 +444,12 @@ async def test_a_failing_container_is_told_to_the_model(
 )
 def test_titles(tool: str, arguments: dict[str, Any], title: str) -> None:
     assert tool_title(tool, arguments) == title
+
+
+@pytest.mark.parametrize(("command", "told"), [("cat /workspace/x", True), ("cat x", False)])
+async def test_commands_without_a_container_are_told_of_the_workspace(
+    call: CallTool, command: str, told: bool
+) -> None:
+    output = (await call("bash", command=command)).result
+    assert "[exit code 1]" in output
+    assert ("use relative paths, or $HOME" in output) is told

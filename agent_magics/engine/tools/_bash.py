@@ -15,6 +15,11 @@ _CAPTURE = 4 << 20
 """Bytes of output that are streamed live at most; the model gets far less."""
 
 
+_NO_WORKSPACE = (
+    "[there is no container and so no /workspace for commands: use relative paths, or $HOME]"
+)
+
+
 @checked
 async def bash(
     ctx: RunContext[TurnDeps],
@@ -69,6 +74,8 @@ async def bash(
     )
     output = clean_terminal(collected.text()).rstrip("\n")
     ending = _ending(result.exit_code, result.timed_out, result.killed_by, limit)
+    if result.exit_code and not call.sandbox.isolated and WORKSPACE in command:
+        ending += f"\n{_NO_WORKSPACE}"
     return "\n".join(part for part in (output or "(no output)", ending) if part)
 
 
