@@ -9,6 +9,7 @@ The session's own Linux container: commands and files of the agent, and nothing 
 
 from ._errors import SandboxError, SandboxGone, SandboxUnavailable
 from ._leftovers import end_leftovers
+from ._pieces import OpenFile
 from ._probe import probe
 from ._sandbox import Sandbox, open_sandbox
 from ._trees import remove_tree
@@ -20,6 +21,7 @@ __all__ = [
     "FetchedFile",
     "FileStat",
     "Limits",
+    "OpenFile",
     "ProviderReport",
     "PythonEnv",
     "Sandbox",

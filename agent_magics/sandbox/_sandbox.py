@@ -8,7 +8,7 @@ import os
 import posixpath
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
 from ._leftovers import end_leftovers
 from ._local import Local
+from ._pieces import OpenFile, open_file
 from ._provider import Provider
 from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
 from ._trees import remove_tree
@@ -312,10 +313,21 @@ class Sandbox:
             await request.done
         return bytes(request.content)
 
-    async def write_file(self, path: str, data: bytes) -> None:
+    async def open_file(self, path: str) -> OpenFile:
         """
-        Write a file at once: readers see the old content or the new. Makes missing directories;
-        an existing file keeps its mode, a link is written through.
+        A file of any size, to be read in pieces; links and relative paths as in `read_file`.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: as usual.
+            OSError: EINVAL, not a regular file.
+            SandboxGone: the container ended, or is not running.
+        """
+        return await open_file(self._file_request, self._provider.inner(path))
+
+    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes]) -> None:
+        """
+        Write a file, from memory or as its bytes come, at once: readers see the old content or the
+        new. Makes missing directories; an existing file keeps its mode, a link is written through.
 
         Raises:
             IsADirectoryError, NotADirectoryError, PermissionError: as usual; read-only places
@@ -326,7 +338,13 @@ class Sandbox:
         request = FileWrite(path)
         order = {"path": self._provider.inner(path)}
         async with self._file_request(request, protocol.WRITE, order) as (channel, number):
-            await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
+            if isinstance(data, bytes | bytearray):
+                await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
+            else:
+                async for piece in data:
+                    await channel.send_data(protocol.WRITE_DATA, number, piece, request.done)
+                    if request.done.done():  # it failed; the rest is not wanted
+                        break
             channel.send(protocol.WRITE_END, number)
             await request.done
 

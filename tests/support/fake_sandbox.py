@@ -7,11 +7,18 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import ExecResult, FileStat, Limits, SandboxGone, SandboxUnavailable
+from agent_magics.sandbox import (
+    ExecResult,
+    FileStat,
+    Limits,
+    OpenFile,
+    SandboxGone,
+    SandboxUnavailable,
+)
 from tests.support.fake_tree import FakeTree
 
 
@@ -126,7 +133,13 @@ class FakeSandbox:
         self.uses += 1
         return self._host(path).read_bytes()
 
-    async def write_file(self, path: str, data: bytes) -> None:
+    async def open_file(self, path: str) -> OpenFile:
+        data = await self.read_file(path)
+        return OpenFile(path, len(data), data, 1, None)  # type: ignore[arg-type]
+
+    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes]) -> None:
+        if not isinstance(data, bytes):
+            data = b"".join([piece async for piece in data])
         target = self._host(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)

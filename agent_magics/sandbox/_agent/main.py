@@ -27,6 +27,7 @@ from .protocol import (
     JOBS,
     KILL,
     LIST,
+    PIECE,
     PUT,
     READ,
     RUN,
@@ -102,6 +103,8 @@ class Agent:
             self._commands.list_jobs(number)
         elif kind == READ:
             self._files.read(number, request["path"], request["limit"])
+        elif kind == PIECE:
+            self._files.read_piece(number, request)
         elif kind == LIST:
             self._files.list_names(number, request)
         elif kind == DELETE:
