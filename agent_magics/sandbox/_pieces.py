@@ -72,8 +72,8 @@ async def open_file(open_request: OpenRequest, path: str) -> OpenFile:
 async def _read(open_request: OpenRequest, path: str, offset: int, length: int) -> _Piece:
     request = _Piece(path, length)
     order = {"path": path, "offset": offset, "length": length}
-    async with open_request(request, protocol.PIECE, order):
-        await request.done
+    async with open_request(request, protocol.PIECE, order) as (channel, _):
+        await channel.answered(request)
     return request
 
 

@@ -253,8 +253,8 @@ class Sandbox:
             SandboxGone: the container ended, or is not running.
         """
         request = Jobs()
-        async with self._file_request(request, protocol.JOBS, {}):
-            await request.done
+        async with self._file_request(request, protocol.JOBS, {}) as (channel, _):
+            await channel.answered(request)
         return request.lines
 
     @asynccontextmanager
@@ -309,8 +309,8 @@ class Sandbox:
         """
         request = FileRead(path, max_bytes)
         order = {"path": self._provider.inner(path), "limit": max_bytes}
-        async with self._file_request(request, protocol.READ, order):
-            await request.done
+        async with self._file_request(request, protocol.READ, order) as (channel, _):
+            await channel.answered(request)
         return bytes(request.content)
 
     async def open_file(self, path: str) -> OpenFile:
@@ -346,7 +346,7 @@ class Sandbox:
                     if request.done.done():  # it failed; the rest is not wanted
                         break
             channel.send(protocol.WRITE_END, number)
-            await request.done
+            await channel.answered(request)
 
     async def delete_file(self, path: str) -> None:
         """
@@ -358,8 +358,8 @@ class Sandbox:
         """
         request = FileWrite(path)
         order = {"path": self._provider.inner(path)}
-        async with self._file_request(request, protocol.DELETE, order):
-            await request.done
+        async with self._file_request(request, protocol.DELETE, order) as (channel, _):
+            await channel.answered(request)
 
     async def list_files(
         self, path: str = "/workspace", *, recursive: bool = False, limit: int = 10_000
@@ -377,8 +377,8 @@ class Sandbox:
         folder = posixpath.normpath(self._provider.inner(path))
         skip = SKIPPED if recursive else ()
         order = {"path": folder, "recursive": recursive, "limit": limit, "skip": skip}
-        async with self._file_request(request, protocol.LIST, order):
-            await request.done
+        async with self._file_request(request, protocol.LIST, order) as (channel, _):
+            await channel.answered(request)
         entries = [replace(e, path=self._provider.outer(e.path)) for e in request.entries]
         return sorted(entries, key=lambda entry: entry.path)
 
