@@ -30,7 +30,7 @@ from tests.support.engine_process import EngineProcess, started
 pytestmark = pytest.mark.container
 
 MB = 1 << 20
-SIZE = 96 * MB
+SIZE = 64 * MB
 
 
 @pytest.fixture(scope="module", params=["bubblewrap", "local"])
@@ -52,11 +52,11 @@ async def engine() -> AsyncIterator[EngineProcess]:
 
 
 @pytest.fixture
-async def session(engine: EngineProcess, provider: str) -> AsyncIterator[AsyncSessionHandle]:
+async def session(engine: EngineProcess) -> AsyncIterator[AsyncSessionHandle]:
     transport = httpx.AsyncHTTPTransport(uds=str(engine.state / "engine.sock"))
     token = engine.info["token"]
     async with AsyncClient("http://agent", token=token, transport=transport) as client:
-        yield await client.create_session(sandbox=provider, python=None)
+        yield await client.create_session(sandbox="local", python=None)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ DRAIN = 1.0
 DRAIN_BACKGROUND = 0.05
 """The same while children live on: they hold the pipes open, the end may never come."""
 KILL_POLL = 0.01
+INTERRUPT_GRACE = 0.3
+"""Seconds between SIGINT and SIGTERM."""
 BUSY_CHECK = 0.1
 IDLE_CHECK = 1.0
 MOST_LINES, LONGEST_LINE = 50, 200
@@ -43,6 +45,7 @@ class Job:
         self.code: int | None = None
         self.background = 0
         self.killed_by: str | None = None
+        self.terminate_at: float | None = None  # it was interrupted; then it is asked to end
         self.kill_at: float | None = None  # it was asked to end; from then on it is made to
         self.finish_at: float | None = None  # it ended; from then on its output is not awaited
         self.reported = False
@@ -119,16 +122,29 @@ class Commands:
         self._check_at = min(self._check_at, time.monotonic() + BUSY_CHECK)
 
     def kill(self, number: int, grace: float, reason: str) -> None:
-        """Ask the command's tree to end; after `grace` seconds it is made to."""
+        """
+        Ask the command's tree to end; after `grace` seconds it is made to.
+
+        What is cancelled is interrupted first, as by Ctrl-C: only the command in front gets that.
+        """
         job = self._jobs.get(number)
         if job is None:
             return
         if not job.reported and job.killed_by is None:
             job.killed_by = reason
+        job.kill_at = time.monotonic() + grace
+        if reason == "cancelled" and job.code is None and job.supervisor is not None:
+            signal_all([job.supervisor], signal.SIGINT)  # it hands it on
+            job.terminate_at = time.monotonic() + INTERRUPT_GRACE
+            job.kill_at += INTERRUPT_GRACE
+        else:
+            self._terminate(job)
+
+    def _terminate(self, job: Job) -> None:
         tree = job.tree()
         signal_all(tree, signal.SIGTERM)
         signal_all(tree, signal.SIGCONT)  # a stopped process would sleep through its last chance
-        job.kill_at = time.monotonic() + grace
+        job.terminate_at = None
 
     def list_jobs(self, number: int) -> None:
         """Send the command lines of what finished commands left running."""
@@ -162,6 +178,10 @@ class Commands:
     def tick(self) -> None:
         self._reap()
         for job in list(self._jobs.values()):
+            if job.terminate_at is not None and (
+                job.code is not None or time.monotonic() >= job.terminate_at
+            ):
+                self._terminate(job)
             if job.kill_at is not None and (time.monotonic() >= job.kill_at or not job.tree()):
                 self._kill_now(job)
             if job.code is not None and job.kill_at is None and not job.reported:
