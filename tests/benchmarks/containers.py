@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -89,7 +90,7 @@ async def _file(box: Sandbox, folder: Path) -> list[Figure]:
 async def _many(stack: AsyncExitStack, folder: Path) -> list[Figure]:
     boxes = [await _open(stack, folder / f"m{i}") for i in range(MANY)]
     memory = sum(_tree_memory(box) for box in boxes) / MANY / 1e6
-    work = "python3 -c 'sum(range(10**6))'"
+    work = f"{sys.executable} -c 'sum(range(10**6))'"
     busy = await _timed(lambda: _together([box.run(work, timeout=600) for box in boxes]))
     plain = await _timed(lambda: _together([_plain(work) for _ in boxes]))
     return [
@@ -99,7 +100,8 @@ async def _many(stack: AsyncExitStack, folder: Path) -> list[Figure]:
 
 
 async def _together(work: list[Awaitable[object]]) -> None:
-    await asyncio.gather(*work)
+    for result in await asyncio.gather(*work):
+        assert getattr(result, "exit_code", 0) == 0, result
 
 
 async def _timed(work: Callable[[], Awaitable[object]]) -> float:
