@@ -16,6 +16,7 @@ from typing import Any
 
 from agent_magics.sandbox import (
     Limits,
+    Network,
     PythonEnv,
     Sandbox,
     SandboxError,
@@ -39,7 +40,7 @@ _ENDED = (
 )
 
 OpenSandbox = Callable[..., Sandbox]
-"""Called as `open_sandbox(root, provider=..., python=..., limits=...)`."""
+"""Called with `root`, `provider=`, `python=` and `limits=`; with `network=` if it has one."""
 
 
 class Containers:
@@ -51,6 +52,7 @@ class Containers:
         open_sandbox: OpenSandbox,
         log: EventLog,
         provider: str = "auto",
+        network_of: Callable[[Session], Network | None] = lambda session: None,
         limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
@@ -59,6 +61,7 @@ class Containers:
         self._open = open_sandbox
         self._log = log
         self._provider = provider
+        self._network_of = network_of
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._uses: Counter[str] = Counter()
@@ -76,9 +79,14 @@ class Containers:
             python = session.python and PythonEnv(
                 str(session.python["executable"]), tuple(session.python["prefixes"])
             )
-            limits = lowered(self.limits, session.bounds)
+            network = self._network_of(session)
+            options = {} if network is None else {"network": network}
             found = self._open(
-                self._root / owner, provider=wanted, python=python or None, limits=limits
+                self._root / owner,
+                provider=wanted,
+                python=python or None,
+                limits=lowered(self.limits, session.bounds),
+                **options,
             )
             self._sandboxes[owner] = found
         session.provider, session.isolated = found.provider, found.isolated

@@ -33,6 +33,8 @@ from ._idle import IdleContainers
 from ._ids import new_id, now_ms
 from ._log import EventLog
 from ._messages import MessageBook
+from ._network import Networks
+from ._network_config import NetworkConfig
 from ._permissions import Permissions
 from ._prompts import NewSession, Prompt
 from ._recovery import recover
@@ -90,6 +92,7 @@ class Engine:
         environ: Mapping[str, str] | None = None,
         extensions: Extensions | None = None,
         snapshot_limits: SnapshotLimits | None = None,
+        network: NetworkConfig | None = None,
         container_limits: ContainerLimits | None = None,
         idle: float | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -100,9 +103,11 @@ class Engine:
         self.log = EventLog(store, self.sessions.root_of)
         self.sessions.log = self.log
         self.messages = MessageBook(store, self.log)
-        self.permissions = Permissions(store, self.log, self.sessions, rules)
+        self._network = network or NetworkConfig()
+        self.permissions = Permissions(store, self.log, self.sessions, rules, self._network.denials)
+        self.networks = Networks(self.permissions, self.sessions, self._network)
         self.containers = Containers(
-            sessions_dir, open_sandbox, self.log, sandbox, container_limits
+            sessions_dir, open_sandbox, self.log, sandbox, self.networks.of, container_limits
         )
         self.idle = IdleContainers(self.containers, self.sessions, idle, clock)
         self.extensions = extensions or Extensions()
@@ -200,14 +205,14 @@ class Engine:
         if parent is not None:
             session.parent_id = parent.id
         session.model = session.chosen = wanted.model
-        session.sandbox = wanted.sandbox
+        session.sandbox, session.network = wanted.sandbox, self._network.of_session(wanted.network)
         session.python, session.metadata = wanted.python, wanted.metadata
         session.rules, session.limits = wanted.rules, wanted.limits
         session.bounds = wanted.bounds
         session.agent_config = wanted.agent_config
         session.agent = self._agent(session, wanted.agent or _named(wanted.agent_config)).name
         if parent is not None and wanted.shares_container:
-            session.container = parent.container or parent.id
+            session.container, session.network = parent.container or parent.id, parent.network
         try:
             await self.containers.started(session)
             if parent is not None and not parent.listed:
@@ -241,6 +246,7 @@ class Engine:
             return
         self.sessions.remove(session)
         self.reverts.forget(session)
+        self.networks.forget(session.id)
         await self.containers.destroy(session)
         await self.snapshots.forget(session.id)
         await self.store.flushed()

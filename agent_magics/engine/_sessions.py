@@ -107,6 +107,7 @@ class Session:
     `agent` names who answers; `agent_config` is an agent that came with the session's creation.
     `limits` are sets of rules whose denials hold, from those who started this sub-agent.
     `bounds` are the limits of the container that it asked for, `allowance` all that hold.
+    `network` are hosts that it may reach beyond those of the configuration; None: it has none.
     `container` is the id of the session whose container this one uses; None: its own.
     """
 
@@ -132,6 +133,7 @@ class Session:
     container: str | None = None
     bounds: dict[str, Any] = field(default_factory=dict)
     allowance: dict[str, Any] = field(default_factory=dict)
+    network: list[str] | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     revert: dict[str, Any] | None = None
@@ -177,6 +179,7 @@ class Session:
             "permission": self.rules or None,
             "metadata": self.metadata,
             "revert": self.revert,
+            "network": None if self.network is None else {"allow": self.network},
         }
         data.update({key: value for key, value in optional.items() if value is not None})
         return cast(SessionJSON, data)

@@ -23,8 +23,10 @@ from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
 from ._leftovers import end_leftovers
 from ._local import Local
+from ._network import Network, NetworkLink
 from ._pieces import OpenFile, open_file
 from ._provider import Provider
+from ._proxy import Traffic
 from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
@@ -51,6 +53,7 @@ def open_sandbox(
     provider: str = "auto",
     python: PythonEnv | None = None,
     limits: Limits | None = None,
+    network: Network | None = None,
 ) -> Sandbox:
     """
     The sandbox of the session whose files live in `root`. Nothing is started or created yet.
@@ -61,6 +64,7 @@ def open_sandbox(
             container there is and never "local".
         python: the Python commands shall find; default: this one.
         limits: what the container may use.
+        network: what it may reach; None: nothing. ("local" reaches what the user does.)
 
     Raises:
         ValueError: unknown provider.
@@ -69,7 +73,8 @@ def open_sandbox(
     limits = limits or Limits()
     root = Path(root).absolute()
     if provider in ("auto", "bubblewrap"):
-        return Sandbox(Bubblewrap(root, python, limits), root, limits)
+        link = None if network is None else NetworkLink(network)
+        return Sandbox(Bubblewrap(root, python, limits, link), root, limits, link)
     if provider == "local":
         return Sandbox(Local(root, python, limits), root, limits)
     raise ValueError(f"unknown sandbox {provider!r}: auto, bubblewrap or local")
@@ -84,7 +89,9 @@ class Sandbox:
     raise SandboxGone and `start` begins a new one with the same files.
     """
 
-    def __init__(self, provider: Provider, root: Path, limits: Limits) -> None:
+    def __init__(
+        self, provider: Provider, root: Path, limits: Limits, link: NetworkLink | None = None
+    ) -> None:
         self.provider = provider.name
         """"bubblewrap" or "local"."""
         self.isolated = provider.isolated
@@ -96,6 +103,8 @@ class Sandbox:
         self.uses = 0
         """Requests made so far, whatever came of them."""
         self._provider = provider
+        self._link = link
+        self._environ = {**provider.environ, **({} if link is None else link.environ)}
         self._root = root
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
@@ -112,6 +121,11 @@ class Sandbox:
     def busy(self) -> bool:
         """A command runs, or a file is on its way."""
         return self._channel is not None and self._channel.busy
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has gone through the container's way to the network so far."""
+        return Traffic() if self._link is None else self._link.traffic
 
     # life
 
@@ -142,6 +156,12 @@ class Sandbox:
         with tempfile.TemporaryFile(buffering=0) as stderr:
             channel = Channel(await self._provider.spawn(stderr.fileno()))
             await self._greet(channel, stderr.fileno())
+        if self._link is not None:
+            try:
+                self._link.open()
+            except BaseException:
+                await channel.close()
+                raise
         return channel
 
     async def _greet(self, channel: Channel, stderr: int) -> None:
@@ -163,6 +183,8 @@ class Sandbox:
 
     async def _close(self) -> None:
         self._disk.pause()
+        if self._link is not None:
+            await self._link.close()
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -219,7 +241,7 @@ class Sandbox:
         order = {
             "command": command,
             "cwd": self._provider.inner(cwd),
-            "env": merged(self._provider.environ, env),
+            "env": merged(self._environ, env),
             "limit": max_output,
         }
         channel = self._require()

@@ -59,6 +59,7 @@ class NewSessionBody(TypedDict):
     agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
     sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
+    network: NotRequired[bool | list[str]]
     python: NotRequired[PythonJSON]
     permission: NotRequired[list[RuleJSON]]
     metadata: NotRequired[dict[str, Any]]

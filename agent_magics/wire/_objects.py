@@ -119,8 +119,10 @@ class SessionInfo:
     A session's metadata. Times are milliseconds since the epoch.
 
     `status`: idle, busy, compacting or error. `sandbox` names the container provider;
-    `isolated` is False only for the explicit `local` provider. `limits` says what the container
-    may use: bytes, seconds and counts, `None` for no limit.
+    `isolated` is False only for the explicit `local` provider. `network` are the hosts that
+    commands reach without asking, beside those of the server's configuration; None: they reach
+    nothing. `limits` says what the container may use: bytes, seconds and counts, `None` for no
+    limit.
     """
 
     id: str
@@ -134,6 +136,7 @@ class SessionInfo:
     sandbox: str = ""
     isolated: bool = True
     agent: str = ""
+    network: tuple[str, ...] | None = None
     limits: Mapping[str, int | float | None] = field(default_factory=dict)
 
     @classmethod
@@ -141,6 +144,7 @@ class SessionInfo:
         time = data.get("time") or {}
         model = data.get("model") or {}
         sandbox = data.get("sandbox") or {}
+        network = data.get("network")
         provider, name = model.get("providerID"), model.get("id")
         return cls(
             id=str(data["id"]),
@@ -154,6 +158,7 @@ class SessionInfo:
             sandbox=str(sandbox.get("provider") or ""),
             isolated=bool(sandbox.get("isolated", True)),
             agent=str(data.get("agent") or ""),
+            network=None if network is None else tuple(network.get("allow") or ()),
             limits=sandbox.get("limits") or {},
         )
 

@@ -13,7 +13,15 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import containers, history, imports, overhead, streams, turns
+from tests.benchmarks import (
+    containers,
+    history,
+    imports,
+    network,
+    overhead,
+    streams,
+    turns,
+)
 from tests.benchmarks.figures import Figure, table
 
 MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -27,6 +35,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "container": containers.measure,
     "snapshot": history.snapshots,
     "summary": history.summaries,
+    "network": network.measure,
 }
 
 

@@ -34,8 +34,10 @@ class FakeSandbox:
         *,
         provider: str = "auto",
         python: Any = None,
+        network: Any = None,
         limits: Limits | None = None,
     ) -> None:
+        self.network = network
         self.limits = limits or Limits()
         self.root = root
         self.workspace = root / "workspace"
