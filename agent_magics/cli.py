@@ -138,7 +138,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     print(f"agent-magics {__version__}, Python {sys.version.split()[0]}, {sys.executable}")
-    checks = [_check_sandbox(), _check_network(), _check_models(), _check_engine()]
+    checks = [
+        _check_sandbox(),
+        _check_limits(),
+        _check_network(),
+        _check_models(),
+        _check_engine(),
+    ]
     return 0 if all(checks) else 1
 
 
@@ -149,6 +155,19 @@ def _check_sandbox() -> bool:
     for report in reports:
         _finding(f"container: {report.name}", report.works, report.reason, report.next_step)
     return any(report.works for report in reports)
+
+
+def _check_limits() -> bool:
+    from .engine._config import ConfigError, EngineConfig
+    from .engine._container_limits import limits_text
+
+    try:
+        limits = EngineConfig.load(None, os.environ).container_limits
+    except ConfigError as error:
+        _finding("limits", False, str(error), "correct the configuration file")
+        return False
+    _finding("limits of a container", True, limits_text(limits), "")
+    return True
 
 
 def _check_network() -> bool:

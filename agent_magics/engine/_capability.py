@@ -50,7 +50,7 @@ class TurnHooks(AbstractCapability[Turn]):
             if not answer.allowed:
                 raise ToolFailed(answer.message)
             await turn.begin_call(part, arguments)
-            result = await handler(args)
+            result = turn.noting(await handler(args))
             await turn.end_call(part, result)
         except asyncio.CancelledError:
             turn.fail_call(part, ABORTED)

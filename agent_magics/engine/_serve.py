@@ -125,6 +125,8 @@ class _Process:
             agents=AgentBook(self._config.agents),
             compaction=self._config.compaction,
             limits=self._config.limits,
+            container_limits=self._config.container_limits,
+            idle=self._config.idle,
             snapshot_limits=self._config.snapshot,
             network=self._config.network,
         )

@@ -10,10 +10,13 @@ The session's own Linux container: commands and files of the agent, and nothing 
 from ._addresses import Openings, is_public
 from ._errors import SandboxError, SandboxGone, SandboxUnavailable
 from ._hosts import HOST_GROUPS, HostError, checked_pattern, host_matches
+from ._leftovers import end_leftovers
 from ._network import Network
+from ._pieces import OpenFile
 from ._probe import probe
 from ._proxy import Traffic
 from ._sandbox import Sandbox, open_sandbox
+from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
 from ._workspace import FetchedFile, TreeRow, WorkspaceTree
 
@@ -25,6 +28,7 @@ __all__ = [
     "HostError",
     "Limits",
     "Network",
+    "OpenFile",
     "Openings",
     "ProviderReport",
     "PythonEnv",
@@ -36,8 +40,10 @@ __all__ = [
     "TreeRow",
     "WorkspaceTree",
     "checked_pattern",
+    "end_leftovers",
     "host_matches",
     "is_public",
     "open_sandbox",
     "probe",
+    "remove_tree",
 ]

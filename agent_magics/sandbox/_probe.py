@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from ._errors import SandboxError, SandboxUnavailable
 from ._sandbox import open_sandbox
+from ._trees import remove_tree
 from ._types import ProviderReport
 
 __all__ = ["probe"]
 
 PROVIDERS = ("bubblewrap",)
+PREFIX = "agent-magics-probe-"
+ABANDONED = 3600.0
+"""Seconds after which a directory of a probe belongs to one that was killed."""
 
 
 def probe() -> list[ProviderReport]:
@@ -25,6 +32,7 @@ def probe() -> list[ProviderReport]:
     reports: list[ProviderReport] = []
 
     def work() -> None:
+        _remove_abandoned(Path(tempfile.gettempdir()))
         reports.extend(asyncio.run(_try(name)) for name in PROVIDERS)
 
     thread = threading.Thread(target=work, name="sandbox-probe")
@@ -33,8 +41,17 @@ def probe() -> list[ProviderReport]:
     return reports
 
 
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what probes that were killed left behind."""
+    for path in folder.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if found.st_uid == os.geteuid() and found.st_mtime < time.time() - ABANDONED:
+                remove_tree(path)
+
+
 async def _try(name: str) -> ProviderReport:
-    with tempfile.TemporaryDirectory(prefix="agent-magics-probe-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         sandbox = open_sandbox(Path(folder, "session"), provider=name)
         try:
             await sandbox.start()

@@ -12,7 +12,7 @@ from ._types import Limits, machine_memory
 
 __all__ = ["Provider", "agent_config", "prepare_directories"]
 
-RESERVE = 256 << 20
+RESERVE = 512 << 20
 """Free memory in bytes, of a machine that has plenty, below which commands are killed."""
 
 

@@ -8,7 +8,7 @@ import os
 import posixpath
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,13 @@ from ._disk import DiskWatch
 from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
+from ._leftovers import end_leftovers
 from ._local import Local
 from ._network import Network, NetworkLink
+from ._pieces import OpenFile, open_file
 from ._provider import Provider
 from ._proxy import Traffic
-from ._requests import Command, FileRead, FileRequest, FileWrite, Listing, OnOutput
+from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
 from ._workspace import WorkspaceTree
@@ -94,8 +96,12 @@ class Sandbox:
         """"bubblewrap" or "local"."""
         self.isolated = provider.isolated
         """False: commands may do whatever the user may; every view must say so."""
+        self.limits = limits
+        """What the container may use."""
         self.tree = WorkspaceTree(self._file_request)
         """/workspace as a whole."""
+        self.uses = 0
+        """Requests made so far, whatever came of them."""
         self._provider = provider
         self._link = link
         self._environ = {**provider.environ, **({} if link is None else link.environ)}
@@ -110,6 +116,11 @@ class Sandbox:
     def alive(self) -> bool:
         """The container is running."""
         return self._channel is not None and self._channel.alive
+
+    @property
+    def busy(self) -> bool:
+        """A command runs, or a file is on its way."""
+        return self._channel is not None and self._channel.busy
 
     @property
     def traffic(self) -> Traffic:
@@ -177,6 +188,8 @@ class Sandbox:
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+        if not self.isolated:  # else the container has ended as a whole
+            await asyncio.to_thread(end_leftovers, self._root)
 
     def _remove_files(self) -> None:
         for name in ("workspace", "tmp"):
@@ -187,6 +200,7 @@ class Sandbox:
     def _require(self) -> Channel:
         if self._channel is None or not self._channel.alive:
             raise SandboxGone("the container is not running")
+        self.uses += 1
         return self._channel
 
     # commands
@@ -196,7 +210,7 @@ class Sandbox:
         command: str,
         *,
         cwd: str = "/workspace",
-        timeout: float | None = 120.0,
+        timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         max_output: int = 1 << 20,
@@ -209,9 +223,10 @@ class Sandbox:
         after a timeout, or when the task is cancelled, none of them does.
 
         Args:
-            timeout: seconds; None: no limit.
+            timeout: seconds; None: the limits' default. Never more than the longest they allow.
             env: variables on top of the container's own.
-            max_output: bytes to keep of each stream: half from its beginning, half from its end.
+            max_output: bytes to keep of each stream: half from its beginning, half from its end;
+                never more than the limits allow.
             on_output: called with "stdout" or "stderr" and bytes as they come. Put together they
                 are the result's; the part after the middle comes at the end.
 
@@ -222,6 +237,7 @@ class Sandbox:
         """
         if "\0" in command or "\0" in cwd:
             raise ValueError("a command can't contain NUL")
+        max_output = min(max_output, self.limits.output)
         order = {
             "command": command,
             "cwd": self._provider.inner(cwd),
@@ -229,6 +245,8 @@ class Sandbox:
             "limit": max_output,
         }
         channel = self._require()
+        wanted = self.limits.timeout if timeout is None else timeout
+        timeout = min(wanted, self.limits.longest_timeout)
         started = time.monotonic()
         request = Command(max_output, on_output)
         async with self._command(channel, request) as number:
@@ -248,6 +266,18 @@ class Sandbox:
             killed_by=ending.killed_by,
             duration=time.monotonic() - started,
         )
+
+    async def background(self) -> list[str]:
+        """
+        The command lines of processes that finished commands left running; 50 at most.
+
+        Raises:
+            SandboxGone: the container ended, or is not running.
+        """
+        request = Jobs()
+        async with self._file_request(request, protocol.JOBS, {}) as (channel, _):
+            await channel.answered(request)
+        return request.lines
 
     @asynccontextmanager
     async def _command(self, channel: Channel, request: Command) -> AsyncIterator[int]:
@@ -301,14 +331,25 @@ class Sandbox:
         """
         request = FileRead(path, max_bytes)
         order = {"path": self._provider.inner(path), "limit": max_bytes}
-        async with self._file_request(request, protocol.READ, order):
-            await request.done
+        async with self._file_request(request, protocol.READ, order) as (channel, _):
+            await channel.answered(request)
         return bytes(request.content)
 
-    async def write_file(self, path: str, data: bytes) -> None:
+    async def open_file(self, path: str) -> OpenFile:
         """
-        Write a file at once: readers see the old content or the new. Makes missing directories;
-        an existing file keeps its mode, a link is written through.
+        A file of any size, to be read in pieces; links and relative paths as in `read_file`.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: as usual.
+            OSError: EINVAL, not a regular file.
+            SandboxGone: the container ended, or is not running.
+        """
+        return await open_file(self._file_request, self._provider.inner(path))
+
+    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes]) -> None:
+        """
+        Write a file, from memory or as its bytes come, at once: readers see the old content or the
+        new. Makes missing directories; an existing file keeps its mode, a link is written through.
 
         Raises:
             IsADirectoryError, NotADirectoryError, PermissionError: as usual; read-only places
@@ -319,9 +360,15 @@ class Sandbox:
         request = FileWrite(path)
         order = {"path": self._provider.inner(path)}
         async with self._file_request(request, protocol.WRITE, order) as (channel, number):
-            await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
+            if isinstance(data, bytes | bytearray):
+                await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
+            else:
+                async for piece in data:
+                    await channel.send_data(protocol.WRITE_DATA, number, piece, request.done)
+                    if request.done.done():  # it failed; the rest is not wanted
+                        break
             channel.send(protocol.WRITE_END, number)
-            await request.done
+            await channel.answered(request)
 
     async def delete_file(self, path: str) -> None:
         """
@@ -333,8 +380,8 @@ class Sandbox:
         """
         request = FileWrite(path)
         order = {"path": self._provider.inner(path)}
-        async with self._file_request(request, protocol.DELETE, order):
-            await request.done
+        async with self._file_request(request, protocol.DELETE, order) as (channel, _):
+            await channel.answered(request)
 
     async def list_files(
         self, path: str = "/workspace", *, recursive: bool = False, limit: int = 10_000
@@ -352,8 +399,8 @@ class Sandbox:
         folder = posixpath.normpath(self._provider.inner(path))
         skip = SKIPPED if recursive else ()
         order = {"path": folder, "recursive": recursive, "limit": limit, "skip": skip}
-        async with self._file_request(request, protocol.LIST, order):
-            await request.done
+        async with self._file_request(request, protocol.LIST, order) as (channel, _):
+            await channel.answered(request)
         entries = [replace(e, path=self._provider.outer(e.path)) for e in request.entries]
         return sorted(entries, key=lambda entry: entry.path)
 

@@ -51,6 +51,8 @@ class RuleJSON(TypedDict):
 
 
 class NewSessionBody(TypedDict):
+    """`limits`: of the container, in the names of the configuration; they can only be lowered."""
+
     title: NotRequired[str]
     parentID: NotRequired[str]
     agent: NotRequired[str]
@@ -61,6 +63,7 @@ class NewSessionBody(TypedDict):
     python: NotRequired[PythonJSON]
     permission: NotRequired[list[RuleJSON]]
     metadata: NotRequired[dict[str, Any]]
+    limits: NotRequired[dict[str, int | float | str]]
 
 
 class ArchivedJSON(TypedDict):
