@@ -9,8 +9,6 @@ import pytest
 
 from agent_magics.sandbox import FileStat, Sandbox
 
-pytestmark = pytest.mark.container
-
 ALL_BYTES = bytes(range(256))
 
 
