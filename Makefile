@@ -36,6 +36,7 @@ lab: $(VENV)/.lab
 
 test: $(VENV)/.dev $(OLD)/.dev lint
 	@.ci/system-packages browser bubblewrap
+	@.ci/system-packages podman || echo "NO PODMAN: the tests of podman and docker will be skipped" >&2
 	@$(BIN)/coverage erase
 	@if [ "$(TESTS)" = tests ]; then \
 	  $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile tests --ignore=tests/ui; \

@@ -8,16 +8,23 @@ The session's own Linux container: commands and files of the agent, and nothing 
 """
 
 from ._errors import SandboxError, SandboxGone, SandboxUnavailable
-from ._probe import probe
+from ._options import KubernetesOptions, OciOptions, ProviderOptions
+from ._probe import CONTAINERS, probe
+from ._providers import PROVIDERS
 from ._sandbox import Sandbox, open_sandbox
 from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
 from ._workspace import FetchedFile, TreeRow, WorkspaceTree
 
 __all__ = [
+    "CONTAINERS",
+    "PROVIDERS",
     "ExecResult",
     "FetchedFile",
     "FileStat",
+    "KubernetesOptions",
     "Limits",
+    "OciOptions",
+    "ProviderOptions",
     "ProviderReport",
     "PythonEnv",
     "Sandbox",

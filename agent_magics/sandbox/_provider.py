@@ -37,6 +37,13 @@ class Provider(Protocol):
     def complaint(self, message: str) -> SandboxUnavailable:
         """Why the agent program did not start, from what was written to stderr."""
 
+    async def clear(self, *, files: bool) -> None:
+        """
+        Remove what is left of the container, whose agent program has ended or was killed.
+
+        With `files` also the session's, as far as they are not in its directory on this machine.
+        """
+
     def inner(self, path: str) -> str:
         """A path as users write it, as processes in the container see it."""
 

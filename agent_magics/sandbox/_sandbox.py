@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ._agent import protocol
-from ._bwrap import Bubblewrap
 from ._channel import Channel
 from ._disk import DiskWatch
 from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
-from ._local import Local
+from ._options import ProviderOptions
 from ._provider import Provider
+from ._providers import make_provider
 from ._requests import Command, FileRead, FileRequest, FileWrite, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
@@ -31,7 +31,8 @@ from ._workspace import WorkspaceTree
 __all__ = ["Sandbox", "open_sandbox"]
 
 TIMEOUT_CODE = 124
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
+"""Seconds; the first container of an image may have to be laid out on the disk."""
 MESSAGE_SIZE = 4000
 GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
@@ -49,16 +50,18 @@ def open_sandbox(
     provider: str = "auto",
     python: PythonEnv | None = None,
     limits: Limits | None = None,
+    options: ProviderOptions | None = None,
 ) -> Sandbox:
     """
     The sandbox of the session whose files live in `root`. Nothing is started or created yet.
 
     Args:
         root: directory of this session alone, made when needed; holds `workspace` and `tmp`.
-        provider: "bubblewrap", or "local", which does not isolate at all; "auto" is the best
-            container there is and never "local".
+        provider: "bubblewrap", "podman", "docker", or "local", which does not isolate at all;
+            "auto" is bubblewrap. Where one can't be had, no other takes its place.
         python: the Python commands shall find; default: this one.
         limits: what the container may use.
+        options: of each provider; default: as documented there.
 
     Raises:
         ValueError: unknown provider.
@@ -66,11 +69,8 @@ def open_sandbox(
     python = python or PythonEnv.current()
     limits = limits or Limits()
     root = Path(root).absolute()
-    if provider in ("auto", "bubblewrap"):
-        return Sandbox(Bubblewrap(root, python, limits), root, limits)
-    if provider == "local":
-        return Sandbox(Local(root, python, limits), root, limits)
-    raise ValueError(f"unknown sandbox {provider!r}: auto, bubblewrap or local")
+    made = make_provider(provider, root, python, limits, options or ProviderOptions())
+    return Sandbox(made, root, limits)
 
 
 class Sandbox:
@@ -84,7 +84,7 @@ class Sandbox:
 
     def __init__(self, provider: Provider, root: Path, limits: Limits) -> None:
         self.provider = provider.name
-        """"bubblewrap" or "local"."""
+        """"bubblewrap", "podman", "docker" or "local"."""
         self.isolated = provider.isolated
         """False: commands may do whatever the user may; every view must say so."""
         self.tree = WorkspaceTree(self._file_request)
@@ -125,12 +125,17 @@ class Sandbox:
         """End the container and remove the session's files."""
         async with self._lock:
             await self._close()
+            await self._provider.clear(files=True)
             await asyncio.to_thread(self._remove_files)
 
     async def _open(self) -> Channel:
         with tempfile.TemporaryFile(buffering=0) as stderr:
             channel = Channel(await self._provider.spawn(stderr.fileno()))
-            await self._greet(channel, stderr.fileno())
+            try:
+                await self._greet(channel, stderr.fileno())
+            except SandboxUnavailable:
+                await self._provider.clear(files=False)
+                raise
         return channel
 
     async def _greet(self, channel: Channel, stderr: int) -> None:
@@ -155,6 +160,7 @@ class Sandbox:
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+            await self._provider.clear(files=False)
 
     def _remove_files(self) -> None:
         for name in ("workspace", "tmp"):

@@ -56,7 +56,7 @@ class NewSessionBody(TypedDict):
     agent: NotRequired[str]
     agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
-    sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
+    sandbox: NotRequired[Literal["auto", "bubblewrap", "podman", "docker", "kubernetes", "local"]]
     python: NotRequired[PythonJSON]
     permission: NotRequired[list[RuleJSON]]
     metadata: NotRequired[dict[str, Any]]

@@ -20,7 +20,7 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture(scope="session")
 def bubblewrap_report() -> ProviderReport:
-    return next(report for report in probe() if report.name == "bubblewrap")
+    return next(report for report in probe(["bubblewrap"]) if report.name == "bubblewrap")
 
 
 @pytest.fixture
