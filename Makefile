@@ -82,7 +82,7 @@ $(VENV)/.lab: $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.lab
 	@echo "installing the development tools and the small local model into $(VENV)"
-	@$(BIN)/python $(INSTALL) -c $(PINS) -e '.[lab,local,mcp]' --group dev
+	@$(BIN)/python $(INSTALL) -c $(PINS) -e '.[lab,local,mcp,kubernetes]' --group dev
 	@touch $@
 
 $(OLD)/.dev: pyproject.toml $(OLD_PINS) $(SCRIPTS)

@@ -62,14 +62,11 @@ def _oci(reader: Reader, sandbox: Mapping[str, Any], name: str) -> OciOptions:
     table, prefix = reader.table(sandbox.get(name, {}), f"sandbox.{name}"), f"sandbox.{name}."
     default = OciOptions()
     reader.only(table, prefix, tuple(field.name for field in fields(OciOptions)))
-    cgroup_limits = table.get("cgroup_limits", default.cgroup_limits)
-    if not isinstance(cgroup_limits, bool):
-        raise reader.error(f"{prefix}cgroup_limits", "must be true or false.")
     tmp_size = reader.count(table, "tmp_size", prefix)
     return OciOptions(
         image=reader.text(table, "image", prefix) or default.image,
         python=_choice(reader, table, prefix, "python", ("image", "host")),
-        cgroup_limits=cgroup_limits,
+        cgroup_limits=_switch(reader, table, prefix, "cgroup_limits"),
         tmp_size=default.tmp_size if tmp_size is None else tmp_size << 20,
         arguments=reader.texts(table, "arguments", prefix),
     )
@@ -91,6 +88,7 @@ def _kubernetes(reader: Reader, sandbox: Mapping[str, Any]) -> KubernetesOptions
         storage_class=reader.text(table, "storage_class", prefix),
         cpu=reader.text(table, "cpu", prefix) or default.cpu,
         runtime_class=reader.text(table, "runtime_class", prefix),
+        network_policy=_switch(reader, table, prefix, "network_policy"),
         start_timeout=reader.count(table, "start_timeout", prefix) or default.start_timeout,
     )
 
@@ -102,6 +100,14 @@ def _choice(
     value = reader.text(table, key, prefix) or allowed[0]
     if value not in allowed:
         raise reader.error(prefix + key, f"must be one of {', '.join(allowed)}.")
+    return value
+
+
+def _switch(reader: Reader, table: Mapping[str, Any], prefix: str, key: str) -> bool:
+    """On, unless it is switched off."""
+    value = table.get(key, True)
+    if not isinstance(value, bool):
+        raise reader.error(prefix + key, "must be true or false.")
     return value
 
 

@@ -39,6 +39,7 @@ class KubernetesOptions:
     or, inside a cluster, that one. `namespace`: default, the context's. `storage`: "emptyDir", the
     files live as long as the pod, or "pvc", in a volume claim of `storage_class`. `cpu`: a
     quantity such as "2". `start_timeout` in seconds, for the scheduler and the image.
+    `network_policy`: start pods only where the policy that closes their network is there.
     """
 
     image: str = IMAGE
@@ -52,6 +53,7 @@ class KubernetesOptions:
     cpu: str = "2"
     runtime_class: str | None = None
     start_timeout: int = 180
+    network_policy: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ._bwrap import Bubblewrap
+from ._kube import Kubernetes
 from ._local import Local
 from ._oci import Oci
 from ._options import ProviderOptions
@@ -29,4 +30,6 @@ def make_provider(
         return Oci(name, root, python, limits, options.podman)
     if name == "docker":
         return Oci(name, root, python, limits, options.docker)
+    if name == "kubernetes":
+        return Kubernetes(root, limits, options.kubernetes)
     raise ValueError(f"unknown sandbox {name!r}: one of {', '.join(PROVIDERS)}")

@@ -57,8 +57,8 @@ def open_sandbox(
 
     Args:
         root: directory of this session alone, made when needed; holds `workspace` and `tmp`.
-        provider: "bubblewrap", "podman", "docker", or "local", which does not isolate at all;
-            "auto" is bubblewrap. Where one can't be had, no other takes its place.
+        provider: "bubblewrap", "podman", "docker", "kubernetes", or "local", which does not
+            isolate at all; "auto" is bubblewrap. Where one can't be had, no other takes its place.
         python: the Python commands shall find; default: this one.
         limits: what the container may use.
         options: of each provider; default: as documented there.
@@ -70,6 +70,8 @@ def open_sandbox(
     limits = limits or Limits()
     root = Path(root).absolute()
     made = make_provider(provider, root, python, limits, options or ProviderOptions())
+    if provider == "kubernetes":  # the cluster watches its disks; nothing of it is on this one
+        limits = replace(limits, disk=None)
     return Sandbox(made, root, limits)
 
 
@@ -84,7 +86,7 @@ class Sandbox:
 
     def __init__(self, provider: Provider, root: Path, limits: Limits) -> None:
         self.provider = provider.name
-        """"bubblewrap", "podman", "docker" or "local"."""
+        """"bubblewrap", "podman", "docker", "kubernetes" or "local"."""
         self.isolated = provider.isolated
         """False: commands may do whatever the user may; every view must say so."""
         self.tree = WorkspaceTree(self._file_request)
@@ -125,8 +127,10 @@ class Sandbox:
         """End the container and remove the session's files."""
         async with self._lock:
             await self._close()
-            await self._provider.clear(files=True)
-            await asyncio.to_thread(self._remove_files)
+            try:
+                await self._provider.clear(files=True)
+            finally:
+                await asyncio.to_thread(self._remove_files)
 
     async def _open(self) -> Channel:
         with tempfile.TemporaryFile(buffering=0) as stderr:
