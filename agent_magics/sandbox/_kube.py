@@ -9,6 +9,7 @@ import posixpath
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,15 @@ class Kubernetes:
         )
 
     async def spawn(self, stderr: int) -> RemoteProcess:
-        async with connect(self._options) as cluster:
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(connect(self._options))
             name = await asyncio.to_thread(self._name)
             if name.owner not in _swept:
                 _swept.add(name.owner)
                 await _sweep(cluster, name.owner)
             await self._require_policy(cluster)
             await self._running(cluster, name)
-            return await self._open(name.name, os.dup(stderr))
+            return await _open(cluster, name.name, os.dup(stderr), stack.pop_all())
 
     async def clear(self, *, files: bool) -> None:
         """The pod goes when its files may, or are not in it."""
@@ -175,35 +177,33 @@ class Kubernetes:
             await asyncio.sleep(nap)
             nap = min(LONGEST_POLL, nap * 1.5)
 
-    async def _open(self, name: str, stderr: int) -> RemoteProcess:
-        """The agent program in the pod; returns when it is connected."""
-        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        async def bridge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-            command = ["python3", "-I", "-S", "-c", _ALONE + BOOTSTRAP]
-            try:
-                async with (
-                    connect(self._options) as cluster,
-                    cluster.open_exec(name, command) as socket,
-                ):
-                    opened.set_result(None)
-                    ours = await carry(socket, reader, writer, stderr)
-                    return "" if ours else await _why(cluster, name)
-            except SandboxUnavailable as error:
-                if not opened.done():
-                    opened.set_exception(error)
-                return error.reason
-            finally:
-                os.close(stderr)
+async def _open(cluster: Cluster, name: str, stderr: int, stack: AsyncExitStack) -> RemoteProcess:
+    """The agent program in the pod, connected; in the end it closes `stderr` and the stack."""
+    opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        process = await RemoteProcess.start(bridge)
+    async def bridge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        command = ["python3", "-I", "-S", "-c", _ALONE + BOOTSTRAP]
         try:
-            await opened
-        except BaseException:
-            process.stdin.close()
-            process.cut()
-            raise
-        return process
+            async with stack, cluster.open_exec(name, command) as socket:
+                opened.set_result(None)
+                ours = await carry(socket, reader, writer, stderr)
+                return "" if ours else await _why(cluster, name)
+        except SandboxUnavailable as error:
+            if opened.done():
+                return error.reason
+            opened.set_exception(error)
+            return ""
+        finally:
+            os.close(stderr)
+
+    process = await RemoteProcess.start(bridge)
+    try:
+        await opened
+    except BaseException:
+        process.cut()
+        raise
+    return process
 
 
 def _now() -> float:

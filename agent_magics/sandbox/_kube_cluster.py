@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from ._errors import SandboxUnavailable
 from ._kube_pod import NETWORK_POLICY
@@ -21,7 +22,7 @@ REQUEST_TIMEOUT = 30
 """Seconds for one answer of the API."""
 HEARTBEAT = 20.0
 """Seconds between signs of life on a connection into a pod."""
-_PROTOCOLS = "v5.channel.k8s.io, v4.channel.k8s.io"
+_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -68,28 +69,26 @@ class Cluster:
 
     @asynccontextmanager
     async def open_exec(self, pod: str, command: list[str]) -> AsyncIterator[Any]:
-        """A WebSocket to a process in the pod, and whether it can be told of the end of input."""
-        ws_client = self._library.stream.WsApiClient(self._configuration, heartbeat=HEARTBEAT)
-        async with ws_client:
-            api = self._library.client.CoreV1Api(ws_client)
-            with _explained(self._library, self.namespace):
-                connecting = await api.connect_get_namespaced_pod_exec(
-                    pod,
-                    self.namespace,
-                    command=command,
-                    container="agent",
-                    stdin=True,
-                    stdout=True,
-                    stderr=True,
-                    tty=False,
-                    _preload_content=False,
-                    _headers={"sec-websocket-protocol": _PROTOCOLS},
-                )
-                socket = await connecting
-            try:
-                yield socket
-            finally:
-                await socket.close()
+        """A WebSocket to the stdin, stdout and stderr of a process in the pod."""
+        query = [("command", word) for word in command]
+        query += [("container", "agent"), ("stdin", "true"), ("stdout", "true")]
+        query += [("stderr", "true"), ("tty", "false")]
+        path = f"/api/v1/namespaces/{quote(self.namespace)}/pods/{quote(pod)}/exec"
+        headers: dict[str, str] = {}
+        # not by the package's own WebSocket client: each reads the machine's certificates anew
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        with _explained(self._library, self.namespace):
+            socket = await self._client.rest_client.pool_manager.ws_connect(
+                f"{self._configuration.host}{path}?{urlencode(query)}",
+                headers=headers,
+                heartbeat=HEARTBEAT,
+                protocols=_PROTOCOLS,
+                proxy=self._configuration.proxy,
+            )
+        try:
+            yield socket
+        finally:
+            await socket.close()
 
     async def _call(self, method: str, *arguments: str, api: Any = None, **more: Any) -> Any:
         library = self._library
@@ -124,7 +123,7 @@ async def connect(options: KubernetesOptions) -> AsyncIterator[Cluster]:
 
 def _library() -> Any:
     try:
-        for part in ("client", "config", "stream"):
+        for part in ("client", "config"):
             importlib.import_module(f"kubernetes_asyncio.{part}")
     except ImportError as error:
         raise SandboxUnavailable(

@@ -55,8 +55,7 @@ async def _up(socket: Any, reader: asyncio.StreamReader) -> None:
 
 def _can_close(socket: Any) -> bool:
     """Whether the end of one channel can be told (protocol v5)."""
-    chosen: str = socket._response.headers.get("Sec-WebSocket-Protocol", "")
-    return chosen.startswith("v5.")
+    return str(socket.protocol).startswith("v5.")
 
 
 async def _down(socket: Any, writer: asyncio.StreamWriter, stderr: int) -> None:

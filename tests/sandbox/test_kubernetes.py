@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -35,6 +37,8 @@ async def cluster(
     tmp_path: Path, needs_bubblewrap: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[FakeCluster]:
     monkeypatch.setattr(kube_module, "POLL", 0.02)
+    # the fake has no TLS, and reading the machine's certificates takes longer than all the rest
+    monkeypatch.setattr("ssl.create_default_context", functools.cache(ssl.create_default_context))
     async with fake_cluster(tmp_path) as found:
         yield found
 
