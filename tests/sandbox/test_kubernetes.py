@@ -7,11 +7,13 @@ import functools
 import shutil
 import ssl
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("kubernetes_asyncio", reason="THE EXTRA kubernetes IS NOT INSTALLED")
 
@@ -26,7 +28,8 @@ from agent_magics.sandbox import (
 )
 from agent_magics.sandbox import _kube as kube_module
 from agent_magics.sandbox import _kube_cluster as cluster_module
-from tests.support.fake_cluster import NAMESPACE, TOKEN, FakeCluster, fake_cluster
+from agent_magics.sandbox._kube_pod import APP, NETWORK_POLICY
+from tests.support.fake_cluster import KINDS, NAMESPACE, TOKEN, FakeCluster, fake_cluster
 from tests.support.processes import eventually, with_argument
 
 pytestmark = pytest.mark.container
@@ -396,3 +399,29 @@ def test_nothing_is_imported_before(root: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout == b"[]\n"
+
+
+def test_manifests_fit_what_is_asked_for() -> None:
+    documents = list(yaml.safe_load_all(cluster_module.manifest().read_text("utf-8")))
+    by_kind: dict[str, Any] = {document["kind"]: document for document in documents}
+    policy = by_kind["NetworkPolicy"]
+    assert policy["metadata"]["name"] == NETWORK_POLICY
+    assert policy["spec"] == {
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": APP}},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    namespaces = {d["metadata"].get("namespace") for d in documents if d["kind"] != "Namespace"}
+    assert namespaces == {by_kind["Namespace"]["metadata"]["name"]}
+    granted = {
+        f"{verb} {resource}"
+        for rule in by_kind["Role"]["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    needed = {f"{verb} {kind}" for verb in ("get", "list", "create", "delete") for kind in KINDS}
+    assert granted == needed | {"get networkpolicies", "get pods/exec", "create pods/exec"}
+    settings = tomllib.loads(by_kind["ConfigMap"]["data"]["config.toml"])
+    assert settings["sandbox"]["provider"] == "kubernetes"
+    engine = by_kind["Deployment"]["spec"]["template"]["spec"]
+    assert engine["serviceAccountName"] == by_kind["ServiceAccount"]["metadata"]["name"]
+    assert engine["containers"][0]["command"][:2] == ["agent-magics", "serve"]
