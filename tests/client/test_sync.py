@@ -203,6 +203,9 @@ def test_many_threads(engine: FakeEngine) -> None:
 
 
 def interrupt_when(condition: Callable[[], object]) -> threading.Thread:
+    # Jobs in the background are often started with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def wait_and_interrupt() -> None:
         wait_until(condition)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
