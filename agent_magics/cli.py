@@ -138,7 +138,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     print(f"agent-magics {__version__}, Python {sys.version.split()[0]}, {sys.executable}")
-    checks = [_check_sandbox(), _check_models(), _check_engine()]
+    checks = [_check_sandbox(), _check_network(), _check_models(), _check_engine()]
     return 0 if all(checks) else 1
 
 
@@ -166,6 +166,28 @@ def _check_sandbox() -> bool:
     if chosen != "kubernetes":
         print("[--] container: kubernetes: not tried, for it makes a pod; choose it to try it")
     return works
+
+
+def _check_network() -> bool:
+    from .engine._config import ConfigError, EngineConfig
+
+    try:
+        network = EngineConfig.load(None, os.environ).network
+    except ConfigError as error:
+        _finding("network", False, str(error), "correct the configuration file")
+        return False
+    if not network.on:
+        _finding("network", True, "none in containers", "[network] in the configuration opens it")
+        return True
+    hosts = ", ".join(network.allow) or "none"
+    others = "asked about" if network.ask else "refused"
+    text = f"containers reach without asking: {hosts}; other hosts are {others}"
+    if network.deny:
+        text += f"; never: {', '.join(network.deny)}"
+    if network.private:
+        text += f"; private ones that are open: {', '.join(network.private)}"
+    _finding("network", True, text, "")
+    return True
 
 
 def _check_models() -> bool:

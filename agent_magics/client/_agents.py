@@ -52,6 +52,7 @@ class AsyncAgentHandle:
         *,
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
     ) -> AsyncSessionHandle:
@@ -61,6 +62,7 @@ class AsyncAgentHandle:
             agent=self.agent,
             model=model,
             sandbox=sandbox,
+            network=network,
             permission=permission,
             python=python,
         )
@@ -73,6 +75,7 @@ class AsyncAgentHandle:
         on_permission: Unattended = "reject",
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
     ) -> AsyncTask:
@@ -89,7 +92,12 @@ class AsyncAgentHandle:
         parts = prompt_parts(prompt)
         await self._api.require_engine("tasks")
         session = await self.create_session(
-            title, model=model, sandbox=sandbox, permission=permission, python=python
+            title,
+            model=model,
+            sandbox=sandbox,
+            network=network,
+            permission=permission,
+            python=python,
         )
         message_id = new_message_id()
         body: dict[str, Any] = {"messageID": message_id, "parts": parts}

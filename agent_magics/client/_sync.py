@@ -97,6 +97,7 @@ class Client:
         agent: AgentChoice | None = None,
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
     ) -> SessionHandle:
@@ -107,6 +108,7 @@ class Client:
                 agent=agent,
                 model=model,
                 sandbox=sandbox,
+                network=network,
                 permission=permission,
                 python=python,
             )

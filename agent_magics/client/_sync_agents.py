@@ -49,12 +49,18 @@ class AgentHandle:
         *,
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
     ) -> SessionHandle:
         """A new session that this agent answers in; see `AsyncClient.create_session`."""
         core = self._core.create_session(
-            title, model=model, sandbox=sandbox, permission=permission, python=python
+            title,
+            model=model,
+            sandbox=sandbox,
+            network=network,
+            permission=permission,
+            python=python,
         )
         return SessionHandle(self._client, self._client.run(core))
 
@@ -66,6 +72,7 @@ class AgentHandle:
         on_permission: Unattended = "reject",
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
     ) -> Task:
@@ -80,6 +87,7 @@ class AgentHandle:
             on_permission=on_permission,
             model=model,
             sandbox=sandbox,
+            network=network,
             permission=permission,
             python=python,
         )

@@ -19,6 +19,14 @@ The engine's configuration: a TOML file and a few environment variables.
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
 
+    [network]                                 # of containers; without this table they have none
+    allow = ["packages", "data.example.org"]  # groups, hosts, "host:port", "*.example.edu"
+    deny = ["paste.example.org"]              # whatever is answered or allowed elsewhere
+    ask = true                                # about other hosts; false: they are refused
+    private = ["wiki.lab", "10.1.0.0/16"]     # not public, yet to be reached: see the README
+    index = "https://pypi.example.edu/simple" # for pip; left out: the public one
+    on = true                                 # false: only for sessions that ask for it
+
     [commands.test]                           # session.run_command("test", {"path": "./src"})
     template = "Run the tests in $path and mend what fails."
     description = "Run the tests"             # and model, agent; all but the template optional
@@ -67,6 +75,7 @@ from ._agent_config import AgentConfigError, agent_profile, permission_rules
 from ._agents import BUILT_IN, AgentProfile
 from ._config_sandbox import read_sandbox
 from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
+from ._network_config import NetworkConfig, read_network
 from ._policy import Rule
 from ._snapshots import SnapshotLimits
 
@@ -147,6 +156,7 @@ class EngineConfig:
     compaction: CompactionConfig = CompactionConfig()
     limits: LimitsConfig = LimitsConfig()
     snapshot: SnapshotLimits = field(default_factory=SnapshotLimits)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -172,6 +182,7 @@ class EngineConfig:
             "compaction",
             "limits",
             "snapshot",
+            "network",
         )
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
@@ -188,6 +199,7 @@ class EngineConfig:
             compaction=reader.compaction(data),
             limits=reader.limits(data),
             snapshot=reader.snapshot(data),
+            network=read_network(reader, data),
         )
 
 

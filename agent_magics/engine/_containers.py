@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import PythonEnv, Sandbox, SandboxError, SandboxUnavailable
+from agent_magics.sandbox import Network, PythonEnv, Sandbox, SandboxError, SandboxUnavailable
 
 from ._log import EventLog
 from ._sessions import Session
@@ -24,19 +24,25 @@ __all__ = ["Containers"]
 log = logging.getLogger(__name__)
 
 OpenSandbox = Callable[..., Sandbox]
-"""Called as `open_sandbox(root, provider=..., python=...)`."""
+"""Called as `open_sandbox(root, provider=..., python=...)`, and `network=...` if it has one."""
 
 
 class Containers:
     """`root` holds one directory per session. All methods run on the engine's loop."""
 
     def __init__(
-        self, root: Path, open_sandbox: OpenSandbox, log: EventLog, provider: str = "auto"
+        self,
+        root: Path,
+        open_sandbox: OpenSandbox,
+        log: EventLog,
+        provider: str = "auto",
+        network_of: Callable[[Session], Network | None] = lambda session: None,
     ) -> None:
         self._root = root
         self._open = open_sandbox
         self._log = log
         self._provider = provider
+        self._network_of = network_of
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -50,7 +56,11 @@ class Containers:
             python = session.python and PythonEnv(
                 str(session.python["executable"]), tuple(session.python["prefixes"])
             )
-            found = self._open(self._root / owner, provider=wanted, python=python or None)
+            network = self._network_of(session)
+            options = {} if network is None else {"network": network}
+            found = self._open(
+                self._root / owner, provider=wanted, python=python or None, **options
+            )
             self._sandboxes[owner] = found
         session.provider, session.isolated = found.provider, found.isolated
         return found

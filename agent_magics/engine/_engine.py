@@ -30,6 +30,8 @@ from ._history import History
 from ._ids import new_id, now_ms
 from ._log import EventLog
 from ._messages import MessageBook
+from ._network import Networks
+from ._network_config import NetworkConfig
 from ._permissions import Permissions
 from ._prompts import NewSession, Prompt
 from ._recovery import recover
@@ -86,6 +88,7 @@ class Engine:
         environ: Mapping[str, str] | None = None,
         extensions: Extensions | None = None,
         snapshot_limits: SnapshotLimits | None = None,
+        network: NetworkConfig | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -93,8 +96,12 @@ class Engine:
         self.log = EventLog(store, self.sessions.root_of)
         self.sessions.log = self.log
         self.messages = MessageBook(store, self.log)
-        self.permissions = Permissions(store, self.log, self.sessions, rules)
-        self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
+        self._network = network or NetworkConfig()
+        self.permissions = Permissions(store, self.log, self.sessions, rules, self._network.denials)
+        self.networks = Networks(self.permissions, self.sessions, self._network)
+        self.containers = Containers(
+            sessions_dir, open_sandbox, self.log, sandbox, self.networks.of
+        )
         self.extensions = extensions or Extensions()
         self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
@@ -188,13 +195,13 @@ class Engine:
         if parent is not None:
             session.parent_id = parent.id
         session.model = session.chosen = wanted.model
-        session.sandbox = wanted.sandbox
+        session.sandbox, session.network = wanted.sandbox, self._network.of_session(wanted.network)
         session.python, session.metadata = wanted.python, wanted.metadata
         session.rules, session.limits = wanted.rules, wanted.limits
         session.agent_config = wanted.agent_config
         session.agent = self._agent(session, wanted.agent or _named(wanted.agent_config)).name
         if parent is not None and wanted.shares_container:
-            session.container = parent.container or parent.id
+            session.container, session.network = parent.container or parent.id, parent.network
         try:
             await self.containers.started(session)
             if parent is not None and not parent.listed:
@@ -228,6 +235,7 @@ class Engine:
             return
         self.sessions.remove(session)
         self.reverts.forget(session)
+        self.networks.forget(session.id)
         await self.containers.destroy(session)
         await self.snapshots.forget(session.id)
         await self.store.flushed()

@@ -21,6 +21,8 @@ class NewSession:
     parent_id: str | None = None
     model: dict[str, str] | None = None
     sandbox: str = "auto"
+    network: bool | tuple[str, ...] | None = None
+    """Whether it has one, or the hosts it may reach beyond the configuration's; None: as there."""
     python: dict[str, Any] | None = None
     rules: list[dict[str, str]] = field(default_factory=list)
     metadata: dict[str, Any] | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from agent_magics.sandbox import PROVIDERS
+from agent_magics.sandbox import PROVIDERS, HostError, checked_pattern
 from agent_magics.wire import (
     MetricsJSON,
     NewSessionBody,
@@ -39,6 +39,7 @@ async def create(request: Request) -> Json:
         parent_id=body.optional_text("parentID"),
         model=_model(body),
         sandbox=body.choice("sandbox", *PROVIDERS) if body.has("sandbox") else "auto",
+        network=_network(body),
         python=_python(body),
         rules=[_rule(Body(r, f"permission[{i}]")) for i, r in enumerate(body.items("permission"))],
         metadata=metadata.data if (metadata := body.object("metadata")) else None,
@@ -59,6 +60,16 @@ def _model(body: Body) -> dict[str, str] | None:
     if model is None:
         return None
     return {"providerID": model.text("providerID"), "id": model.text("id")}
+
+
+def _network(body: Body) -> bool | tuple[str, ...] | None:
+    """True, false, or a list of hosts."""
+    if not isinstance(body.data.get("network"), list):
+        return body.flag("network") if body.has("network") else None
+    try:
+        return tuple(checked_pattern(text) for text in body.texts("network"))
+    except HostError as error:
+        raise body.error("network", str(error)) from None
 
 
 def _python(body: Body) -> dict[str, Any] | None:

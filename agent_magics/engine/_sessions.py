@@ -106,6 +106,7 @@ class Session:
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
     `agent` names who answers; `agent_config` is an agent that came with the session's creation.
     `limits` are sets of rules whose denials hold, from those who started this sub-agent.
+    `network` are hosts that it may reach beyond those of the configuration; None: it has none.
     `container` is the id of the session whose container this one uses; None: its own.
     """
 
@@ -129,6 +130,7 @@ class Session:
     agent_config: dict[str, Any] | None = None
     limits: list[list[dict[str, str]]] = field(default_factory=list)
     container: str | None = None
+    network: list[str] | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     revert: dict[str, Any] | None = None
@@ -170,6 +172,7 @@ class Session:
             "permission": self.rules or None,
             "metadata": self.metadata,
             "revert": self.revert,
+            "network": None if self.network is None else {"allow": self.network},
         }
         data.update({key: value for key, value in optional.items() if value is not None})
         return cast(SessionJSON, data)

@@ -22,6 +22,7 @@ from agent_magics.wire import MessageJSON
 
 from ._agents import AgentBook, AgentProfile
 from ._errors import from_exception
+from ._network_config import network_text
 from ._prompts import NewSession, Prompt
 
 if TYPE_CHECKING:
@@ -54,15 +55,20 @@ def offered_tools(
     agent: AgentProfile, session: Session, agents: AgentBook, tools: Sequence[ToolDefinition]
 ) -> list[ToolDefinition]:
     """The tools that the agent gets in this session; `task` says which sub-agents there are."""
-    offered = [tool for tool in tools if agent.offers(tool.name)]
+    offered = [
+        _explained(tool, "bash", network_text(session)) for tool in tools if agent.offers(tool.name)
+    ]
     if session.parent_id is not None:
         return [tool for tool in offered if tool.name != _TOOL]
     listing = "\n".join(f"- {a.name}: {a.description}".rstrip(": ") for a in agents.delegable())
-    text = f"\n\nSub-agents:\n{listing}"
-    return [
-        replace(tool, description=(tool.description or "") + text) if tool.name == _TOOL else tool
-        for tool in offered
-    ]
+    return [_explained(tool, _TOOL, f"Sub-agents:\n{listing}") for tool in offered]
+
+
+def _explained(tool: ToolDefinition, name: str, text: str) -> ToolDefinition:
+    """With a text after its description, if it is the tool of that name."""
+    if tool.name != name:
+        return tool
+    return replace(tool, description=f"{tool.description or ''}\n\n{text}")
 
 
 class SubAgents:

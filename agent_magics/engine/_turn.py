@@ -25,6 +25,7 @@ from ._calls import CallContext, ToolCalls, result_text
 from ._compaction import Compaction
 from ._ids import new_id, now_ms
 from ._images import ImageWatch, file_url, image_mime
+from ._messages import is_closed
 from ._parts import ResponseParts, new_part
 from ._retry import Retries, turn_error
 from ._sessions import WORKSPACE, Session, no_tokens
@@ -274,6 +275,11 @@ class Turn:
         """The context of a running call, for the tools."""
         return self._contexts[call_id]
 
+    def running(self) -> list[PartJSON]:
+        """The calls that run now."""
+        parts = [context.part for context in self._contexts.values()]
+        return [part for part in parts if not is_closed(part)]
+
     async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
         return await self._services.permissions.ask(
             self.session, part, arguments, self.agent, self.prompt.unattended
@@ -299,6 +305,7 @@ class Turn:
 
     async def end_call(self, part: PartJSON, result: Any) -> None:
         self._contexts[part["callID"]].flush()
+        self._services.permissions.drop(self.session.id, part["callID"])
         self._calls.completed(part, result_text(result))
         if self._images is None:
             return
@@ -317,6 +324,7 @@ class Turn:
     def fail_call(self, part: PartJSON, error: str) -> None:
         if context := self._contexts.get(part["callID"]):
             context.flush()
+            self._services.permissions.drop(self.session.id, part["callID"])
         self._calls.failed(part, error)
 
     def _tool_result(self, event: FunctionToolResultEvent) -> None:
@@ -352,6 +360,7 @@ class Turn:
         with services.store.group():
             if self._response is not None:
                 self._response.close()
+            services.permissions.drop(session.id)
             self._calls.close(ABORTED)
             info["time"]["completed"] = now_ms()
             if error is not None:

@@ -7,23 +7,31 @@ The session's own Linux container: commands and files of the agent, and nothing 
     await sandbox.destroy()
 """
 
+from ._addresses import Openings, is_public
 from ._errors import SandboxError, SandboxGone, SandboxUnavailable
+from ._hosts import HOST_GROUPS, HostError, checked_pattern, host_matches
+from ._network import Network
 from ._options import KubernetesOptions, OciOptions, ProviderOptions
 from ._probe import CONTAINERS, probe
 from ._providers import PROVIDERS
+from ._proxy import Traffic
 from ._sandbox import Sandbox, open_sandbox
 from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
 from ._workspace import FetchedFile, TreeRow, WorkspaceTree
 
 __all__ = [
     "CONTAINERS",
+    "HOST_GROUPS",
     "PROVIDERS",
     "ExecResult",
     "FetchedFile",
     "FileStat",
+    "HostError",
     "KubernetesOptions",
     "Limits",
+    "Network",
     "OciOptions",
+    "Openings",
     "ProviderOptions",
     "ProviderReport",
     "PythonEnv",
@@ -31,8 +39,12 @@ __all__ = [
     "SandboxError",
     "SandboxGone",
     "SandboxUnavailable",
+    "Traffic",
     "TreeRow",
     "WorkspaceTree",
+    "checked_pattern",
+    "host_matches",
+    "is_public",
     "open_sandbox",
     "probe",
 ]

@@ -20,9 +20,11 @@ from ._disk import DiskWatch
 from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
+from ._network import Network, NetworkLink
 from ._options import ProviderOptions
 from ._provider import Provider
 from ._providers import make_provider
+from ._proxy import Traffic
 from ._requests import Command, FileRead, FileRequest, FileWrite, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
@@ -51,6 +53,7 @@ def open_sandbox(
     python: PythonEnv | None = None,
     limits: Limits | None = None,
     options: ProviderOptions | None = None,
+    network: Network | None = None,
 ) -> Sandbox:
     """
     The sandbox of the session whose files live in `root`. Nothing is started or created yet.
@@ -62,17 +65,20 @@ def open_sandbox(
         python: the Python commands shall find; default: this one.
         limits: what the container may use.
         options: of each provider; default: as documented there.
+        network: what it may reach; None: nothing. ("local" reaches what the user does.)
 
     Raises:
+        SandboxUnavailable: this provider has no way to the network, and one is asked for.
         ValueError: unknown provider.
     """
     python = python or PythonEnv.current()
     limits = limits or Limits()
     root = Path(root).absolute()
-    made = make_provider(provider, root, python, limits, options or ProviderOptions())
+    link = None if network is None or provider == "local" else NetworkLink(network)
+    made = make_provider(provider, root, python, limits, options or ProviderOptions(), link)
     if provider == "kubernetes":  # the cluster watches its disks; nothing of it is on this one
         limits = replace(limits, disk=None)
-    return Sandbox(made, root, limits)
+    return Sandbox(made, root, limits, link)
 
 
 class Sandbox:
@@ -84,7 +90,9 @@ class Sandbox:
     raise SandboxGone and `start` begins a new one with the same files.
     """
 
-    def __init__(self, provider: Provider, root: Path, limits: Limits) -> None:
+    def __init__(
+        self, provider: Provider, root: Path, limits: Limits, link: NetworkLink | None = None
+    ) -> None:
         self.provider = provider.name
         """"bubblewrap", "podman", "docker", "kubernetes" or "local"."""
         self.isolated = provider.isolated
@@ -92,6 +100,8 @@ class Sandbox:
         self.tree = WorkspaceTree(self._file_request)
         """/workspace as a whole."""
         self._provider = provider
+        self._link = link
+        self._environ = {**provider.environ, **({} if link is None else link.environ)}
         self._root = root
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
@@ -103,6 +113,11 @@ class Sandbox:
     def alive(self) -> bool:
         """The container is running."""
         return self._channel is not None and self._channel.alive
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has gone through the container's way to the network so far."""
+        return Traffic() if self._link is None else self._link.traffic
 
     # life
 
@@ -140,6 +155,12 @@ class Sandbox:
             except SandboxUnavailable:
                 await self._provider.clear(files=False)
                 raise
+        if self._link is not None:
+            try:
+                self._link.open()
+            except BaseException:
+                await channel.close()
+                raise
         return channel
 
     async def _greet(self, channel: Channel, stderr: int) -> None:
@@ -161,6 +182,8 @@ class Sandbox:
 
     async def _close(self) -> None:
         self._disk.pause()
+        if self._link is not None:
+            await self._link.close()
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
@@ -213,7 +236,7 @@ class Sandbox:
         order = {
             "command": command,
             "cwd": self._provider.inner(cwd),
-            "env": merged(self._provider.environ, env),
+            "env": merged(self._environ, env),
             "limit": max_output,
         }
         channel = self._require()

@@ -57,6 +57,7 @@ class NewSessionBody(TypedDict):
     agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
     sandbox: NotRequired[Literal["auto", "bubblewrap", "podman", "docker", "kubernetes", "local"]]
+    network: NotRequired[bool | list[str]]
     python: NotRequired[PythonJSON]
     permission: NotRequired[list[RuleJSON]]
     metadata: NotRequired[dict[str, Any]]

@@ -68,6 +68,12 @@ class SessionTimeJSON(TypedDict):
     archived: NotRequired[int]
 
 
+class NetworkJSON(TypedDict):
+    """Ours. Hosts that need no asking, beside those of the server's configuration."""
+
+    allow: list[str]
+
+
 class SessionJSON(TypedDict):
     id: str
     title: str
@@ -81,6 +87,7 @@ class SessionJSON(TypedDict):
     time: SessionTimeJSON
     metadata: NotRequired[dict[str, Any]]
     sandbox: NotRequired[dict[str, Any]]
+    network: NotRequired[NetworkJSON]
     revert: NotRequired[dict[str, Any]]
     reverted: NotRequired[RevertJSON]
 

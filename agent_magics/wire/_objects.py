@@ -119,7 +119,9 @@ class SessionInfo:
     A session's metadata. Times are milliseconds since the epoch.
 
     `status`: idle, busy, compacting or error. `sandbox` names the container provider;
-    `isolated` is False only for the explicit `local` provider.
+    `isolated` is False only for the explicit `local` provider. `network` are the hosts that
+    commands reach without asking, beside those of the server's configuration; None: they reach
+    nothing.
     """
 
     id: str
@@ -133,12 +135,14 @@ class SessionInfo:
     sandbox: str = ""
     isolated: bool = True
     agent: str = ""
+    network: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], status: str = "idle") -> SessionInfo:
         time = data.get("time") or {}
         model = data.get("model") or {}
         sandbox = data.get("sandbox") or {}
+        network = data.get("network")
         provider, name = model.get("providerID"), model.get("id")
         return cls(
             id=str(data["id"]),
@@ -152,6 +156,7 @@ class SessionInfo:
             sandbox=str(sandbox.get("provider") or ""),
             isolated=bool(sandbox.get("isolated", True)),
             agent=str(data.get("agent") or ""),
+            network=None if network is None else tuple(network.get("allow") or ()),
         )
 
 

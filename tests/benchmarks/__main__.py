@@ -13,7 +13,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import history, imports, overhead, streams, turns
+from tests.benchmarks import history, imports, network, overhead, streams, turns
 from tests.benchmarks.figures import Figure, table
 
 MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "overhead": overhead.measure,
     "snapshot": history.snapshots,
     "summary": history.summaries,
+    "network": network.measure,
 }
 
 

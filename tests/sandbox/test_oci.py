@@ -13,6 +13,7 @@ import pytest
 
 from agent_magics.sandbox import (
     Limits,
+    Network,
     OciOptions,
     ProviderOptions,
     PythonEnv,
@@ -315,3 +316,12 @@ async def test_directories_that_cannot_be(
     root.write_text("a file")
     with pytest.raises(SandboxUnavailable, match="can't be prepared"):
         await open_box().start()
+
+
+@pytest.mark.parametrize("provider", ["podman", "docker", "kubernetes"])
+def test_a_network_is_refused_and_not_left_out(root: Path, provider: str) -> None:
+    async def permit(host: str, port: int) -> str:
+        return ""
+
+    with pytest.raises(SandboxUnavailable, match=r"have no network.*network=False"):
+        open_sandbox(root, provider=provider, network=Network(permit))

@@ -242,13 +242,14 @@ async def engine_in(
     fetcher: WebFetcher | None = None,
     compaction: CompactionConfig | None = None,
     limits: LimitsConfig | None = None,
+    open_sandbox: Callable[..., Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Harness]:
     """
     An engine whose data is in `directory`, with an HTTP client that calls it directly.
 
     Summaries are made on demand only, if `compaction` doesn't say otherwise. `fetcher` stands for
-    the web, `options` are more of the engine's.
+    the web, `open_sandbox` for containers, `options` are more of the engine's.
     """
     directory.mkdir(exist_ok=True)
     model = Model(list(steps))
@@ -261,7 +262,7 @@ async def engine_in(
         instructions=INSTRUCTIONS,
         tool_title=tool_title,
         rules=DEFAULT_RULES,
-        open_sandbox=sandboxes_into(made),
+        open_sandbox=open_sandbox or sandboxes_into(made),
         sessions_dir=directory / "sessions",
         environ=environ or {},
         retry=retry or replace(RetryPolicy(), first_wait=0.01),

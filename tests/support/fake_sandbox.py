@@ -21,7 +21,10 @@ class FakeSandbox:
     unavailable: str | None = None
     """Set on the class, or an instance, to let `start` fail."""
 
-    def __init__(self, root: Path, *, provider: str = "auto", python: Any = None) -> None:
+    def __init__(
+        self, root: Path, *, provider: str = "auto", python: Any = None, network: Any = None
+    ) -> None:
+        self.network = network
         self.root = root
         self.workspace = root / "workspace"
         self.tree = FakeTree(self.workspace)

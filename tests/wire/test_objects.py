@@ -254,3 +254,10 @@ def test_missing_required_key_is_a_key_error() -> None:
         wire.part_from_json({"type": "text"})
     with pytest.raises(KeyError):
         wire.WireEvent.from_json({"properties": {}})
+
+
+def test_a_session_says_what_its_commands_reach() -> None:
+    session = {"id": "ses_1", "title": "t"}
+    assert wire.SessionInfo.from_json(session).network is None
+    found = wire.SessionInfo.from_json({**session, "network": {"allow": ["packages"]}})
+    assert found.network == ("packages",)

@@ -15,6 +15,7 @@ import sys
 
 from .commands import Commands
 from .files import Files
+from .network import hand_over
 from .outlet import Outlet
 from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 from .protocol import (
@@ -126,6 +127,8 @@ def main(config: dict[str, Any]) -> NoReturn:
     _allow_many_descriptors()
     prctl(PR_SET_DUMPABLE, 0)  # no ptrace of, no /proc/PID/fd of this process and the supervisors
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if "network" in config:
+        hand_over(config["network"])
     outlet = Outlet(out)
     _wake_on_child(outlet)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
