@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from agent_magics.sandbox import HostError, checked_pattern
+from agent_magics.sandbox import PROVIDERS, HostError, checked_pattern
 from agent_magics.wire import (
     MetricsJSON,
     NewSessionBody,
@@ -29,7 +29,6 @@ from .models import ProviderAuth
 __all__ = ["routes"]
 
 _LATEST_TIME = 1e15
-_PROVIDERS = ("auto", "bubblewrap", "local")
 
 
 @operation(SessionJSON, body=NewSessionBody, optional_body=True, container=True)
@@ -40,7 +39,7 @@ async def create(request: Request) -> Json:
         title=body.optional_text("title"),
         parent_id=body.optional_text("parentID"),
         model=_model(body),
-        sandbox=body.choice("sandbox", *_PROVIDERS) if body.has("sandbox") else "auto",
+        sandbox=body.choice("sandbox", *PROVIDERS) if body.has("sandbox") else "auto",
         network=_network(body),
         python=_python(body),
         rules=[_rule(Body(r, f"permission[{i}]")) for i, r in enumerate(body.items("permission"))],

@@ -18,7 +18,7 @@ from IPython.core.magic import (
 from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
 
-from ._options import MagicParser, agent_parser, shell_parser
+from ._options import SANDBOXES, MagicParser, agent_parser, shell_parser
 from ._prompt import expand
 
 __all__ = ["MAGIC_NAMES", "AgentMagics"]
@@ -53,7 +53,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         help="provider/model-id for every turn. Unset: the engine's configured or found model.",
     ).tag(config=True)
     sandbox = Enum(
-        ("auto", "bubblewrap", "local"),
+        SANDBOXES,
         None,
         allow_none=True,
         help="Container of new sessions. 'local' is no container: the agent works as you do.",

@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 __all__ = ["MagicParser", "agent_parser", "shell_parser"]
 
 PERMISSIONS = ("ask", "once", "always", "reject")
-SANDBOXES = ("auto", "bubblewrap", "local")
+SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 _TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+""")
@@ -148,7 +148,7 @@ def agent_parser() -> MagicParser:
         "--sandbox",
         metavar="KIND",
         type=_choice(*SANDBOXES),
-        help="auto, bubblewrap or local (not isolated): container of a new session",
+        help="auto, bubblewrap, podman, docker, kubernetes or local (not isolated)",
     )
     return parser
 

@@ -58,7 +58,7 @@ class NewSessionBody(TypedDict):
     agent: NotRequired[str]
     agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
-    sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
+    sandbox: NotRequired[Literal["auto", "bubblewrap", "podman", "docker", "kubernetes", "local"]]
     network: NotRequired[bool | list[str]]
     python: NotRequired[PythonJSON]
     permission: NotRequired[list[RuleJSON]]
