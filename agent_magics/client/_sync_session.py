@@ -233,8 +233,12 @@ class SessionHandle(Artifacts, Commands, Family):
         return self._run(self._core.get_file(path))
 
     def get_file_buffer(self, path: str) -> bytes:
-        """The exact bytes of a file of the container. Raises `FileMissing`."""
+        """The exact bytes of a file, up to 256 MB. Raises `FileMissing`, `TooLarge`."""
         return self._run(self._core.get_file_buffer(path))
+
+    def get_file_to(self, path: str, target: str | Path) -> int:
+        """Write a file of the container, of any size, to a local one. Raises `FileMissing`."""
+        return self._run(self._core.get_file_to(path, target))
 
     def put_file(self, path: str, data: bytes | str | Path) -> None:
         """Write bytes, a text or a local file (`Path`) into the container, parents included."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent
 
+from agent_magics.sandbox import Limits as ContainerLimits
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
@@ -27,6 +29,7 @@ from ._errors import BadRequest, Conflict, NotFound, SessionBusy
 from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
+from ._idle import IdleContainers
 from ._ids import new_id, now_ms
 from ._limits import refuse_unknown_price
 from ._log import EventLog
@@ -67,7 +70,8 @@ class Engine:
     Made by `await Engine.open(...)`, which also recovers from a crash.
 
     `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions,
-    `compaction` and `limits` for all turns.
+    `compaction` and `limits` for all turns. Containers are stopped after `idle` seconds without use
+    by `clock`; None: never.
     """
 
     def __init__(
@@ -90,6 +94,9 @@ class Engine:
         extensions: Extensions | None = None,
         snapshot_limits: SnapshotLimits | None = None,
         network: NetworkConfig | None = None,
+        container_limits: ContainerLimits | None = None,
+        idle: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -101,8 +108,9 @@ class Engine:
         self.permissions = Permissions(store, self.log, self.sessions, rules, self._network.denials)
         self.networks = Networks(self.permissions, self.sessions, self._network)
         self.containers = Containers(
-            sessions_dir, open_sandbox, self.log, sandbox, self.networks.of
+            sessions_dir, open_sandbox, self.log, sandbox, self.networks.of, container_limits
         )
+        self.idle = IdleContainers(self.containers, self.sessions, idle, clock)
         self.extensions = extensions or Extensions()
         self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
@@ -163,6 +171,7 @@ class Engine:
         await engine.containers.sweep(engine.sessions.ids())
         await engine.snapshots.sweep(engine.sessions.ids())
         await engine.reverts.recover()
+        engine.idle.start()
         return engine
 
     async def finish(self) -> None:
@@ -179,6 +188,7 @@ class Engine:
             await self.finish()
         finally:
             await self.extensions.mcp.close()
+            await self.idle.close()
             await self.containers.close()
             await self.store.close()
 
@@ -199,6 +209,7 @@ class Engine:
         session.sandbox, session.network = wanted.sandbox, self._network.of_session(wanted.network)
         session.python, session.metadata = wanted.python, wanted.metadata
         session.rules, session.limits = wanted.rules, wanted.limits
+        session.bounds = wanted.bounds
         session.agent_config = wanted.agent_config
         session.agent = self._agent(session, wanted.agent or _named(wanted.agent_config)).name
         if parent is not None and wanted.shares_container:

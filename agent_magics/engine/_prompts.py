@@ -29,6 +29,8 @@ class NewSession:
     agent: str | None = None
     agent_config: dict[str, Any] | None = None
     limits: list[list[dict[str, str]]] = field(default_factory=list)
+    bounds: dict[str, int | float] = field(default_factory=dict)
+    """Limits of its container that are lower than the configuration's."""
     shares_container: bool = False
     """Whether it works in its parent's container."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from agent_magics.sandbox import HostError, checked_pattern
+from agent_magics.sandbox import PROVIDERS, HostError, checked_pattern
 from agent_magics.wire import (
     MetricsJSON,
     NewSessionBody,
@@ -20,6 +20,7 @@ from agent_magics.wire import (
 
 from ._agent_config import agent_settings
 from ._body import Body, query_flag, query_int, read_json
+from ._container_limits import limits_of_body
 from ._operations import NUMBER, Query, operation
 from ._prompts import NewSession
 from ._requests import Json, engine_of, session_of
@@ -28,26 +29,25 @@ from .models import ProviderAuth
 __all__ = ["routes"]
 
 _LATEST_TIME = 1e15
-_PROVIDERS = ("auto", "bubblewrap", "local")
 
 
 @operation(SessionJSON, body=NewSessionBody, optional_body=True, container=True)
 async def create(request: Request) -> Json:
     """A new session with its own container."""
-    body = await read_json(request, optional=True)
+    body, engine = await read_json(request, optional=True), engine_of(request)
     wanted = NewSession(
         title=body.optional_text("title"),
         parent_id=body.optional_text("parentID"),
         model=_model(body),
-        sandbox=body.choice("sandbox", *_PROVIDERS) if body.has("sandbox") else "auto",
+        sandbox=body.choice("sandbox", *PROVIDERS) if body.has("sandbox") else "auto",
         network=_network(body),
         python=_python(body),
         rules=[_rule(Body(r, f"permission[{i}]")) for i, r in enumerate(body.items("permission"))],
         metadata=metadata.data if (metadata := body.object("metadata")) else None,
         agent=body.optional_text("agent"),
         agent_config=agent_settings(body),
+        bounds=limits_of_body(body, engine.containers.limits),
     )
-    engine = engine_of(request)
     of_agent = (wanted.agent_config or {}).get("model")
     for model in (wanted.model_name, of_agent):
         if model is not None:

@@ -106,6 +106,7 @@ class Session:
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
     `agent` names who answers; `agent_config` is an agent that came with the session's creation.
     `limits` are sets of rules whose denials hold, from those who started this sub-agent.
+    `bounds` are the limits of the container that it asked for, `allowance` all that hold.
     `network` are hosts that it may reach beyond those of the configuration; None: it has none.
     `container` is the id of the session whose container this one uses; None: its own.
     `error` is what the last turn failed with, until the next one begins.
@@ -131,6 +132,8 @@ class Session:
     agent_config: dict[str, Any] | None = None
     limits: list[list[dict[str, str]]] = field(default_factory=list)
     container: str | None = None
+    bounds: dict[str, Any] = field(default_factory=dict)
+    allowance: dict[str, Any] = field(default_factory=dict)
     network: list[str] | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -166,7 +169,11 @@ class Session:
             "cost": self.usage.cost,
             "tokens": self.usage.tokens,
             "time": time,
-            "sandbox": {"provider": self.provider or self.sandbox, "isolated": self.isolated},
+            "sandbox": {
+                "provider": self.provider or self.sandbox,
+                "isolated": self.isolated,
+                "limits": self.allowance,
+            },
         }
         optional = {
             "parentID": self.parent_id,

@@ -322,6 +322,13 @@ class Turn:
         if self.prompt.on_call is not None:
             self.prompt.on_call(f"{tool}: {title}")
 
+    def noting(self, result: Any) -> Any:
+        """A tool's result, with what the agent has to know about its container."""
+        if not isinstance(result, str):
+            return result
+        notice = self._services.containers.take_notice(self.session)
+        return f"{result}\n\n[{notice}]" if notice else result
+
     async def end_call(self, part: PartJSON, result: Any) -> None:
         self._contexts[part["callID"]].flush()
         self._services.permissions.drop(self.session.id, part["callID"])

@@ -23,7 +23,14 @@ from traitlets.config import Configurable
 
 from ._failures import FailureWatch
 from ._names import named_in
-from ._options import MagicParser, agent_parser, fix_parser, run_parser, shell_parser
+from ._options import (
+    SANDBOXES,
+    MagicParser,
+    agent_parser,
+    fix_parser,
+    run_parser,
+    shell_parser,
+)
 from ._prompt import expand
 
 if TYPE_CHECKING:
@@ -59,7 +66,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         help="provider/model-id for every turn. Unset: the engine's configured or found model.",
     ).tag(config=True)
     sandbox = Enum(
-        ("auto", "bubblewrap", "local"),
+        SANDBOXES,
         None,
         allow_none=True,
         help="Container of new sessions. 'local' is no container: the agent works as you do.",

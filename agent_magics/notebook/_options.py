@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 PERMISSIONS = ("ask", "once", "always", "reject")
-SANDBOXES = ("auto", "bubblewrap", "local")
+SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 _TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+""")
@@ -237,7 +237,7 @@ def add_turn_options(parser: MagicParser) -> None:
         "--sandbox",
         metavar="KIND",
         type=choice(*SANDBOXES),
-        help="auto, bubblewrap or local (not isolated): container of a new session",
+        help="auto, bubblewrap, podman, docker, kubernetes or local (not isolated)",
     )
 
 
