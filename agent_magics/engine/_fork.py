@@ -136,7 +136,7 @@ class Forks:
         target = await self._containers.started(copy)
         await self._snapshots.clone(origin.session.id, copy.id)
         stored = {path: entry for path, entry in origin.tree.items() if entry.stored}
-        await self._snapshots.restore(copy.id, target, {}, stored)
+        await self._snapshots.restore(copy.id, target, {}, stored, stored)
         rows = [row for row in await source.tree.scan() if _is_untracked(row, origin)]
         await _copy_rows(source, target, rows)
 
@@ -229,10 +229,14 @@ async def _copy_rows(source: Sandbox, target: Sandbox, rows: Sequence[TreeRow]) 
     make = [{"do": "directory", "path": d.path, "mode": d.mode | 0o700} for d in directories]
     link = [{"do": "link", "path": row.path, "target": row.target} for row in links]
     await target.tree.change([*make, *link])
+    copied = set()
     for row in rows:
-        if row.kind == "file":
+        if row.kind == "file" and row.target in copied:
+            await target.tree.change([{"do": "name", "path": row.path, "source": row.target}])
+        elif row.kind == "file":
             content = source.tree.read(row.path)
             with suppress(FileNotFoundError):  # a process of the session took it away
                 await target.tree.put(row.path, content, mode=row.mode, mtime=row.mtime)
+                copied.add(row.path)
     modes = [{"do": "mode", "path": d.path, "mode": d.mode} for d in reversed(directories)]
     await target.tree.change(modes)

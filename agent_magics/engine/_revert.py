@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ from agent_magics.wire import FileDiffJSON, RevertJSON, TodoJSON
 from ._checkpoints import Checkpoints
 from ._diffs import file_diffs
 from ._errors import ApiError, MessageNotFound, RevertConflict, SessionBusy, file_errors
-from ._plan import Change, Entry, Plan, Tree, changes, net_changes, overlay, plan, same
+from ._links import joined
+from ._plan import Change, Plan, Tree, changes, net_changes, overlay, plan, same
 from ._sessions import Session, SessionBook, shelf
 from ._snapshots import Snapshots
 from ._store import Store
@@ -263,6 +264,7 @@ class Reverts:
     async def _result(self, session: Session, draft: _Draft) -> RevertJSON:
         wanted = draft.plan.wanted
         pairs = {path: (draft.now.get(path), entry) for path, entry in wanted.items()}
+        pairs = {path: pair for path, pair in pairs.items() if not same(*pair)}
         return {
             "messageID": draft.message_id,
             "messages": len(draft.removed),
@@ -281,6 +283,7 @@ class Reverts:
             # Undoing this must lead to what was there before the first of them.
             first = await self._files(session, previous)
             undone = {p: pair[0] for p, pair in changes(first.before, first.after).items()}
+            undone = joined(undone, dict.fromkeys(undone, first.before), draft.now)
             before = await self._snapshots.keep(session.id, overlay(draft.now, undone))
         return _State(
             draft.message_id,
@@ -330,13 +333,9 @@ class Reverts:
         if now is None:
             now = (await self._look(session))[1]
         target = goal if forward else start
-        wanted: Mapping[str, Entry | None] = {
-            path: target.get(path)
-            for path in changes(start, goal)
-            if not same(now.get(path), target.get(path))
-        }
+        paths = changes(start, goal).keys() & changes(now, target).keys()
         sandbox = await self._containers.started(session)
-        await self._snapshots.restore(session.id, sandbox, now, wanted)
+        await self._snapshots.restore(session.id, sandbox, now, target, paths)
 
     async def _take_back(self, session: Session, state: _State, previous: _State | None) -> None:
         """It failed half-way; if this fails as well, it is finished with the next use."""
