@@ -161,7 +161,7 @@ class Forks:
                 copy.id,
                 old,
             )
-        copy_artifacts(self._store, origin.session.id, copy.id)
+        copy_artifacts(self._store, origin.session.id, copy.id, new_ids)
         for checkpoint in origin.checkpoints:
             if checkpoint.message_id in new_ids:
                 message_id = new_ids[checkpoint.message_id]
@@ -192,6 +192,7 @@ def _new_session(origin: _Origin) -> Session:
     copy.parent_id = copy.container = copy.revert = None
     copy.archived = 0
     copy.standing = []
+    copy.started_by, copy.hidden, copy.gone = None, False, Usage()
     copy.usage = _usage(origin)
     return copy
 

@@ -29,6 +29,8 @@ class NewSession:
     limits: list[list[dict[str, str]]] = field(default_factory=list)
     shares_container: bool = False
     """Whether it works in its parent's container."""
+    started_by: str | None = None
+    """The prompt of its parent in whose turn it is started."""
 
     @property
     def model_name(self) -> str | None:

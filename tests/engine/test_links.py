@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from pathlib import Path
@@ -27,6 +28,10 @@ printf same > t; chmod 600 t; printf same > u; ln -s a to_a; printf alone > z
 """
 
 
+def shell(command: str, folder: Path) -> None:
+    subprocess.run(["sh", "-ec", command], cwd=folder, check=True)
+
+
 class Place:
     """A workspace and its snapshots."""
 
@@ -37,7 +42,7 @@ class Place:
         self.snapshots = Snapshots(tmp_path / "snapshots")
 
     def run(self, command: str) -> None:
-        subprocess.run(["sh", "-ec", command], cwd=self.root, check=True)
+        shell(command, self.root)
 
     def seen(self) -> object:
         return contents(self.root), names_of_files(self.root)
@@ -99,7 +104,7 @@ async def test_several_turns_break_one_file_apart(place: Place) -> None:
     for command in ("cp a n; mv n a", "echo other > n; mv n d/b", "rm e/c; ln x e/c"):
         place.run(command)
         found.append(await place.take())
-    await place.undo(*(Change(*pair) for pair in zip(found, found[1:], strict=False)))
+    await place.undo(*(Change(*pair) for pair in itertools.pairwise(found)))
     assert place.seen() == files
 
 
@@ -203,7 +208,7 @@ async def test_a_revert_and_back(tmp_path: Path) -> None:
     async with engine_in(tmp_path, turns(*commands)) as harness:
         session = await allowed(harness)
         root = workspace(harness)
-        subprocess.run(["sh", "-ec", FURNISH], cwd=root, check=True)
+        shell(FURNISH, root)
         seen, ids = [(contents(root), names_of_files(root))], []
         for _ in commands:
             ids += await run(harness, session)
