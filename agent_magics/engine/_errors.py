@@ -30,6 +30,7 @@ __all__ = [
     "ContextOverflow",
     "Forbidden",
     "MessageNotFound",
+    "MessageRemoved",
     "NotFound",
     "PermissionNotFound",
     "RevertConflict",
@@ -118,6 +119,12 @@ class PermissionNotFound(ApiError):
 
 class Conflict(ApiError):
     status, name = 409, "ConflictError"
+
+
+class MessageRemoved(Conflict):
+    """The message was taken back by a revert; its id can't be used again."""
+
+    name = "MessageRemovedError"
 
 
 class SessionBusy(ApiError):

@@ -316,7 +316,9 @@ class Turn:
             await self._images.before(tool)
         usage = self.session.usage.tools
         usage[tool] = usage.get(tool, 0) + 1
-        self._contexts[part["callID"]] = CallContext(part, self.session, sandbox, services)
+        self._contexts[part["callID"]] = CallContext(
+            part, self.session, sandbox, services, self.message_id
+        )
         title = services.tool_title(tool, arguments)
         self._calls.running(part, arguments, title)
         if self.prompt.on_call is not None:

@@ -27,6 +27,8 @@ __all__ = [
     "AgentEvent",
     "AgentInfo",
     "Artifact",
+    "ArtifactChange",
+    "ArtifactChangeJSON",
     "ArtifactCreated",
     "ArtifactJSON",
     "Attachment",

@@ -224,7 +224,9 @@ class SessionMetrics:
 
     `context_used`/`context_limit`: tokens in the model's context window, `None` when unknown.
     All counters are the session's own; those of its sub-agents' sessions are in `children`, and
-    `total_tokens` and `total_cost` take everything together.
+    `total_tokens` and `total_cost` take everything together. What was spent stays spent: a revert
+    changes `messages` and `context_used` only, its sub-agents go on counting, and those whose
+    sessions were deleted stand in a last child together, whose `session_id` is empty.
     """
 
     session_id: str
