@@ -28,9 +28,11 @@ def end_leftovers(root: Path) -> int:
     nothing is found.
     """
     ended: set[int] = set()
-    for _ in range(_ROUNDS):  # what forks while it is killed is found in the next round
+    quiet = 0
+    for _ in range(_ROUNDS):  # what forks while it is looked for is found in the next round
         killed = {pid for pid in _processes() if _kill(pid, root)}
-        if not killed:
+        quiet = 0 if killed else quiet + 1
+        if quiet > 1:
             break
         ended |= killed
     return len(ended)
