@@ -18,7 +18,7 @@ PAGES = [
     ("<div><ul><li>a<p>b<li>c</div>d", "- a\n\n  b\n- c\n\nd", "a\nb\n\nc\nd"),
     ("<p>one<p>two<div>three</div>", "one\n\ntwo\n\nthree", "one\n\ntwo\n\nthree"),
     ("<p>one<ul><li>a</ul>two", "one\n\n- a\n\ntwo", "one\n\na\ntwo"),
-    ("<p>a</b></i></div>b</p>c", "ab\nc", "ab\n\nc"),
+    ("<p>a</b></i></div>b</p>c", "ab\n\nc", "ab\nc"),
     (
         "<dl><dt>term<dd>meaning<dt>other<dd>thing</dl>",
         "term\n:   meaning\n\nother\n:   thing",
