@@ -3,8 +3,9 @@ Skills: folders with a SKILL.md, knowledge that the model loads when it needs it
 
 They stand in `skills/` beside the user's configuration and in the session's workspace. The
 workspace's are named `workspace/NAME`, so that they can't stand for one of the user's; loading one
-asks by default, because anybody may have written it. Neither kind changes what is permitted: what
-a skill tells the model to do goes through the same permissions as everything else.
+asks by default, because anybody may have written it, and the model is not told what they are
+called or for before it asks for the list. Neither kind changes what is permitted: what a skill
+tells the model to do goes through the same permissions as everything else.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Skill:
     text: str
     folder: str
     source: Path | None = None
+
+    @property
+    def is_users(self) -> bool:
+        """One of the user's own, not one that lies in the workspace."""
+        return self.source is not None
 
     async def install(self, sandbox: Sandbox) -> list[str]:
         """

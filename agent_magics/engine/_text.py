@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Scrubber", "dumps", "well_formed"]
+__all__ = ["Scrubber", "dumps", "spelled_out", "well_formed"]
 
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _SHORTEST_SECRET = 8
+_UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+"""Categories of characters."""
 
 
 def well_formed(text: str) -> str:
@@ -24,6 +27,13 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def spelled_out(text: str) -> str:
+    """`text` on one line, with what is not seen (control characters, direction marks) as codes."""
+    return "".join(
+        f"\\u{{{ord(char):x}}}" if unicodedata.category(char) in _UNSEEN else char for char in text
+    )
 
 
 def dumps(value: Any) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -88,8 +89,7 @@ class WebFetcher:
         except WebURLError as error:
             raise FetchError(str(error)) from None
         except (httpx.HTTPError, httpx.StreamError, zlib.error) as error:
-            reason = str(error) or type(error).__name__
-            raise FetchError(f"{url} can't be fetched: {reason}") from error
+            raise FetchError(f"{url} can't be fetched: {_reason(error)}") from error
 
     async def _follow(self, target: WebURL) -> Page:
         async with httpx.AsyncClient(
@@ -143,6 +143,23 @@ class WebFetcher:
                 "network, which can't be fetched."
             )
         return addresses
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, for a model."""
+    if isinstance(error, httpx.TimeoutException):
+        return "the server does not answer."
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                "the certificate of the server is not valid, so it may be another server: "
+                f"{cause.verify_message.rstrip('.')}. Nothing was read."
+            )
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS connection with the server: {cause.reason or 'it failed'}."
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
 
 
 async def _page(target: WebURL, response: httpx.Response) -> Page:

@@ -184,8 +184,8 @@ def _subject(request: PermissionRequest) -> str:
 
 def question(request: PermissionRequest) -> str:
     """The request in full, as plain text, for the keyboard."""
-    asker = one_line(request.asker, 200)
-    lines = [f"{asker[0].upper()}{asker[1:]} asks for permission: {request.permission}"]
+    asker = one_line(request.asker_capitalized, 200)
+    lines = [f"{asker} asks for permission: {request.permission}"]
     lines += [f"    {pattern}" for pattern in request.patterns]
     for name, value in request.metadata.items():
         text = str(value)

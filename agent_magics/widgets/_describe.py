@@ -169,8 +169,8 @@ def ask_title(request: PermissionRequest) -> str:
     if request.permission == "bash":
         given = request.metadata.get("workdir")
         where = f" in {visible(given) if isinstance(given, str) and given else '/workspace'}"
-    asker = visible(request.asker).replace("\n", " ")
-    return f"{asker[0].upper()}{asker[1:]} asks to {kind}{where}"
+    asker = visible(request.asker_capitalized).replace("\n", " ")
+    return f"{asker} asks to {kind}{where}"
 
 
 def _network_title(request: PermissionRequest) -> str:

@@ -199,6 +199,11 @@ class PermissionRequest:
         work = self.session_title.removesuffix(f" (@{self.agent} subagent)")
         return f"the sub-agent {self.agent}" + (f" ({work})" if work else "")
 
+    @property
+    def asker_capitalized(self) -> str:
+        """`asker` at the beginning of a sentence."""
+        return self.asker[0].upper() + self.asker[1:]
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PermissionRequest:
         tool = data.get("tool") or {}

@@ -100,7 +100,10 @@ async def test_markdown(tmp_path: Path) -> None:
 
 async def test_text_and_html(tmp_path: Path) -> None:
     text = await output_of(tmp_path / "1", html(), format="text")
-    assert text.startswith("Penguins\n\nBirds\nSee\nmore\nand\nä\n.") and "evil" not in text
+    assert (
+        text.startswith("Penguins\n\nBirds\n\nSee more and ä.\n\none\ntwo\n\na\n1")
+        and "evil" not in text
+    )
     assert await output_of(tmp_path / "2", html(), format="html") == PAGE.decode()
 
 
