@@ -55,6 +55,7 @@ class AsyncAgentHandle:
         network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
         """A new session that this agent answers in; see `AsyncClient.create_session`."""
         return await self._client.create_session(
@@ -65,6 +66,7 @@ class AsyncAgentHandle:
             network=network,
             permission=permission,
             python=python,
+            limits=limits,
         )
 
     async def run(
@@ -78,6 +80,7 @@ class AsyncAgentHandle:
         network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncTask:
         """
         Start a task in a session of its own and return at once; it goes on without us.
@@ -98,6 +101,7 @@ class AsyncAgentHandle:
             network=network,
             permission=permission,
             python=python,
+            limits=limits,
         )
         message_id = new_message_id()
         body: dict[str, Any] = {"messageID": message_id, "parts": parts}

@@ -101,6 +101,7 @@ class AsyncClient:
         network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
         """
         A new session with its own container.
@@ -111,7 +112,9 @@ class AsyncClient:
         allows, or hosts besides that (`["packages", "data.example.org"]`); other hosts are asked
         about. `permission` are rules `{permission, pattern, action}`, later ones win. `python` is
         the interpreter that commands in the container shall find: this one for an embedded engine,
-        `None` for the server's choice, or `{executable, prefixes}`.
+        `None` for the server's choice, or `{executable, prefixes}`. `limits` lower what the
+        container may use, by the names and with the sizes of the server's configuration:
+        `{"memory": "1 GB", "processes": 100}`; `get_info().limits` has what holds.
 
         Raises `SandboxUnavailable`, `ModelNotFound`, `AgentNotFound`, `BadRequest`.
         """
@@ -121,6 +124,8 @@ class AsyncClient:
             body["network"] = network_choice(network)
         if agent is not None:
             body |= agent_body(agent)
+        if limits is not None:
+            body["limits"] = dict(limits)
         if permission is not None:
             body["permission"] = [dict(rule) for rule in permission]
         if model is not None:

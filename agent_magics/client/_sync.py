@@ -100,6 +100,7 @@ class Client:
         network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:
         """A new session with its own container; see `AsyncClient.create_session`."""
         created = self.run(
@@ -111,6 +112,7 @@ class Client:
                 network=network,
                 permission=permission,
                 python=python,
+                limits=limits,
             )
         )
         return SessionHandle(self, created)

@@ -52,6 +52,7 @@ class AgentHandle:
         network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:
         """A new session that this agent answers in; see `AsyncClient.create_session`."""
         core = self._core.create_session(
@@ -61,6 +62,7 @@ class AgentHandle:
             network=network,
             permission=permission,
             python=python,
+            limits=limits,
         )
         return SessionHandle(self._client, self._client.run(core))
 
@@ -75,6 +77,7 @@ class AgentHandle:
         network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> Task:
         """
         Start a task in a session of its own and return at once; it goes on without us.
@@ -90,6 +93,7 @@ class AgentHandle:
             network=network,
             permission=permission,
             python=python,
+            limits=limits,
         )
         return Task(self._client, self._client.run(core))
 

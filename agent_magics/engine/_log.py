@@ -109,6 +109,17 @@ class EventLog:
             return self.committed
         return self.seq(stream) - sum(event.stream == stream for event in self._pending)
 
+    async def last_turn(self, session_id: str) -> tuple[str, int] | None:
+        """The message of the session's last turn, and the number of the event before that turn."""
+        rows = await self._store.read(
+            "SELECT seq, json_extract(body, '$.properties.messageID') FROM event "
+            "WHERE stream = ? AND session_id = ? AND json_extract(body, '$.type') = 'turn.started' "
+            "ORDER BY seq DESC LIMIT 1",
+            self._stream_of(session_id),
+            session_id,
+        )
+        return (rows[0][1], rows[0][0] - 1) if rows else None
+
     def forget(self, stream: str) -> None:
         """Delete all events of a stream; the next one published in it is its last."""
         self._forgotten.add(stream)

@@ -29,8 +29,12 @@ class NewSession:
     agent: str | None = None
     agent_config: dict[str, Any] | None = None
     limits: list[list[dict[str, str]]] = field(default_factory=list)
+    bounds: dict[str, int | float] = field(default_factory=dict)
+    """Limits of its container that are lower than the configuration's."""
     shares_container: bool = False
     """Whether it works in its parent's container."""
+    started_by: str | None = None
+    """The prompt of its parent in whose turn it is started."""
 
     @property
     def model_name(self) -> str | None:

@@ -37,6 +37,11 @@ MOST_CHILDREN = 4
 """Sub-agents of one turn that work at the same time; more wait for their turn."""
 
 _TOOL = "task"
+_LOCAL_TEXT = """\
+This session has no container: commands run on the user's machine itself, with all that the user \
+may do. /workspace stands for the session's own directory in the paths that tools take; for \
+commands and scripts it does not exist: use relative paths there, or $HOME, which is the same \
+directory."""
 _CHILD_TEXT = """\
 You are a sub-agent: another agent gave you this task and waits for you. It sees nothing but your \
 last message, so put the whole result there, with paths and figures, and what remained open. \
@@ -48,6 +53,8 @@ def instructions_of(agent: AgentProfile, session: Session) -> str:
     texts = [*agent.instructions]
     if session.parent_id is not None:
         texts.append(_CHILD_TEXT)
+    if not session.isolated:
+        texts.append(_LOCAL_TEXT)
     return "\n\n".join(texts)
 
 
@@ -134,6 +141,7 @@ class SubAgents:
                 title=f"{title} (@{agent.name} subagent)",
                 parent_id=parent.id,
                 shares_container=True,
+                started_by=turn.message_id,
                 agent=agent.name,
                 rules=list(parent.rules),
                 limits=[*parent.limits, *limits],

@@ -316,11 +316,20 @@ class Turn:
             await self._images.before(tool)
         usage = self.session.usage.tools
         usage[tool] = usage.get(tool, 0) + 1
-        self._contexts[part["callID"]] = CallContext(part, self.session, sandbox, services)
+        self._contexts[part["callID"]] = CallContext(
+            part, self.session, sandbox, services, self.message_id
+        )
         title = services.tool_title(tool, arguments)
         self._calls.running(part, arguments, title)
         if self.prompt.on_call is not None:
             self.prompt.on_call(f"{tool}: {title}")
+
+    def noting(self, result: Any) -> Any:
+        """A tool's result, with what the agent has to know about its container."""
+        if not isinstance(result, str):
+            return result
+        notice = self._services.containers.take_notice(self.session)
+        return f"{result}\n\n[{notice}]" if notice else result
 
     async def end_call(self, part: PartJSON, result: Any) -> None:
         self._contexts[part["callID"]].flush()

@@ -122,7 +122,8 @@ class SessionInfo:
     An abort is no failure; the next prompt clears it. `sandbox` names the container provider;
     `isolated` is False only for the explicit `local` provider. `network` are the hosts that
     commands reach without asking, beside those of the server's configuration; None: they reach
-    nothing.
+    nothing. `limits` says what the container may use: bytes, seconds and counts, `None` for no
+    limit.
     """
 
     id: str
@@ -138,6 +139,7 @@ class SessionInfo:
     agent: str = ""
     network: tuple[str, ...] | None = None
     error: WireError | None = None
+    limits: Mapping[str, int | float | None] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], status: str = "idle") -> SessionInfo:
@@ -162,6 +164,7 @@ class SessionInfo:
             agent=str(data.get("agent") or ""),
             network=None if network is None else tuple(network.get("allow") or ()),
             error=WireError.from_json(data["error"]) if failed else None,
+            limits=sandbox.get("limits") or {},
         )
 
 
@@ -221,7 +224,9 @@ class SessionMetrics:
 
     `context_used`/`context_limit`: tokens in the model's context window, `None` when unknown.
     All counters are the session's own; those of its sub-agents' sessions are in `children`, and
-    `total_tokens` and `total_cost` take everything together.
+    `total_tokens` and `total_cost` take everything together. What was spent stays spent: a revert
+    changes `messages` and `context_used` only, its sub-agents go on counting, and those whose
+    sessions were deleted stand in a last child together, whose `session_id` is empty.
     """
 
     session_id: str

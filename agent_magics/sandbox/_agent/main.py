@@ -25,8 +25,10 @@ from .protocol import (
     FETCH,
     HEADER,
     HELLO,
+    JOBS,
     KILL,
     LIST,
+    PIECE,
     PUT,
     READ,
     RUN,
@@ -98,8 +100,12 @@ class Agent:
             self._commands.start(number, request)
         elif kind == KILL:
             self._commands.kill(number, request["grace"], request["reason"])
+        elif kind == JOBS:
+            self._commands.list_jobs(number)
         elif kind == READ:
             self._files.read(number, request["path"], request["limit"])
+        elif kind == PIECE:
+            self._files.read_piece(number, request)
         elif kind == LIST:
             self._files.list_names(number, request)
         elif kind == DELETE:
