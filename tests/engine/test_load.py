@@ -66,7 +66,8 @@ async def test_fifty_sessions_stream_at_once(engine: EngineProcess) -> None:
 async def test_nothing_piles_up() -> None:
     """A short soak; `python -m tests.support.soak` is the long one."""
     with ThreadedLLM(soak.SCRIPT) as llm, EngineProcess(model_url=llm.base_url) as engine:
-        short = soak.Soak(engine, llm, rounds=6, warm_up=2)
+        growth = soak.Growth(memory=12_000)  # recent events are kept until there are enough
+        short = soak.Soak(engine, llm, rounds=6, warm_up=2, growth=growth)
         await short.life("SIGTERM")
         assert short.sessions == 36
         assert short.problems == []

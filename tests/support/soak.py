@@ -6,13 +6,15 @@ A day of work in minutes: memory, descriptors, threads, processes, database and 
 Engines are started and ended (the last client leaves, SIGTERM, SIGKILL) one after the other on
 the same data. In each, sessions lead the lives of `soak_lives`, several at a time, in rounds.
 After every round, when all sessions are ended, is measured what is held; after the first rounds,
-which fill pools and caches, it must not grow. The exit code is 1 when it does.
+which fill pools, caches and the ring of recent events, it must not grow, and the engine must not
+have logged an error. The exit code is 1 otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import signal
 import statistics
@@ -31,6 +33,8 @@ from tests.support.soak_lives import LIVES, SCRIPT, vanish
 __all__ = ["SCRIPT", "Growth", "Sample", "Soak"]
 
 _AT_ONCE = 6
+_WARM_UP = 25
+"""Rounds; after about 20 the engine has as many recent events in memory as it ever will."""
 _GRACE = {"lease": 5.0}
 """Seconds that an engine stays alone; long enough for its first client to come."""
 
@@ -39,7 +43,7 @@ _GRACE = {"lease": 5.0}
 class Growth:
     """What may be added after the warm-up, in all the rounds of one engine's life."""
 
-    memory: int = 16_000
+    memory: int = 4_000
     descriptors: int = 4
     threads: int = 10
     database: int = 1_000
@@ -87,6 +91,8 @@ class Soak:
             assert await self.engine.ended() == (-signal.SIGKILL if end == "SIGKILL" else 0)
         self.compare(samples)
         self.ends.append(samples[-1])
+        if errors := [line for line in self.engine.log.splitlines() if " ERROR " in line]:
+            self.problems.append(f"{len(errors)} errors in the engine's log, such as {errors[0]}")
 
     def between_lives(self) -> None:
         """What one engine leaves for the next one must not pile up either."""
@@ -160,7 +166,8 @@ async def _run(minutes: float, sandbox: str, rounds: int) -> list[str]:
     with ThreadedLLM(SCRIPT) as llm, EngineProcess(model_url=llm.base_url, model="text") as engine:
         config = engine.config.read_text().replace('"local"', f'"{sandbox}"')
         engine.config.write_text(config)
-        soak = Soak(engine, llm, rounds, warm_up=4, told=lambda line: print(line, flush=True))
+        told = functools.partial(print, flush=True)
+        soak = Soak(engine, llm, rounds, warm_up=min(_WARM_UP, rounds // 2), told=told)
         while time.monotonic() < until:
             end = ENDS[len(soak.ends) % len(ENDS)]
             print(f"engine {len(soak.ends) + 1}, to end by {end}", flush=True)
@@ -174,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.support.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--sandbox", default="local", help="provider of the containers")
-    parser.add_argument("--rounds", type=int, default=20, help="in each engine's life")
+    parser.add_argument("--rounds", type=int, default=2 * _WARM_UP, help="in each engine's life")
     options = parser.parse_args(arguments)
     problems = asyncio.run(_run(options.minutes, options.sandbox, options.rounds))
     for problem in problems:
