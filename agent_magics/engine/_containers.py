@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import PythonEnv, Sandbox, SandboxError, SandboxUnavailable
+from agent_magics.sandbox import PythonEnv, Sandbox, SandboxError, SandboxGone, SandboxUnavailable
 
 from ._log import EventLog
 from ._sessions import Session
@@ -42,7 +42,9 @@ class Containers:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, session: Session) -> Sandbox:
-        """The session's sandbox, started or not. Raises SandboxUnavailable."""
+        """The session's sandbox, started or not. Raises SandboxUnavailable, SandboxGone."""
+        if session.ended:
+            raise SandboxGone("the session was deleted")
         owner = session.container or session.id
         found = self._sandboxes.get(owner)
         if found is None:
@@ -56,7 +58,7 @@ class Containers:
         return found
 
     async def started(self, session: Session) -> Sandbox:
-        """The session's sandbox, running. Raises SandboxUnavailable."""
+        """The session's sandbox, running. Raises SandboxUnavailable, SandboxGone."""
         sandbox = self.get(session)
         if sandbox.alive:
             return sandbox
