@@ -8,6 +8,8 @@ Files appear complete or not at all, so nothing has to be repaired after a crash
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -39,7 +41,7 @@ class BlobStore:
         """Keep a content; its key."""
         key = _hash(data)
         path = self._object(key)
-        if not path.exists():
+        if not _has_size(path, len(data)):  # a lost power supply may have left less
             path.parent.mkdir(mode=0o700, exist_ok=True)
             _write(path, data)
             self.size += len(data)
@@ -49,10 +51,14 @@ class BlobStore:
         return self._object(key).read_bytes()
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        """The content in pieces."""
+        """The content in pieces. Raises OSError, at the end as well: EIO, it is damaged."""
+        found = _digest()
         with self._object(key).open("rb") as file:
             while data := file.read(_CHUNK):
+                found.update(data)
                 yield data
+        if found.hexdigest() != key:
+            raise OSError(errno.EIO, "the snapshot is damaged")
 
     def _object(self, key: str) -> Path:
         return self._path / "objects" / key[:2] / key[2:]
@@ -67,20 +73,29 @@ class BlobStore:
         body = json.dumps(dict(sorted(tree.items())), separators=(",", ":")).encode()
         key = _hash(body)
         path = self._path / "trees" / key
-        if not path.exists():
-            _write(path, zlib.compress(body, 1))
+        packed = zlib.compress(body, 1)
+        if not _has_size(path, len(packed)):
+            _write(path, packed)
         if last:
             _write(self._path / "last", key.encode())
         return key
 
     def tree(self, key: str) -> Tree:
-        body = zlib.decompress((self._path / "trees" / key).read_bytes())
-        return {path: Entry(*values) for path, values in json.loads(body).items()}
+        """Raises OSError: EIO, it is damaged."""
+        packed = (self._path / "trees" / key).read_bytes()
+        try:
+            body = json.loads(zlib.decompress(packed))
+        except (zlib.error, ValueError):
+            raise OSError(errno.EIO, "the snapshot is damaged") from None
+        return {path: Entry(*values) for path, values in body.items()}
 
     def last(self) -> tuple[str, Tree]:
-        """The newest tree and its key; empty when there is none."""
+        """The newest tree and its key; empty when there is none, or none that can be read."""
         key = self._last_key()
-        return key, self.tree(key) if key else {}
+        try:
+            return key, self.tree(key) if key else {}
+        except OSError:
+            return "", {}
 
     def _last_key(self) -> str:
         try:
@@ -108,10 +123,11 @@ class BlobStore:
         keep = {*trees, self._last_key()}
         used: set[str] = set()
         for path in (self._path / "trees").iterdir():
-            if path.name in keep:
-                used |= {e.key for e in self.tree(path.name).values() if e.kind == "file"}
-            else:
+            if path.name not in keep:
                 path.unlink()
+                continue
+            with contextlib.suppress(OSError):  # a damaged one needs nothing any more
+                used |= {e.key for e in self.tree(path.name).values() if e.kind == "file"}
         for path in self._objects():
             if path.parent.name + path.name not in used:
                 self.size -= path.stat().st_size
@@ -119,7 +135,20 @@ class BlobStore:
 
 
 def _hash(data: bytes | bytearray) -> str:
-    return hashlib.blake2b(data, digest_size=_DIGEST).hexdigest()
+    found = _digest()
+    found.update(data)
+    return found.hexdigest()
+
+
+def _digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=_DIGEST)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def _write(path: Path, data: bytes | bytearray) -> None:

@@ -20,6 +20,7 @@ from agent_magics.sandbox import (
     PythonEnv,
     Sandbox,
     SandboxError,
+    SandboxGone,
     SandboxUnavailable,
     end_leftovers,
     remove_tree,
@@ -71,7 +72,9 @@ class Containers:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, session: Session) -> Sandbox:
-        """The session's sandbox, started or not. Raises SandboxUnavailable."""
+        """The session's sandbox, started or not. Raises SandboxUnavailable, SandboxGone."""
+        if session.ended:
+            raise SandboxGone("the session was deleted")
         owner = session.container or session.id
         found = self._sandboxes.get(owner)
         if found is None:
@@ -94,7 +97,7 @@ class Containers:
         return found
 
     async def started(self, session: Session) -> Sandbox:
-        """The session's sandbox, running. Raises SandboxUnavailable."""
+        """The session's sandbox, running. Raises SandboxUnavailable, SandboxGone."""
         sandbox = self.get(session)
         owner = session.container or session.id
         self._uses[owner] += 1

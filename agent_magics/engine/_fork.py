@@ -83,7 +83,7 @@ class Forks:
 
         Raises MessageNotFound, SessionBusy, and what files and containers raise.
         """
-        with self._reverts.alone(session):
+        with self._reverts.alone(session, "a fork"):
             await self._reverts.settle(session)
             origin = await self._origin(session, message_id)
             copy = _new_session(origin)

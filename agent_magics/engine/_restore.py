@@ -10,7 +10,7 @@ from typing import Any
 from ._links import groups, identity
 from ._plan import Entry, Tree
 
-__all__ = ["Steps", "steps"]
+__all__ = ["Steps", "expected", "steps"]
 
 Step = dict[str, Any]
 
@@ -78,6 +78,14 @@ def _file_steps(
             result.names[name] = kept
 
 
+def expected(entry: Entry | None) -> list[int]:
+    """What `WorkspaceTree.put` may replace where this is; directories are removed before."""
+    if entry is None or entry.kind not in ("file", "link"):
+        return []
+    # Giving one name of a file away changes the others' ctime.
+    return [entry.size, entry.mtime, 0 if entry.twin else entry.ctime, entry.inode]
+
+
 def _first_steps(now: Tree, wanted: Mapping[str, Entry | None]) -> list[Step]:
     """Remove what goes, deepest first; then make directories and links."""
     found: list[Step] = []
@@ -86,13 +94,15 @@ def _first_steps(now: Tree, wanted: Mapping[str, Entry | None]) -> list[Step]:
         if have is None:
             continue
         if entry is None or (entry.kind != have.kind and "directory" in (entry.kind, have.kind)):
-            found.append({"do": "remove", "path": path})
+            step: Step = {"do": "remove", "path": path}
+            found.append(step if have.kind == "directory" else {**step, "expect": expected(have)})
     for path in sorted(wanted):
         entry = wanted[path]
         if entry is not None and entry.kind == "directory":
             found.append({"do": "directory", "path": path, "mode": entry.mode | 0o700})
         elif entry is not None and entry.kind == "link":
-            found.append({"do": "link", "path": path, "target": entry.key})
+            expect = expected(now.get(path))
+            found.append({"do": "link", "path": path, "target": entry.key, "expect": expect})
     return found
 
 

@@ -9,7 +9,9 @@ What is to be done to files is written down first: after a crash it is carried o
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,7 +25,7 @@ from ._checkpoints import Checkpoints
 from ._diffs import file_diffs
 from ._errors import ApiError, MessageNotFound, RevertConflict, SessionBusy, file_errors
 from ._links import joined
-from ._plan import Change, Plan, Tree, changes, net_changes, overlay, plan, same
+from ._plan import Change, Entry, Plan, Tree, changes, net_changes, overlay, plan, same
 from ._sessions import Session, SessionBook, shelf
 from ._shelf import RevertState, Shelf
 from ._snapshots import Snapshots
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Reverts", "turn_start"]
 
 log = logging.getLogger(__name__)
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{18}\.tmp")
+"""As the container's program calls files on their way."""
 
 
 @dataclass
@@ -76,7 +81,7 @@ class Reverts:
 
     async def preview(self, session: Session, message_id: str) -> RevertJSON:
         """What `revert` would do, conflicts included. Raises as it does, but no RevertConflict."""
-        with self.alone(session):
+        with self.alone(session), file_errors():
             await self.settle(session)
             draft = await self._draft(session, message_id)
             return await self._result(session, draft)
@@ -88,7 +93,7 @@ class Reverts:
         Raises MessageNotFound, SessionBusy, RevertConflict, and what files and containers raise;
         then nothing has changed.
         """
-        with self.alone(session):
+        with self.alone(session), file_errors():
             await self.settle(session)
             draft = await self._draft(session, message_id)
             _refuse_conflicts(draft.plan, session)
@@ -103,7 +108,7 @@ class Reverts:
 
         Raises SessionBusy, RevertConflict, and what files and containers raise.
         """
-        with self.alone(session):
+        with self.alone(session), file_errors():
             await self.settle(session)
             state = self.shelf.state(session)
             if state is None:
@@ -120,7 +125,7 @@ class Reverts:
         return True
 
     @contextmanager
-    def alone(self, session: Session) -> Iterator[None]:
+    def alone(self, session: Session, what: str = "a revert") -> Iterator[None]:
         """
         Neither a turn nor another of these runs meanwhile, in any session with these files.
 
@@ -129,10 +134,10 @@ class Reverts:
         sharing = self._sessions.sharing(session)
         for other in sharing:
             if other.turn is not None or other.held:
-                what = other.held or "another turn"
-                raise SessionBusy(f"The session is busy with {what}.", sessionID=session.id)
+                doing = other.held or "another turn"
+                raise SessionBusy(f"The session is busy with {doing}.", sessionID=session.id)
         for other in sharing:
-            other.held = "a revert"
+            other.held = what
         try:
             yield
         finally:
@@ -148,7 +153,8 @@ class Reverts:
         """Finish what a crash or a failure left half done. To be called `alone`."""
         state = self.shelf.state(session)
         if state is not None and state.doing:
-            await self._carry_out(session, state, None)
+            with file_errors():
+                await self._carry_out(session, state, None)
 
     async def recover(self) -> None:
         """Finish it for all sessions; what fails is tried again when the session is used."""
@@ -161,6 +167,10 @@ class Reverts:
 
     async def diff(self, session: Session, message_id: str | None) -> list[FileDiffJSON]:
         """What the turn of this message, or all turns together, changed. Raises MessageNotFound."""
+        with file_errors():
+            return await self._diff(session, message_id)
+
+    async def _diff(self, session: Session, message_id: str | None) -> list[FileDiffJSON]:
         one = message_id is not None
         checkpoints = await self._checkpoints.of_session(session.id, shelved=one)
         if message_id is not None:
@@ -206,8 +216,7 @@ class Reverts:
     async def _look(self, session: Session) -> tuple[str, Tree]:
         """What the workspace has now; its contents are kept."""
         sandbox = await self._containers.started(session)
-        with file_errors():
-            key = await self._snapshots.take(session.id, sandbox)
+        key = await self._snapshots.take(session.id, sandbox)
         return key, await self._snapshots.tree(session.id, key)
 
     async def _files(self, session: Session, state: RevertState) -> Change:
@@ -272,11 +281,12 @@ class Reverts:
         if state.start != state.goal:
             try:
                 await self._move(session, state, now, forward=True)
-            except (SandboxError, OSError):
-                if now is not None:
+            except (SandboxError, OSError) as error:
+                if now is not None and session.listed:
                     await self._take_back(session, state, previous)
-                with file_errors():
-                    raise
+                if isinstance(error, OSError) and error.errno == errno.ESTALE:
+                    raise _changed_meanwhile(session, error) from error
+                raise
         if session.listed:
             self.shelf.commit(session, state)
         await self._store.flushed()
@@ -286,10 +296,13 @@ class Reverts:
     ) -> None:
         start = await self._snapshots.tree(session.id, state.start)
         goal = await self._snapshots.tree(session.id, state.goal)
-        if now is None:
+        target, origin = (goal, start) if forward else (start, goal)
+        paths = set(changes(start, goal))
+        if now is None:  # some of it is done, and somebody may have changed something since
             now = (await self._look(session))[1]
-        target = goal if forward else start
-        paths = changes(start, goal).keys() & changes(now, target).keys()
+            paths = {p for p in paths if _is_ours(now.get(p), origin.get(p), target.get(p))}
+            paths |= {path for path in now.keys() - origin.keys() - target.keys() if _is_rest(path)}
+        paths &= changes(now, target).keys()
         sandbox = await self._containers.started(session)
         await self._snapshots.restore(session.id, sandbox, now, target, paths)
 
@@ -306,6 +319,16 @@ class Reverts:
             self.shelf.drop(session)
 
 
+def _is_ours(have: Entry | None, origin: Entry | None, target: Entry | None) -> bool:
+    """Whether nobody else put there what it has now, on the way from `origin` to `target`."""
+    return have is None or have.kind == "directory" or same(have, origin) or same(have, target)
+
+
+def _is_rest(path: str) -> bool:
+    """Whether it is a file that was being written when the container's program was killed."""
+    return _TEMPORARY.fullmatch(path.rpartition("/")[2]) is not None
+
+
 def turn_start(ids: Sequence[str], turns: Collection[str], message_id: str) -> int:
     """
     Where the turn of a message begins, among a session's messages; `turns` are those that do.
@@ -316,6 +339,15 @@ def turn_start(ids: Sequence[str], turns: Collection[str], message_id: str) -> i
         raise MessageNotFound(f"Message not found: {message_id}", messageID=message_id)
     index = ids.index(message_id)
     return next((i for i in range(index, -1, -1) if ids[i] in turns), index)
+
+
+def _changed_meanwhile(session: Session, error: OSError) -> RevertConflict:
+    path = (error.strerror or "").partition(": ")[2] or str(error.filename)
+    return RevertConflict(
+        f"Somebody else changed {path} in this moment. Nothing was changed.",
+        sessionID=session.id,
+        paths=[path],
+    )
 
 
 def _refuse_conflicts(undo: Plan, session: Session) -> None:

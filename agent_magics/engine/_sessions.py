@@ -165,6 +165,8 @@ class Session:
         """What keeps the session busy besides a turn; empty when nothing does."""
         self.listed = False
         """In the book: announced and not deleted."""
+        self.ended = False
+        """Deleted: nothing of it may be made again."""
 
     @property
     def model_name(self) -> str | None:
@@ -321,7 +323,7 @@ class SessionBook:
         Forget a session and everything of it. Kept are the event that says so, and what it used,
         with its parent: money that was spent stays spent.
         """
-        session.listed = False
+        session.listed, session.ended = False, True
         with self._store.group():
             parent = self._sessions.get(session.parent_id or "")
             if parent is not None:

@@ -19,7 +19,7 @@ from agent_magics.sandbox import FetchedFile, Sandbox, TreeRow, WorkspaceTree
 
 from ._blobs import BlobStore
 from ._plan import Entry, Tree
-from ._restore import steps
+from ._restore import expected, steps
 
 __all__ = ["EXCLUDED", "SnapshotLimits", "Snapshots", "snapshot_problem"]
 
@@ -176,29 +176,35 @@ class Snapshots:
 
         Raises:
             SandboxError: the container ended.
-            OSError: something could not be written.
+            OSError: something could not be written; ESTALE, somebody has changed it meanwhile.
         """
         store = await self.store(session_id)
         tree = sandbox.tree
         async with self._lock(session_id):
             todo = await asyncio.to_thread(steps, now, goal, paths)
             await tree.change(todo.first)
-            await _put_all(tree, store, todo.contents)
-            names = [{"do": "name", "path": p, "source": s} for p, s in todo.names.items()]
+            await _put_all(tree, store, todo.contents, now)
+            names = [
+                {"do": "name", "path": p, "source": s, "expect": expected(now.get(p))}
+                for p, s in todo.names.items()
+            ]
             try:
                 await tree.change(names)
             except OSError:  # no links here, too many of them, or somebody took a name away
-                await _put_all(tree, store, {path: goal[path] for path in todo.names})
+                await _put_all(tree, store, {path: goal[path] for path in todo.names}, now)
             await tree.change(todo.last)
 
 
-async def _put_all(tree: WorkspaceTree, store: BlobStore, files: Mapping[str, Entry]) -> None:
+async def _put_all(
+    tree: WorkspaceTree, store: BlobStore, files: Mapping[str, Entry], now: Tree
+) -> None:
     limit = asyncio.Semaphore(_PARALLEL)
 
     async def put(path: str, entry: Entry) -> None:
         async with limit:
             chunks = store.chunks(entry.key)
-            await tree.put(path, chunks, mode=entry.mode, mtime=entry.mtime)
+            expect = expected(now.get(path))
+            await tree.put(path, chunks, mode=entry.mode, mtime=entry.mtime, expect=expect)
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -137,7 +137,7 @@ class WorkspaceTree:
         """
         Do `{"do", "path", ...}` one after the other: `remove` (a directory only when empty),
         `directory` and `mode` with `mode`, `link` with `target`, `name` with `source`: another
-        name of that regular file. Each may have been done before.
+        name of that regular file. Each may have been done before. With `expect`, as in `put`.
 
         Raises:
             OSError: the first that failed; its message names the path.
@@ -156,15 +156,19 @@ class WorkspaceTree:
         *,
         mode: int,
         mtime: int | None = None,
+        expect: Sequence[int] | None = None,
     ) -> None:
         """
         Make or replace a file at once, in a directory that is there.
 
+        `expect`, `[size, mtime, ctime, inode]` or `[]` for nothing, is what may be replaced; a
+        ctime of 0 stands for any.
+
         Raises:
-            OSError: it can't be written.
+            OSError: it can't be written. ESTALE: something else is there than was expected.
         """
         request = FileWrite(path)
-        order = {"path": path, "mode": mode, "mtime": mtime}
+        order = {"path": path, "mode": mode, "mtime": mtime, "expect": expect}
         async with self._open(request, protocol.PUT, order) as (channel, number):
             async for data in _pieces(content):
                 await channel.send_data(protocol.WRITE_DATA, number, data, request.done)

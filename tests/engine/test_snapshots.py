@@ -93,6 +93,21 @@ async def test_names_of_one_file(root: Path, sandbox: Sandbox, snapshots: Snapsh
         assert names_of_files(root / "workspace") == {frozenset({"a", "d/b", "closed/c"})}
 
 
+async def test_what_others_change_meanwhile_stays(
+    root: Path, sandbox: Sandbox, snapshots: Snapshots
+) -> None:
+    await run(sandbox, "echo old > f; echo old > g")
+    tree = await take(snapshots, sandbox)
+    await run(sandbox, "echo new > f; echo new > g; echo new > h")
+    now = await take(snapshots, sandbox)
+    await run(sandbox, "echo mine > f; echo mine > h")
+    for paths in (["f"], ["h"]):
+        with pytest.raises(OSError, match="somebody else has changed it"):
+            await snapshots.restore(ID, sandbox, now, tree, paths)
+    await snapshots.restore(ID, sandbox, now, tree, ["g"])
+    assert await run(sandbox, "cat f g h; ls -A") == "mine\nold\nmine\nf\ng\nh\n"
+
+
 HOSTILE = r"""
 ln -s /etc/passwd passwd; ln -s / everything; ln -s . loop; mkfifo fifo
 truncate -s 1900M sparse; mkdir closed; echo x > closed/secret; chmod 000 closed

@@ -51,17 +51,22 @@ class FakeTree:
         *,
         mode: int,
         mtime: int | None = None,
+        expect: Sequence[int] | None = None,
     ) -> None:
         if self.fail_at is not None:
             self.fail_at -= 1
             if self.fail_at < 0:
                 self.fail_at = None
                 raise OSError(28, os.strerror(28))
-        writing = trees.Restoring(str(self._root), path, mode, mtime)
+        writing = trees.Restoring(str(self._root), path, mode, mtime, expect and list(expect))
         if isinstance(content, AsyncIterable):
             async for data in content:
                 writing.write(data)
         else:
             for data in content:
                 writing.write(data)
-        writing.finish()
+        try:
+            writing.finish()
+        except OSError as error:
+            writing.abandon()
+            raise OSError(error.errno, error.strerror, path) from None

@@ -234,7 +234,8 @@ def change(root: str, steps: list[dict[str, Any]]) -> Generator[None, None, None
     Do these steps in order; each may have been done before.
 
     `remove` (a directory with something in it stays), `directory` with `mode`, `link` with
-    `target`, `name` (another one of the file `source`), `mode`; each with `path`.
+    `target`, `name` (another one of the file `source`), `mode`; each with `path`. With `expect`
+    nothing is replaced or removed that is something else: see `_check`.
     """
     top = os.open(root, _PASS)
     try:
@@ -259,6 +260,7 @@ def change(root: str, steps: list[dict[str, Any]]) -> Generator[None, None, None
 
 def _step(top: int, parent: int, name: str, step: dict[str, Any]) -> None:
     with _Writable(parent):
+        _check(parent, name, step.get("expect"))
         if step["do"] == "remove":
             _remove(parent, name)
         elif step["do"] == "link":
@@ -277,6 +279,23 @@ def _step(top: int, parent: int, name: str, step: dict[str, Any]) -> None:
             _set_mode(parent, name, step["mode"], stat.S_ISDIR)
         else:
             _set_mode(parent, name, step["mode"], lambda m: stat.S_ISDIR(m) or stat.S_ISREG(m))
+
+
+def _check(parent: int, name: str, expect: list[int] | None) -> None:
+    """
+    Raise OSError ESTALE where something else is than `[size, mtime_ns, ctime_ns, inode]`; a ctime
+    of 0 stands for any. `[]`: nothing may be there. None: anything.
+    """
+    if expect is None:
+        return
+    try:
+        found = _facts(os.lstat(name, dir_fd=parent))[1:]
+    except FileNotFoundError:
+        return
+    if expect and not expect[2]:
+        found[2] = 0
+    if found != expect:
+        raise OSError(errno.ESTALE, "somebody else has changed it")
 
 
 def _remove(parent: int, name: str) -> None:
@@ -330,7 +349,9 @@ def _temporary() -> str:
 class Restoring:
     """A file on its way into the workspace: a temporary file next to it, renamed at the end."""
 
-    def __init__(self, root: str, path: str, mode: int, mtime: int | None) -> None:
+    def __init__(
+        self, root: str, path: str, mode: int, mtime: int | None, expect: list[int] | None = None
+    ) -> None:
         top = os.open(root, _PASS)
         try:
             self._parent, self._name = _parent(top, path)
@@ -339,6 +360,7 @@ class Restoring:
         self._temporary = _temporary()
         self._mode = mode
         self._mtime = mtime
+        self._expect = expect
         try:
             with _Writable(self._parent):
                 self._file = os.open(self._temporary, _NEW, 0o600, dir_fd=self._parent)
@@ -360,6 +382,7 @@ class Restoring:
         if self._mtime is not None:
             os.utime(self._file, ns=(self._mtime, self._mtime))
         with _Writable(self._parent):
+            _check(self._parent, self._name, self._expect)
             os.replace(
                 self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent
             )
