@@ -149,12 +149,29 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _check_sandbox() -> bool:
-    from .sandbox import probe
+    """Whether the chosen container works; the others are looked at as well, where that is free."""
+    from .engine._config import ConfigError, EngineConfig
+    from .sandbox import CONTAINERS, probe
 
-    reports = probe()
-    for report in reports:
-        _finding(f"container: {report.name}", report.works, report.reason, report.next_step)
-    return any(report.works for report in reports)
+    try:
+        config = EngineConfig.load(None, os.environ)
+    except ConfigError:  # said with the models
+        config = EngineConfig()
+    chosen = "bubblewrap" if config.sandbox == "auto" else config.sandbox
+    names = CONTAINERS if chosen in CONTAINERS else (*CONTAINERS, chosen)
+    works = False
+    for report in probe(names, config.containers):
+        name, text = f"container: {report.name}", report.reason
+        if report.name == chosen:
+            works = report.works
+            if report.name == "local":
+                text = text or "works, and does not isolate at all"
+            _finding(name, report.works, text, report.next_step)
+        else:
+            _finding(name, report.works, text, report.next_step, mark="--")
+    if chosen != "kubernetes":
+        print("[--] container: kubernetes: not tried, for it makes a pod; choose it to try it")
+    return works
 
 
 def _check_limits() -> bool:
@@ -225,8 +242,8 @@ def _check_engine() -> bool:
     return True
 
 
-def _finding(name: str, good: bool, text: str, next_step: str) -> None:
-    print(f"[{'ok' if good else '!!'}] {name}: {text or 'works'}")
+def _finding(name: str, good: bool, text: str, next_step: str, mark: str = "!!") -> None:
+    print(f"[{'ok' if good else mark}] {name}: {text or 'works'}")
     if next_step:
         print(f"     next: {next_step}")
 

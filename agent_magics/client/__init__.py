@@ -17,7 +17,7 @@ from ._async_client import AsyncClient
 from ._async_session import AsyncSessionHandle
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import StreamCallbacks
-from ._command_call import CommandCall
+from ._command_call import CommandCall, TurnInput
 from ._endpoint import Endpoint, Health
 from ._errors import (
     AgentError,
@@ -30,10 +30,12 @@ from ._errors import (
     CommandArguments,
     CommandFailed,
     CommandNotFound,
+    Conflict,
     ConnectionFailed,
     EngineStartError,
     FileMissing,
     MessageNotFound,
+    MessageRemoved,
     ModelNotFound,
     NotFound,
     NotText,
@@ -82,6 +84,7 @@ __all__ = [
     "CommandCall",
     "CommandFailed",
     "CommandNotFound",
+    "Conflict",
     "ConnectionFailed",
     "Endpoint",
     "EngineLauncher",
@@ -90,6 +93,7 @@ __all__ = [
     "FileMissing",
     "Health",
     "MessageNotFound",
+    "MessageRemoved",
     "ModelNotFound",
     "NotFound",
     "NotText",
@@ -115,6 +119,7 @@ __all__ = [
     "TextInput",
     "TooLarge",
     "Turn",
+    "TurnInput",
     "TurnStream",
     "ensure_engine",
 ]

@@ -46,6 +46,7 @@ from ._errors import (
 )
 from ._family import AsyncFamily
 from ._files import fetch_bytes, fetch_to, send_file
+from ._follower import find_turn
 from ._inputs import PromptInput
 from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
@@ -111,7 +112,7 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted. Permissions that are asked meanwhile have to be answered by somebody.
         """
-        return AsyncTurnStream(TurnRunner(self._api, self.id, prompt, model, agent))
+        return AsyncTurnStream(TurnRunner.of(self._api, self.id, prompt, model, agent))
 
     def start(
         self,
@@ -126,7 +127,17 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
 
         `on_event` is called on the event loop, in order; its last event is a `TurnEnded`, always.
         """
-        return AsyncTurn(TurnRunner(self._api, self.id, prompt, model, agent), on_event)
+        return AsyncTurn(TurnRunner.of(self._api, self.id, prompt, model, agent), on_event)
+
+    async def follow(
+        self, *, on_event: Callable[[AgentEvent], None], only_running: bool = False
+    ) -> AsyncTurn | None:
+        """
+        Follow a turn that was begun elsewhere, from its first event: the one that runs, else the
+        last one, which is over at once. None when there is none.
+        """
+        follower = await find_turn(self._api, self.id, only_running=only_running)
+        return None if follower is None else AsyncTurn(follower, on_event)
 
     async def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""

@@ -25,6 +25,8 @@ What can go wrong, as types.
          │   ├─ ModelNotFound
          │   └─ AgentNotFound
          ├─ Busy                   409, a turn is running in this session
+         ├─ Conflict               409, an id is taken
+         │   └─ MessageRemoved     409, the message was taken back by a revert
          ├─ RevertConflict         409, others changed the files since: `paths`
          ├─ TooLarge               413
          ├─ RateLimited            429, `retry_after` in seconds
@@ -57,10 +59,12 @@ __all__ = [
     "CommandArguments",
     "CommandFailed",
     "CommandNotFound",
+    "Conflict",
     "ConnectionFailed",
     "EngineStartError",
     "FileMissing",
     "MessageNotFound",
+    "MessageRemoved",
     "ModelNotFound",
     "NotFound",
     "NotText",
@@ -207,6 +211,17 @@ class Busy(ApiError):
     """The session is in the middle of a turn."""
 
 
+class Conflict(ApiError):
+    """Something else has the id that was given."""
+
+
+class MessageRemoved(Conflict):
+    """
+    A prompt was sent again whose turn was taken back by a revert meanwhile. It did not begin a
+    turn; sent as a new message it will.
+    """
+
+
 class RevertConflict(ApiError):
     """Somebody else changed files since that would be overwritten. Nothing has changed."""
 
@@ -253,9 +268,11 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "ArtifactNotFoundError": ArtifactNotFound,
     "CommandArgumentsError": CommandArguments,
     "CommandNotFoundError": CommandNotFound,
+    "ConflictError": Conflict,
     "FileNotFoundError": FileMissing,
     "FilePermissionError": ApiError,
     "MessageNotFoundError": MessageNotFound,
+    "MessageRemovedError": MessageRemoved,
     "ModelNotFoundError": ModelNotFound,
     "PermissionNotFoundError": PermissionNotFound,
     "ProviderAuthError": ProviderAuth,

@@ -125,6 +125,16 @@ class SessionHandle(Artifacts, Commands, Family):
 
         return Turn(self._client, self._run(begin()))
 
+    def follow(
+        self, *, on_event: Callable[[AgentEvent], None], only_running: bool = False
+    ) -> Turn | None:
+        """
+        Follow a turn that was begun elsewhere, from its first event: the one that runs, else the
+        last one, which is over at once. None when there is none. `on_event` as in `start()`.
+        """
+        found = self._run(self._core.follow(on_event=on_event, only_running=only_running))
+        return None if found is None else Turn(self._client, found)
+
     def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""
         return self._run(self._core.abort())

@@ -4,6 +4,9 @@ Artifacts: named results of a session.
 What the agent publishes is copied into the store and stays as it was, until something else is
 published under the same key. The files below `/workspace/artifacts` are artifacts too, read when
 somebody asks; where both have a key the published one is meant.
+
+Of each turn that published a key one version is kept; the latest counts. When turns are reverted
+their versions go out of sight and the ones before them count again.
 """
 
 from __future__ import annotations
@@ -11,34 +14,46 @@ from __future__ import annotations
 import json
 import mimetypes
 import posixpath
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import ArtifactJSON
+from agent_magics.wire import ArtifactChangeJSON, ArtifactJSON
 
 from ._errors import ArtifactNotFound, file_errors
 from ._ids import now_ms
 from ._log import EventLog
 from ._paths import ARTIFACTS, container_path, is_below
-from ._sessions import Session
+from ._sessions import Session, shelf
 from ._store import Store
 from ._text import dumps, well_formed
 
 if TYPE_CHECKING:
     from ._containers import Containers
 
-__all__ = ["LARGEST_ARTIFACT", "ArtifactBook", "ArtifactError", "artifact_key", "copy_artifacts"]
+__all__ = [
+    "LARGEST_ARTIFACT",
+    "ArtifactBook",
+    "ArtifactError",
+    "artifact_changes",
+    "artifact_key",
+    "copy_artifacts",
+]
 
 LARGEST_ARTIFACT = 32 << 20
 """Bytes of one published artifact."""
 LARGEST_TOTAL = 256 << 20
-"""Bytes of all published artifacts of a session."""
+"""Bytes of all published artifacts of a session, and again of all that others have replaced."""
 _LONGEST_KEY = 200
 _KEYS_NAMED = 20
 
 _UPSERT = """
-INSERT INTO artifact(session_id, key, info, data) VALUES (?, ?, ?, ?)
-ON CONFLICT(session_id, key) DO UPDATE SET info = excluded.info, data = excluded.data
+INSERT INTO artifact_version(session_id, key, message_id, info, data) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT(session_id, key, message_id) DO UPDATE SET info = excluded.info, data = excluded.data
+"""
+_LATEST = """
+SELECT {columns} FROM artifact_version WHERE data IS NOT NULL AND rowid IN
+(SELECT max(rowid) FROM artifact_version WHERE session_id = ? GROUP BY key)
 """
 
 
@@ -78,13 +93,20 @@ class ArtifactBook:
         self._containers = containers
 
     async def publish(
-        self, session: Session, path: str, data: bytes, key: str | None, description: str
+        self,
+        session: Session,
+        message_id: str,
+        path: str,
+        data: bytes,
+        key: str | None,
+        description: str,
     ) -> ArtifactJSON:
-        """Keep a copy of a file's content. Raises ArtifactError."""
+        """Keep a copy of a file's content, for this message's turn. Raises ArtifactError."""
         key = artifact_key(key or default_key(path))
         if len(data) > LARGEST_ARTIFACT:
             raise ArtifactError(too_large(path))
-        if await self._total(session.id, key) + len(data) > LARGEST_TOTAL:
+        total, replaced = await self._sizes(session.id, key, message_id)
+        if total + len(data) > LARGEST_TOTAL:
             raise ArtifactError(
                 f"The session's artifacts would have more than {LARGEST_TOTAL >> 20} MB together. "
                 "Publish under a key that exists, which replaces it, or leave the file in "
@@ -92,7 +114,9 @@ class ArtifactBook:
             )
         info = _info(key, container_path(path), len(data), now_ms(), "published", description)
         with self._store.group():
-            self._store.put(_UPSERT, session.id, key, dumps(info), data)
+            self._store.put(_UPSERT, session.id, key, message_id, dumps(info), data)
+            for row in _too_much(replaced):  # the row stays: an older version must not count
+                self._store.put("UPDATE artifact_version SET data = NULL WHERE rowid = ?", row)
             self._log.publish(
                 session.id, "artifact.created", {"sessionID": session.id, "artifact": info}
             )
@@ -101,9 +125,7 @@ class ArtifactBook:
     async def all(self, session: Session) -> list[ArtifactJSON]:
         """What is published and what lies in the folder, by key. Raises SandboxUnavailable."""
         sandbox = await self._containers.started(session)
-        rows = await self._store.read(
-            "SELECT key, info FROM artifact WHERE session_id = ?", session.id
-        )
+        rows = await self._store.read(_LATEST.format(columns="key, info"), session.id)
         found = {info["key"]: info for info in await _folder(sandbox)}
         found.update((key, json.loads(info)) for key, info in rows)
         return [found[key] for key in sorted(found)]
@@ -114,11 +136,8 @@ class ArtifactBook:
 
         Raises ArtifactNotFound, and SandboxUnavailable for one that is not published.
         """
-        rows = await self._store.read(
-            "SELECT data, info FROM artifact WHERE session_id = ? AND key = ?",
-            session.id,
-            well_formed(key),
-        )
+        latest = _LATEST.format(columns="data, info") + "AND key = ?"
+        rows = await self._store.read(latest, session.id, well_formed(key))
         if rows:
             return rows[0][0], json.loads(rows[0][1])["mime"]
         sandbox = await self._containers.started(session)
@@ -137,23 +156,79 @@ class ArtifactBook:
         there = f"There is: {named}." if keys else "This session has none."
         return ArtifactNotFound(f"There is no artifact {key}. {there}", key=key, keys=keys)
 
-    async def _total(self, session_id: str, without: str) -> int:
+    async def _sizes(self, session_id: str, key: str, message_id: str) -> tuple[int, list[_Size]]:
+        """
+        Bytes of all artifacts but `key`, and the versions that are replaced when this turn
+        publishes `key`, oldest first.
+        """
         rows = await self._store.read(
-            "SELECT coalesce(sum(length(data)), 0) FROM artifact WHERE session_id = ? AND key != ?",
+            "SELECT rowid, key, message_id, coalesce(length(data), 0) FROM artifact_version "
+            "WHERE session_id = ? ORDER BY rowid",
             session_id,
-            without,
         )
-        return int(rows[0][0])
+        latest = {row[1]: row[0] for row in rows if row[1] != key}
+        total, replaced = 0, []
+        for row_id, row_key, row_message, size in rows:
+            if latest.get(row_key) == row_id:
+                total += size
+            elif (row_key, row_message) != (key, message_id):
+                replaced.append(_Size(row_id, size))
+        return total, replaced
 
 
-def copy_artifacts(store: Store, source: str, target: str) -> None:
-    """Give the session `target` what was published in `source`."""
-    store.put(
-        "INSERT INTO artifact(session_id, key, info, data) "
-        "SELECT ?, key, info, data FROM artifact WHERE session_id = ?",
-        target,
-        source,
+class _Size(NamedTuple):
+    row_id: int
+    size: int
+
+
+def _too_much(replaced: Sequence[_Size]) -> list[int]:
+    """The oldest of these rows, as far as together they are more than is kept."""
+    excess = sum(version.size for version in replaced) - LARGEST_TOTAL
+    found = []
+    for version in replaced:
+        if excess <= 0:
+            break
+        found.append(version.row_id)
+        excess -= version.size
+    return found
+
+
+async def artifact_changes(
+    store: Store, session_id: str, removed: Sequence[str]
+) -> list[ArtifactChangeJSON]:
+    """What becomes of published artifacts when just these messages are taken back."""
+    rows = await store.read(
+        "SELECT rowid, key, message_id, session_id, data IS NULL FROM artifact_version "
+        "WHERE session_id IN (?, ?) ORDER BY rowid",
+        session_id,
+        shelf(session_id),
     )
+    gone = set(removed)
+    now = {row[1]: row for row in rows if row[3] == session_id}
+    then = {row[1]: row for row in rows if row[2] not in gone}
+    found: list[ArtifactChangeJSON] = []
+    for key in sorted(now.keys() | then.keys()):
+        before, after = now.get(key), then.get(key)
+        had, has = (row is not None and not row[4] for row in (before, after))
+        if had and has and before != after:
+            found.append({"key": key, "status": "modified"})
+        elif had != has:
+            found.append({"key": key, "status": "added" if has else "deleted"})
+    return found
+
+
+def copy_artifacts(store: Store, source: str, target: str, message_ids: Mapping[str, str]) -> None:
+    """Give the session `target` what these messages published in `source`: old id -> new id."""
+    for old, new in message_ids.items():
+        store.put(
+            "INSERT INTO artifact_version(session_id, key, message_id, info, data) "
+            "SELECT ?, key, ?, info, data FROM artifact_version "
+            "WHERE session_id = ? AND message_id = ? ORDER BY rowid",
+            target,
+            new,
+            source,
+            old,
+        )
 
 
 def too_large(path: str) -> str:

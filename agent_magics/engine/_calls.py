@@ -132,9 +132,11 @@ class CallContext:
         session: Session,
         sandbox: Sandbox | None,
         services: Services,
+        message_id: str,
     ) -> None:
         self._part = part
         self._session = session
+        self._message_id = message_id
         self._sandbox = sandbox
         self._messages = services.messages
         self._sessions = services.sessions
@@ -199,7 +201,9 @@ class CallContext:
     async def publish(
         self, path: str, data: bytes, key: str | None, description: str
     ) -> ArtifactJSON:
-        return await self._artifacts.publish(self._session, path, data, key, description)
+        return await self._artifacts.publish(
+            self._session, self._message_id, path, data, key, description
+        )
 
     def progress(self, **values: Any) -> None:
         """Facts about the running call that readers get at once; see `metadata()`."""

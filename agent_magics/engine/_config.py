@@ -2,7 +2,8 @@
 The engine's configuration: a TOML file and a few environment variables.
 
     model = "anthropic/claude-sonnet-5-5"     # or AGENT_MAGICS_MODEL, which wins
-    sandbox = "auto"                          # or AGENT_MAGICS_SANDBOX, which wins
+    sandbox = "auto"                          # or AGENT_MAGICS_SANDBOX, which wins; or a table:
+                                              # see _config_sandbox
 
     [providers.lab]                           # used as "lab/<model id>"
     kind = "openai"                           # the protocol: "openai" or "anthropic"
@@ -83,10 +84,11 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from agent_magics.sandbox import Limits
+from agent_magics.sandbox import Limits, ProviderOptions
 
 from ._agent_config import AgentConfigError, agent_profile, permission_rules
 from ._agents import BUILT_IN, AgentProfile
+from ._config_sandbox import read_sandbox
 from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
 from ._container_limits import DEFAULT_IDLE, IDLE, ContainerLimitError, read_idle, read_limits
 from ._network_config import NetworkConfig, read_network
@@ -107,7 +109,6 @@ __all__ = [
 
 ProviderKind = Literal["openai", "anthropic"]
 
-_SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_MEGABYTES = 1 << 20
@@ -134,7 +135,8 @@ class CompactionConfig:
     When a turn makes room in the model's context window by a summary.
 
     `threshold` is the share of the window from which on it is full. `context_limit` (tokens)
-    stands in for the window of models that don't tell theirs; None: those are never full.
+    stands in for windows that are not public; None: what the model's server says of them, and
+    else they are full when a request is refused.
     """
 
     auto: bool = True
@@ -146,6 +148,8 @@ class CompactionConfig:
 class LimitsConfig:
     """
     What one turn may use: requests to the model, tokens, US dollars; None is any amount.
+
+    With a `cost` there are no turns with models whose price is not known.
 
     `source` is where the user can change it, for messages.
     """
@@ -162,6 +166,7 @@ class EngineConfig:
 
     model: str | None = None
     sandbox: str = "auto"
+    containers: ProviderOptions = field(default_factory=ProviderOptions)
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
     commands: Mapping[str, CommandConfig] = field(default_factory=lambda: MappingProxyType({}))
@@ -203,15 +208,12 @@ class EngineConfig:
         )
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
-        named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
-        sandbox = named or reader.text(data, "sandbox") or "auto"
-        if sandbox not in _SANDBOXES:
-            where = "AGENT_MAGICS_SANDBOX" if named else reader.where("sandbox")
-            raise ConfigError(f"{where}: {sandbox!r} is not one of {', '.join(_SANDBOXES)}.")
+        sandbox, containers = read_sandbox(reader, data, environ)
         container_limits, idle = reader.container(data)
         return cls(
             model=model,
             sandbox=sandbox,
+            containers=containers,
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
             commands=MappingProxyType(read_commands(reader, data)),

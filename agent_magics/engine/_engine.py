@@ -25,17 +25,19 @@ from ._checkpoints import Checkpoints
 from ._commands import announce_command
 from ._config import CompactionConfig, LimitsConfig
 from ._containers import Containers
-from ._errors import BadRequest, Conflict, NotFound, SessionBusy
+from ._errors import BadRequest, NotFound, SessionBusy
 from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
 from ._idle import IdleContainers
 from ._ids import new_id, now_ms
+from ._limits import refuse_unknown_price
 from ._log import EventLog
 from ._messages import MessageBook
 from ._network import Networks
 from ._network_config import NetworkConfig
 from ._permissions import Permissions
+from ._prompt_ids import PromptIds
 from ._prompts import NewSession, Prompt
 from ._recovery import recover
 from ._retry import RetryPolicy
@@ -60,6 +62,7 @@ log = logging.getLogger(__name__)
 _ABORTED = "The turn was aborted."
 _STOPPED = "The engine was stopped."
 _DELETED = "The session was deleted."
+_HIDDEN = "The turn that started this session is reverted."
 _ABORT_PATIENCE = 10.0
 _TITLE_LENGTH = 60
 
@@ -103,6 +106,7 @@ class Engine:
         self.log = EventLog(store, self.sessions.root_of)
         self.sessions.log = self.log
         self.messages = MessageBook(store, self.log)
+        self._prompt_ids = PromptIds(self.messages)
         self._network = network or NetworkConfig()
         self.permissions = Permissions(store, self.log, self.sessions, rules, self._network.denials)
         self.networks = Networks(self.permissions, self.sessions, self._network)
@@ -129,7 +133,6 @@ class Engine:
         self.started = now_ms()
         self._environ = os.environ if environ is None else environ
         self._closing = False
-        self._accepted: dict[str, str] = {}
         self.agents = agents or AgentBook()
         agent = Agent(
             deps_type=Turn,
@@ -170,6 +173,7 @@ class Engine:
         await engine.containers.sweep(engine.sessions.ids())
         await engine.snapshots.sweep(engine.sessions.ids())
         await engine.reverts.recover()
+        await engine._delete_leftovers()
         engine.idle.start()
         return engine
 
@@ -201,9 +205,9 @@ class Engine:
     async def create_session(self, wanted: NewSession) -> Session:
         """Raises NotFound (parent), AgentNotFound, ModelNotFound and SandboxUnavailable."""
         session = new_session(wanted.title)
-        parent = None if wanted.parent_id is None else self.sessions.get(wanted.parent_id)
+        parent = None if wanted.parent_id is None else self.sessions.visible(wanted.parent_id)
         if parent is not None:
-            session.parent_id = parent.id
+            session.parent_id, session.started_by = parent.id, wanted.started_by
         session.model = session.chosen = wanted.model
         session.sandbox, session.network = wanted.sandbox, self._network.of_session(wanted.network)
         session.python, session.metadata = wanted.python, wanted.metadata
@@ -245,11 +249,16 @@ class Engine:
         if not session.listed:  # deleted twice at the same time
             return
         self.sessions.remove(session)
-        self.reverts.forget(session)
+        self.reverts.shelf.forget(session)
         self.networks.forget(session.id)
         await self.containers.destroy(session)
         await self.snapshots.forget(session.id)
         await self.store.flushed()
+
+    async def _delete_leftovers(self) -> None:
+        """Sub-agents of turns that were reverted, and then made final by a new prompt."""
+        for child in self.reverts.shelf.leftovers():
+            await self.delete_session(child)
 
     # -- turns
 
@@ -258,25 +267,32 @@ class Engine:
         Accept a prompt and start its turn. Returns the id of the user's message.
 
         Accepting the same `message_id` again does nothing, so a client may repeat a request whose
-        answer it lost. Raises SessionBusy, Conflict and the registry's errors; after it returned,
-        the prompt survives a crash and gets exactly one `turn.ended`.
+        answer it lost. Raises SessionBusy, Conflict, BadRequest, TurnLimit, MessageRemoved for
+        the id of a message that was reverted, and the registry's errors; after it returned, the
+        prompt survives a crash and gets exactly one `turn.ended`.
         """
         message_id = prompt.message_id or new_id("msg")
-        if prompt.message_id is not None and await self._known(session, message_id):
+        if prompt.message_id is not None and await self._prompt_ids.is_known(session, message_id):
             await self.store.flushed()
             return message_id
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
         refuse_what_it_cannot_take(prompt.parts, model)
+        refuse_unknown_price(self._services.limits, model)
         await self._settle(session)
-        self._accepted[message_id] = session.id
+        if self._prompt_ids.was_accepted(session, message_id):  # while this one was checked
+            await self.store.flushed()
+            return message_id
+        self._check_free(session)
         with self.store.group():
-            self.reverts.seal(session)
+            self._prompt_ids.accept(session, message_id)
+            self.reverts.shelf.seal(session)
             self._save_prompt(session, message_id, prompt, agent, model)
             announce_command(self.log, session.id, message_id, prompt.command)
             scrub = Scrubber.of_environ(self._environ, prompt.environ)
             Turn(self._services, session, message_id, prompt, agent, model, scrub).start()
         await self.store.flushed()
+        await self._delete_leftovers()
         return message_id
 
     async def answer(self, session: Session, message_id: str) -> MessageJSON | None:
@@ -305,14 +321,16 @@ class Engine:
         last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
         resolved = self._registry(environ).resolve(model or session.model_name or last)
         await self._settle(session)
+        self._check_free(session)
         if not await self._services.history.load(session.id):
             raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
         self._check_free(session)  # a turn may have begun meanwhile
         scrub = Scrubber.of_environ(self._environ, environ)
         turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)
         with self.store.group():
-            self.reverts.seal(session)
+            self.reverts.shelf.seal(session)
             turn.start()
+        await self._delete_leftovers()
         await turn.done.wait()
         await self.store.flushed()
         if turn.error is None:
@@ -345,12 +363,6 @@ class Engine:
             log.error("the turn %s did not react to its abort", turn.message_id)
             await turn.kill()
 
-    async def _known(self, session: Session, message_id: str) -> bool:
-        owner = self._accepted.get(message_id) or await self.messages.session_of(message_id)
-        if owner is not None and owner != session.id:
-            raise Conflict(f"Another session has a message {message_id}.", messageID=message_id)
-        return owner is not None
-
     def _agent(self, session: Session, name: str | None) -> AgentProfile:
         """The agent of that name, None for the session's. Raises AgentNotFound."""
         own = None
@@ -367,15 +379,17 @@ class Engine:
         return registry.resolve(prompt.model or of_agent or session.model_name or agent.model)
 
     async def _settle(self, session: Session) -> None:
-        """Finish a revert that a crash cut. Raises SessionBusy when a turn can't begin now."""
+        """Finish a revert that a crash cut. Raises SessionBusy."""
         if self.reverts.is_unfinished(session):
             with self.reverts.alone(session):
                 await self.reverts.settle(session)
-        self._check_free(session)
 
     def _check_free(self, session: Session) -> None:
+        """Raises SessionBusy when a turn can't begin now."""
         if self._closing or not session.listed:
             raise SessionBusy(_STOPPED if self._closing else _DELETED, sessionID=session.id)
+        if self.sessions.is_hidden(session):
+            raise SessionBusy(_HIDDEN, sessionID=session.id)
         if session.turn is not None:
             raise SessionBusy("The session is busy with another turn.", sessionID=session.id)
         if session.held:
@@ -408,6 +422,7 @@ class Engine:
             part_json: PartJSON = saved  # type: ignore[assignment]
             self.messages.save_part(part_json)
         session.usage.messages += 1
+        session.error = None
         session.model = {"providerID": model.provider_id, "id": model.model_id}
         if not session.titled:
             session.title, session.titled = _title(prompt.parts), True

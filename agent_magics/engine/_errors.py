@@ -30,6 +30,7 @@ __all__ = [
     "ContextOverflow",
     "Forbidden",
     "MessageNotFound",
+    "MessageRemoved",
     "NotFound",
     "PermissionNotFound",
     "RevertConflict",
@@ -120,6 +121,12 @@ class Conflict(ApiError):
     status, name = 409, "ConflictError"
 
 
+class MessageRemoved(Conflict):
+    """The message was taken back by a revert; its id can't be used again."""
+
+    name = "MessageRemovedError"
+
+
 class SessionBusy(ApiError):
     status, name = 409, "SessionBusyError"
 
@@ -194,7 +201,9 @@ def _from_sandbox(error: Exception) -> ApiError | None:
             error.reason, status=503, name="SandboxUnavailableError", nextStep=error.next_step
         )
     if isinstance(error, SandboxGone):
-        message = "The session's container was stopped; it starts again with the next call."
+        message = (
+            f"The session's container was stopped ({error}); it starts again with the next call."
+        )
         return ApiError(message, status=503, name="SandboxGoneError")
     if isinstance(error, SandboxError):
         return ApiError(str(error), status=503, name="SandboxError")

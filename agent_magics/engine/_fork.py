@@ -136,7 +136,7 @@ class Forks:
         target = await self._containers.started(copy)
         await self._snapshots.clone(origin.session.id, copy.id)
         stored = {path: entry for path, entry in origin.tree.items() if entry.stored}
-        await self._snapshots.restore(copy.id, target, {}, stored)
+        await self._snapshots.restore(copy.id, target, {}, stored, stored)
         rows = [row for row in await source.tree.scan() if _is_untracked(row, origin)]
         await _copy_rows(source, target, rows)
 
@@ -161,7 +161,7 @@ class Forks:
                 copy.id,
                 old,
             )
-        copy_artifacts(self._store, origin.session.id, copy.id)
+        copy_artifacts(self._store, origin.session.id, copy.id, new_ids)
         for checkpoint in origin.checkpoints:
             if checkpoint.message_id in new_ids:
                 message_id = new_ids[checkpoint.message_id]
@@ -178,6 +178,7 @@ def _copy_of(session: Session) -> Session:
 def _with_todos(session: Session, later: Sequence[Checkpoint]) -> Session:
     """The session as far as it is copied: with the todos it had before these turns."""
     found = _copy_of(session)
+    found.error = None
     if later:
         found.todos = later[0].todos
     return found
@@ -192,6 +193,7 @@ def _new_session(origin: _Origin) -> Session:
     copy.parent_id = copy.container = copy.revert = None
     copy.archived = 0
     copy.standing = []
+    copy.started_by, copy.hidden, copy.gone = None, False, Usage()
     copy.usage = _usage(origin)
     return copy
 
@@ -229,10 +231,14 @@ async def _copy_rows(source: Sandbox, target: Sandbox, rows: Sequence[TreeRow]) 
     make = [{"do": "directory", "path": d.path, "mode": d.mode | 0o700} for d in directories]
     link = [{"do": "link", "path": row.path, "target": row.target} for row in links]
     await target.tree.change([*make, *link])
+    copied = set()
     for row in rows:
-        if row.kind == "file":
+        if row.kind == "file" and row.target in copied:
+            await target.tree.change([{"do": "name", "path": row.path, "source": row.target}])
+        elif row.kind == "file":
             content = source.tree.read(row.path)
             with suppress(FileNotFoundError):  # a process of the session took it away
                 await target.tree.put(row.path, content, mode=row.mode, mtime=row.mtime)
+                copied.add(row.path)
     modes = [{"do": "mode", "path": d.path, "mode": d.mode} for d in reversed(directories)]
     await target.tree.change(modes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
 from ._errors import NotFound
 from ._ids import now_ms
 from ._log import EventLog
+from ._sessions import shelf
 from ._store import Store
 from ._text import dumps
 
@@ -23,6 +24,11 @@ _UPSERT_PART = """
 INSERT INTO part(id, message_id, session_id, data) VALUES (?, ?, ?, ?)
 ON CONFLICT(id) DO UPDATE SET data = excluded.data
 """
+_FIND = """
+SELECT message.session_id, turn.message_id IS NOT NULL
+FROM message LEFT JOIN turn ON turn.message_id = message.id WHERE message.id = ?
+UNION ALL SELECT ? || session_id, 0 FROM removed_message WHERE id = ?
+"""
 _STREAMED = ("text", "reasoning")
 
 
@@ -33,6 +39,13 @@ def is_closed(part: PartJSON) -> bool:
     if part["type"] in _STREAMED and "time" in part:
         return "end" in part["time"]
     return True
+
+
+class FoundMessage(NamedTuple):
+    """Whose a message is; the shelf's of a session, for one that was reverted."""
+
+    session_id: str
+    is_prompt: bool
 
 
 class MessageBook:
@@ -119,10 +132,10 @@ class MessageBook:
         parts = await self._parts("message_id = ?", message_id)
         return {"info": json.loads(rows[0][0]), "parts": [json.loads(data) for _, data in parts]}
 
-    async def session_of(self, message_id: str) -> str | None:
-        """The session that has this message."""
-        rows = await self._store.read("SELECT session_id FROM message WHERE id = ?", message_id)
-        return str(rows[0][0]) if rows else None
+    async def find(self, message_id: str) -> FoundMessage | None:
+        """Who has this id; also the id of a message that was reverted, for good or not."""
+        rows = await self._store.read(_FIND, message_id, shelf(""), message_id)
+        return FoundMessage(str(rows[0][0]), bool(rows[0][1])) if rows else None
 
     async def answer_to(self, session_id: str, message_id: str) -> MessageJSON | None:
         """The assistant's message that answers a prompt."""

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ._links import joined, relinked
+
 __all__ = ["Change", "Entry", "Plan", "Tree", "changes", "net_changes", "overlay", "plan", "same"]
 
 
@@ -21,6 +23,7 @@ class Entry(NamedTuple):
     `key` names the stored content of a file and is the target of a link. An entry that is not
     stored has a key that starts with `?` and says why; it can be compared but not brought back.
     `ctime` and `inode` only serve to see that nothing changed; a `ctime` of 0 says that they don't.
+    Files with the same `twin`, mode and key are names of one file, hard links; "": it has no other.
     """
 
     kind: str
@@ -30,6 +33,7 @@ class Entry(NamedTuple):
     mtime: int
     ctime: int
     inode: int
+    twin: str = ""
 
     @property
     def stored(self) -> bool:
@@ -41,20 +45,24 @@ Tree = Mapping[str, Entry]
 
 
 def same(one: Entry | None, other: Entry | None) -> bool:
-    """Whether kind, mode and content are the same; times don't count."""
+    """Whether kind, mode and content are the same; times and other names don't count."""
     if one is None or other is None:
         return one is other
     return one[:3] == other[:3]
 
 
 def changes(before: Tree, after: Tree) -> dict[str, tuple[Entry | None, Entry | None]]:
-    """What is not the same, by path."""
+    """
+    What is not the same, by path. Files of both trees that are names of one file in one of them
+    only have changed as well, though each of them is the same.
+    """
     if before is after:
         return {}
+    moved = relinked(before, after)
     return {
         path: (before.get(path), after.get(path))
         for path in before.keys() | after.keys()
-        if not same(before.get(path), after.get(path))
+        if path in moved or not same(before.get(path), after.get(path))
     }
 
 
@@ -88,7 +96,8 @@ class Plan:
     """
     How to undo. `wanted`: the entry that each path shall have, None for nothing.
 
-    `conflicts`: paths that somebody else changed. `skipped`: path -> why it stays as it is.
+    Of files that shall be names of one file again all are wanted, also those that are as they
+    shall be. `conflicts`: paths that somebody else changed. `skipped`: path -> why it stays.
     """
 
     wanted: dict[str, Entry | None] = field(default_factory=dict)
@@ -97,20 +106,24 @@ class Plan:
 
 
 class _Goal(NamedTuple):
+    """`target` is the entry in the tree `origin`; `relinked`: its other names changed."""
+
     target: Entry | None
     expected: Entry | None
     disputed: bool
+    origin: Tree
+    relinked: bool
 
 
 def _goals(done: Iterable[Change]) -> dict[str, _Goal]:
     goals: dict[str, _Goal] = {}
     for change in done:
         for path, (before, after) in changes(change.before, change.after).items():
-            disputed = path in change.foreign
+            disputed, origin, moved = path in change.foreign, change.before, same(before, after)
             if known := goals.get(path):
                 disputed = disputed or known.disputed or not same(known.expected, before)
-                before = known.target
-            goals[path] = _Goal(before, after, disputed)
+                before, origin, moved = known.target, known.origin, moved or known.relinked
+            goals[path] = _Goal(before, after, disputed, origin, moved)
     return goals
 
 
@@ -126,7 +139,8 @@ def plan(done: Sequence[Change], now: Tree) -> Plan:
     for change in done:
         if change.problem:
             result.skipped["."] = change.problem
-    for path, goal in _goals(done).items():
+    goals = _goals(done)
+    for path, goal in goals.items():
         have = now.get(path)
         if same(have, goal.target):
             continue
@@ -138,6 +152,10 @@ def plan(done: Sequence[Change], now: Tree) -> Plan:
             result.wanted[path] = goal.target
     _keep_directories(result, now)
     _add_parents(result, now, done)
+    for path, goal in goals.items():
+        if goal.relinked and goal.target is not None and same(now.get(path), goal.target):
+            result.wanted.setdefault(path, goal.target)
+    result.wanted = joined(result.wanted, {p: g.origin for p, g in goals.items()}, now)
     result.conflicts.sort()
     return result
 

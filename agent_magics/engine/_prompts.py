@@ -33,6 +33,8 @@ class NewSession:
     """Limits of its container that are lower than the configuration's."""
     shares_container: bool = False
     """Whether it works in its parent's container."""
+    started_by: str | None = None
+    """The prompt of its parent in whose turn it is started."""
 
     @property
     def model_name(self) -> str | None:

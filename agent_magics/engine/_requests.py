@@ -34,4 +34,4 @@ def presence_of(request: Request) -> Presence:
 
 def session_of(request: Request) -> Session:
     """The session that the path names. Raises NotFound."""
-    return engine_of(request).sessions.get(request.path_params["id"])
+    return engine_of(request).sessions.visible(request.path_params["id"])

@@ -1,29 +1,31 @@
 """
 Taking turns back: their messages, their todos, their files, until the next prompt for good.
 
-What is taken back is put on a shelf: its rows belong to another session id, so that nobody sees
-them, least of all the model. `unrevert` brings them back, the next prompt deletes them.
+What is taken back is put on a shelf, out of sight: `unrevert` brings it back, the next prompt
+deletes it.
 
 What is to be done to files is written down first: after a crash it is carried out to its end.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent_magics.sandbox import SandboxError
 from agent_magics.wire import FileDiffJSON, RevertJSON, TodoJSON
 
+from ._artifacts import artifact_changes
 from ._checkpoints import Checkpoints
 from ._diffs import file_diffs
 from ._errors import ApiError, MessageNotFound, RevertConflict, SessionBusy, file_errors
-from ._plan import Change, Entry, Plan, Tree, changes, net_changes, overlay, plan, same
+from ._links import joined
+from ._plan import Change, Plan, Tree, changes, net_changes, overlay, plan, same
 from ._sessions import Session, SessionBook, shelf
+from ._shelf import RevertState, Shelf
 from ._snapshots import Snapshots
 from ._store import Store
 
@@ -34,33 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Reverts", "turn_start"]
 
 log = logging.getLogger(__name__)
-
-_SHELVED = ("part", "turn", "checkpoint")
-"""Tables whose rows go where their message goes."""
-
-
-@dataclass(frozen=True)
-class _State:
-    """
-    A revert that can be undone. The trees `before` and `after` it, "" where no file mattered.
-
-    `todos`, `context_used`: as they were; `removed`: ids of the messages on the shelf; `kept`: how
-    many come before them. While `doing` is "revert" or "unrevert", files are on their way from the
-    tree `start` to `goal`.
-    """
-
-    message_id: str
-    removed: list[str]
-    kept: int
-    todos: list[TodoJSON]
-    context_used: int | None
-    reverted_todos: list[TodoJSON]
-    reverted_context: int | None
-    before: str = ""
-    after: str = ""
-    doing: str = ""
-    start: str = ""
-    goal: str = ""
 
 
 @dataclass
@@ -91,13 +66,11 @@ class Reverts:
         snapshots: Snapshots,
     ) -> None:
         self._store = store
-        self._log = event_log
         self._sessions = sessions
         self._containers = containers
         self._checkpoints = checkpoints
         self._snapshots = snapshots
-        rows = store.query("SELECT session_id, data FROM revert")
-        self._states = {session_id: _State(**json.loads(data)) for session_id, data in rows}
+        self.shelf = Shelf(store, event_log, sessions, checkpoints)
 
     # -- what can be asked for
 
@@ -132,7 +105,7 @@ class Reverts:
         """
         with self.alone(session):
             await self.settle(session)
-            state = self._states.get(session.id)
+            state = self.shelf.state(session)
             if state is None:
                 return False
             now: Tree = {}
@@ -145,25 +118,6 @@ class Reverts:
             state = replace(state, doing="unrevert", start=key, goal=goal)
             await self._carry_out(session, state, now)
         return True
-
-    def seal(self, session: Session) -> None:
-        """A new prompt: what was taken back is gone for good. Within the prompt's group."""
-        state = self._states.pop(session.id, None)
-        if state is None:
-            return
-        for message_id in state.removed:
-            ids = {"sessionID": session.id, "messageID": message_id}
-            self._log.publish(session.id, "message.removed", ids)
-        for table in (*_SHELVED, "message"):
-            self._store.put(f"DELETE FROM {table} WHERE session_id = ?", shelf(session.id))
-        self._store.put("DELETE FROM revert WHERE session_id = ?", session.id)
-        self._checkpoints.stale.add(session.id)
-        session.revert = None
-        self._sessions.save(session)
-
-    def forget(self, session: Session) -> None:
-        """The session is being deleted."""
-        self._states.pop(session.id, None)
 
     @contextmanager
     def alone(self, session: Session) -> Iterator[None]:
@@ -187,13 +141,14 @@ class Reverts:
 
     def is_unfinished(self, session: Session) -> bool:
         """Whether a crash or a failure left files on their way."""
-        state = self._states.get(session.id)
+        state = self.shelf.state(session)
         return state is not None and state.doing != ""
 
     async def settle(self, session: Session) -> None:
         """Finish what a crash or a failure left half done. To be called `alone`."""
-        if self.is_unfinished(session):
-            await self._carry_out(session, self._states[session.id], None)
+        state = self.shelf.state(session)
+        if state is not None and state.doing:
+            await self._carry_out(session, state, None)
 
     async def recover(self) -> None:
         """Finish it for all sessions; what fails is tried again when the session is used."""
@@ -218,7 +173,7 @@ class Reverts:
 
     async def _draft(self, session: Session, message_id: str) -> _Draft:
         removed, kept = await self._messages_from(session, message_id)
-        previous = self._states.get(session.id)
+        previous = self.shelf.state(session)
         checkpoints = [
             c
             for c in await self._checkpoints.of_session(session.id, shelved=True)
@@ -255,7 +210,7 @@ class Reverts:
             key = await self._snapshots.take(session.id, sandbox)
         return key, await self._snapshots.tree(session.id, key)
 
-    async def _files(self, session: Session, state: _State) -> Change:
+    async def _files(self, session: Session, state: RevertState) -> Change:
         """What a revert did to the files."""
         before = await self._snapshots.tree(session.id, state.before)
         return Change(before, await self._snapshots.tree(session.id, state.after))
@@ -263,16 +218,18 @@ class Reverts:
     async def _result(self, session: Session, draft: _Draft) -> RevertJSON:
         wanted = draft.plan.wanted
         pairs = {path: (draft.now.get(path), entry) for path, entry in wanted.items()}
+        pairs = {path: pair for path, pair in pairs.items() if not same(*pair)}
         return {
             "messageID": draft.message_id,
             "messages": len(draft.removed),
             "files": await file_diffs(self._snapshots, session.id, pairs),
             "conflicts": draft.plan.conflicts,
             "skipped": [{"path": p, "reason": r} for p, r in sorted(draft.plan.skipped.items())],
+            "artifacts": await artifact_changes(self._store, session.id, draft.removed),
         }
 
-    async def _state(self, session: Session, draft: _Draft) -> _State:
-        previous = self._states.get(session.id)
+    async def _state(self, session: Session, draft: _Draft) -> RevertState:
+        previous = self.shelf.state(session)
         before = after = draft.now_key
         if draft.plan.wanted:
             goal = overlay(draft.now, draft.plan.wanted)
@@ -281,8 +238,9 @@ class Reverts:
             # Undoing this must lead to what was there before the first of them.
             first = await self._files(session, previous)
             undone = {p: pair[0] for p, pair in changes(first.before, first.after).items()}
+            undone = joined(undone, dict.fromkeys(undone, first.before), draft.now)
             before = await self._snapshots.keep(session.id, overlay(draft.now, undone))
-        return _State(
+        return RevertState(
             draft.message_id,
             draft.removed,
             draft.kept,
@@ -295,11 +253,12 @@ class Reverts:
             doing="revert",
             start=draft.now_key,
             goal=after,
+            error=previous.error if previous else session.error,
         )
 
     # -- doing it
 
-    async def _carry_out(self, session: Session, state: _State, now: Tree | None) -> None:
+    async def _carry_out(self, session: Session, state: RevertState, now: Tree | None) -> None:
         """
         Bring the files to where they shall be, then everything else in one go.
 
@@ -307,8 +266,8 @@ class Reverts:
         """
         if not session.listed:
             raise SessionBusy("The session was deleted.", sessionID=session.id)
-        previous = self._states.get(session.id)
-        self._put(session, state)
+        previous = self.shelf.state(session)
+        self.shelf.put(session, state)
         await self._store.flushed()
         if state.start != state.goal:
             try:
@@ -319,95 +278,32 @@ class Reverts:
                 with file_errors():
                     raise
         if session.listed:
-            self._commit(session, state)
+            self.shelf.commit(session, state)
         await self._store.flushed()
 
     async def _move(
-        self, session: Session, state: _State, now: Tree | None, *, forward: bool
+        self, session: Session, state: RevertState, now: Tree | None, *, forward: bool
     ) -> None:
         start = await self._snapshots.tree(session.id, state.start)
         goal = await self._snapshots.tree(session.id, state.goal)
         if now is None:
             now = (await self._look(session))[1]
         target = goal if forward else start
-        wanted: Mapping[str, Entry | None] = {
-            path: target.get(path)
-            for path in changes(start, goal)
-            if not same(now.get(path), target.get(path))
-        }
+        paths = changes(start, goal).keys() & changes(now, target).keys()
         sandbox = await self._containers.started(session)
-        await self._snapshots.restore(session.id, sandbox, now, wanted)
+        await self._snapshots.restore(session.id, sandbox, now, target, paths)
 
-    async def _take_back(self, session: Session, state: _State, previous: _State | None) -> None:
+    async def _take_back(
+        self, session: Session, state: RevertState, previous: RevertState | None
+    ) -> None:
         """It failed half-way; if this fails as well, it is finished with the next use."""
         await self._move(session, state, None, forward=False)
         if not session.listed:
             return
         if previous is not None:
-            self._put(session, previous)
+            self.shelf.put(session, previous)
         else:
-            self._drop(session)
-
-    def _put(self, session: Session, state: _State) -> None:
-        self._states[session.id] = state
-        self._store.put(
-            "INSERT INTO revert(session_id, data) VALUES (?, ?) "
-            "ON CONFLICT(session_id) DO UPDATE SET data = excluded.data",
-            session.id,
-            json.dumps(vars(state)),
-        )
-
-    def _drop(self, session: Session) -> None:
-        del self._states[session.id]
-        self._store.put("DELETE FROM revert WHERE session_id = ?", session.id)
-
-    def _commit(self, session: Session, state: _State) -> None:
-        reverting, before = state.doing == "revert", session.todos
-        with self._store.group():
-            self._unshelve(session.id)
-            if reverting:
-                self._shelve(session.id, state.message_id)
-                self._put(session, replace(state, doing="", start="", goal=""))
-                session.todos = state.reverted_todos
-                session.usage.context_used = state.reverted_context
-                session.usage.messages = state.kept
-                session.revert = _public(state)
-            else:
-                self._drop(session)
-                session.todos = state.todos
-                session.usage.context_used = state.context_used
-                session.usage.messages = state.kept + len(state.removed)
-                session.revert = None
-            self._sessions.save(session)
-            if session.todos != before:
-                todos: dict[str, Any] = {"sessionID": session.id, "todos": session.todos}
-                self._log.publish(session.id, "todo.updated", todos)
-
-    def _shelve(self, session_id: str, first: str) -> None:
-        """Move a message and all after it to the shelf."""
-        self._store.put(
-            "UPDATE message SET session_id = ? WHERE session_id = ? "
-            "AND rowid >= (SELECT rowid FROM message WHERE id = ?)",
-            shelf(session_id),
-            session_id,
-            first,
-        )
-        for table in _SHELVED:
-            self._store.put(
-                f"UPDATE {table} SET session_id = ? WHERE session_id = ? "
-                "AND message_id IN (SELECT id FROM message WHERE session_id = ?)",
-                shelf(session_id),
-                session_id,
-                shelf(session_id),
-            )
-
-    def _unshelve(self, session_id: str) -> None:
-        for table in (*_SHELVED, "message"):
-            self._store.put(
-                f"UPDATE {table} SET session_id = ? WHERE session_id = ?",
-                session_id,
-                shelf(session_id),
-            )
+            self.shelf.drop(session)
 
 
 def turn_start(ids: Sequence[str], turns: Collection[str], message_id: str) -> int:
@@ -420,12 +316,6 @@ def turn_start(ids: Sequence[str], turns: Collection[str], message_id: str) -> i
         raise MessageNotFound(f"Message not found: {message_id}", messageID=message_id)
     index = ids.index(message_id)
     return next((i for i in range(index, -1, -1) if ids[i] in turns), index)
-
-
-def _public(state: _State) -> dict[str, Any]:
-    """What clients see in the session."""
-    shown = {"messageID": state.message_id}
-    return {**shown, "snapshot": state.before} if state.before else shown
 
 
 def _refuse_conflicts(undo: Plan, session: Session) -> None:

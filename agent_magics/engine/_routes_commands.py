@@ -27,7 +27,7 @@ async def list_all(request: Request) -> Json:
     """The commands; with `sessionID` those of that session's workspace too."""
     engine, sandbox = engine_of(request), None
     if session_id := request.query_params.get("sessionID"):
-        sandbox = await engine.containers.started(engine.sessions.get(session_id))
+        sandbox = await engine.containers.started(engine.sessions.visible(session_id))
     return Json([command.to_json() for command in await engine.extensions.commands.all(sandbox)])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from agent_magics.sandbox import HostError, checked_pattern
+from agent_magics.sandbox import PROVIDERS, HostError, checked_pattern
 from agent_magics.wire import (
     MetricsJSON,
     NewSessionBody,
@@ -29,7 +29,6 @@ from .models import ProviderAuth
 __all__ = ["routes"]
 
 _LATEST_TIME = 1e15
-_PROVIDERS = ("auto", "bubblewrap", "local")
 
 
 @operation(SessionJSON, body=NewSessionBody, optional_body=True, container=True)
@@ -40,7 +39,7 @@ async def create(request: Request) -> Json:
         title=body.optional_text("title"),
         parent_id=body.optional_text("parentID"),
         model=_model(body),
-        sandbox=body.choice("sandbox", *_PROVIDERS) if body.has("sandbox") else "auto",
+        sandbox=body.choice("sandbox", *PROVIDERS) if body.has("sandbox") else "auto",
         network=_network(body),
         python=_python(body),
         rules=[_rule(Body(r, f"permission[{i}]")) for i, r in enumerate(body.items("permission"))],
@@ -94,14 +93,15 @@ def _rule(body: Body) -> dict[str, str]:
 
 @operation(list[SessionJSON], query=[Query("limit", NUMBER), Query("search"), Query("roots", bool)])
 async def list_all(request: Request) -> Json:
-    """Sessions, the latest first."""
+    """Sessions, the latest first; without sub-agents of turns that are reverted."""
     limit = query_int(request.query_params, "limit")
     search = request.query_params.get("search", "").lower()
     roots = query_flag(request.query_params, "roots")
+    sessions = engine_of(request).sessions
     found = [
         s
-        for s in engine_of(request).sessions
-        if search in s.title.lower() and not (roots and s.parent_id)
+        for s in sessions
+        if search in s.title.lower() and not (roots and s.parent_id) and not sessions.is_hidden(s)
     ]
     found.sort(key=lambda s: s.updated, reverse=True)
     return Json([s.to_json() for s in found[:limit]])
@@ -136,9 +136,9 @@ async def delete(request: Request) -> Json:
 
 @operation(list[SessionJSON])
 async def children(request: Request) -> Json:
-    """Sessions that this one started."""
-    session = session_of(request)
-    return Json([s.to_json() for s in engine_of(request).sessions.children(session.id)])
+    """Sessions that this one started; without those of turns that are reverted."""
+    found = engine_of(request).sessions.children(session_of(request).id)
+    return Json([s.to_json() for s in found if not s.hidden])
 
 
 @operation(dict[str, dict[str, Any]])
@@ -155,13 +155,21 @@ async def todo(request: Request) -> Json:
 
 @operation(MetricsJSON)
 async def metrics(request: Request) -> Json:
-    """Those of the session itself; its sub-agents' stand below `children`."""
+    """
+    Those of the session itself; its sub-agents' stand below `children`.
+
+    What was spent stays spent: a revert changes no counter but `messages` and `context`, and
+    sub-agents whose turns are reverted go on counting. Those that were deleted stand in a last
+    entry together, whose `sessionID` is empty.
+    """
     session = session_of(request)
     data = session.metrics()
     data["children"] = [
         {**child.metrics(), "title": child.title, "agent": child.agent}
         for child in engine_of(request).sessions.descendants(session.id)
     ]
+    if (gone := session.metrics_of_gone()) is not None:
+        data["children"].append({**gone, "title": "Deleted sub-agents", "agent": ""})
     return Json(data)
 
 

@@ -8,6 +8,7 @@ It lives while somebody holds it (a lease, a stream, a running request) or a tur
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import resource
@@ -116,7 +117,7 @@ class _Process:
             instructions=INSTRUCTIONS,
             tool_title=tool_title,
             rules=(*DEFAULT_RULES, *self._config.network.rules, *self._config.rules),
-            open_sandbox=open_sandbox,
+            open_sandbox=functools.partial(open_sandbox, options=self._config.containers),
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
             extensions=Extensions.of_config(

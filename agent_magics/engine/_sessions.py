@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from agent_magics import __version__
-from agent_magics.wire import MetricsJSON, SessionJSON, TodoJSON, TokensJSON
+from agent_magics.wire import ErrorJSON, MetricsJSON, SessionJSON, TodoJSON, TokensJSON
 
 from ._errors import NotFound
 from ._ids import new_id, now_ms
@@ -33,7 +33,10 @@ __all__ = [
     "shelf",
 ]
 
-_TABLES = ("message", "part", "turn", "permission", "checkpoint", "revert", "artifact")
+_TABLES = (
+    *("message", "part", "turn", "permission", "checkpoint", "revert", "artifact_version"),
+    "removed_message",
+)
 """Those that have rows of sessions, beside their own."""
 WORKSPACE = "/workspace"
 """Where a session's files are, inside its container."""
@@ -76,6 +79,16 @@ class Usage:
     context_limit: int | None = None
 
 
+def add_usage(total: Usage, more: Usage) -> None:
+    """Add the counters of `more` to `total` in place; not its context."""
+    total.messages += more.messages
+    total.steps += more.steps
+    for tool, calls in more.tools.items():
+        total.tools[tool] = total.tools.get(tool, 0) + calls
+    add_tokens(total.tokens, more.tokens)
+    total.cost = None if total.cost is None or more.cost is None else total.cost + more.cost
+
+
 class RunningTurn(Protocol):
     """What keeps a session busy: a turn of the agent, or a summary of the conversation."""
 
@@ -109,6 +122,9 @@ class Session:
     `bounds` are the limits of the container that it asked for, `allowance` all that hold.
     `network` are hosts that it may reach beyond those of the configuration; None: it has none.
     `container` is the id of the session whose container this one uses; None: its own.
+    `error` is what the last turn failed with, until the next one begins.
+    `started_by` is the prompt in whose turn a sub-agent was started; `hidden`: that is reverted.
+    `gone` is what sub-agents used whose sessions were deleted.
     """
 
     id: str
@@ -137,6 +153,10 @@ class Session:
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     revert: dict[str, Any] | None = None
+    error: ErrorJSON | None = None
+    started_by: str | None = None
+    hidden: bool = False
+    gone: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
         self.turn: RunningTurn | None = None
@@ -179,15 +199,23 @@ class Session:
             "permission": self.rules or None,
             "metadata": self.metadata,
             "revert": self.revert,
+            "error": self.error,
             "network": None if self.network is None else {"allow": self.network},
         }
         data.update({key: value for key, value in optional.items() if value is not None})
         return cast(SessionJSON, data)
 
     def metrics(self) -> MetricsJSON:
-        usage = self.usage
+        return self._metrics(self.id, self.usage)
+
+    def metrics_of_gone(self) -> MetricsJSON | None:
+        """What deleted sub-agents used, all together; None when nothing."""
+        return self._metrics("", self.gone) if self.gone != Usage() else None
+
+    @staticmethod
+    def _metrics(session_id: str, usage: Usage) -> MetricsJSON:
         return {
-            "sessionID": self.id,
+            "sessionID": session_id,
             "messages": usage.messages,
             "steps": usage.steps,
             "toolCalls": sum(usage.tools.values()),
@@ -201,7 +229,8 @@ class Session:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Session:
         known = {key: value for key, value in record.items() if key in cls.__dataclass_fields__}
-        known["usage"] = Usage(**known["usage"])
+        for name in known.keys() & {"usage", "gone"}:
+            known[name] = Usage(**known[name])
         return cls(**known)
 
 
@@ -238,11 +267,24 @@ class SessionBook:
             line.append(session.parent_id)
         return line
 
+    def visible(self, session_id: str) -> Session:
+        """As `get`, but a sub-agent of a turn that is reverted is not there. Raises NotFound."""
+        session = self.get(session_id)
+        if self.is_hidden(session):
+            raise NotFound(f"Session not found: {session_id}", sessionID=session_id)
+        return session
+
+    def is_hidden(self, session: Session) -> bool:
+        """Whether it, or one that it descends from, belongs to a turn that is reverted."""
+        line = (self._sessions.get(above) for above in self.line_of(session.id))
+        return any(above is not None and above.hidden for above in line)
+
     def children(self, session_id: str) -> list[Session]:
+        """Hidden ones, too."""
         return [s for s in self if s.parent_id == session_id]
 
     def descendants(self, session_id: str) -> list[Session]:
-        """Children, their children and so on, oldest first."""
+        """Children, their children and so on, oldest first; hidden ones, too."""
         return [s for s in self if session_id in self.line_of(s.id)[1:]]
 
     def sharing(self, session: Session) -> list[Session]:
@@ -265,18 +307,27 @@ class SessionBook:
             return
         session.updated = now_ms()
         with self._store.group():
-            self._store.put(
-                "INSERT INTO session(id, data) VALUES (?, ?) "
-                "ON CONFLICT(id) DO UPDATE SET data = excluded.data",
-                session.id,
-                dumps(asdict(session)),
-            )
+            self._put(session)
             self._publish(session, event)
 
+    def set_error(self, session: Session, error: ErrorJSON | None) -> None:
+        """Keep what the last turn failed with; None when it did not fail, or another begins."""
+        if session.error != error:
+            session.error = error
+            self.save(session)
+
     def remove(self, session: Session) -> None:
-        """Forget a session and everything of it. Only the event that says so is kept."""
+        """
+        Forget a session and everything of it. Kept are the event that says so, and what it used,
+        with its parent: money that was spent stays spent.
+        """
         session.listed = False
         with self._store.group():
+            parent = self._sessions.get(session.parent_id or "")
+            if parent is not None:
+                add_usage(parent.gone, session.usage)
+                add_usage(parent.gone, session.gone)
+                self._put(parent)
             for table in _TABLES:
                 self._store.put(
                     f"DELETE FROM {table} WHERE session_id IN (?, ?)", session.id, shelf(session.id)
@@ -286,6 +337,14 @@ class SessionBook:
                 self.log.forget(session.id)
             self._publish(session, "session.deleted")
         del self._sessions[session.id]
+
+    def _put(self, session: Session) -> None:
+        self._store.put(
+            "INSERT INTO session(id, data) VALUES (?, ?) "
+            "ON CONFLICT(id) DO UPDATE SET data = excluded.data",
+            session.id,
+            dumps(asdict(session)),
+        )
 
     def _publish(self, session: Session, event: str) -> None:
         self.log.publish(session.id, event, {"sessionID": session.id, "info": session.to_json()})

@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from agent_magics.sandbox import FetchedFile, Sandbox, TreeRow
+from agent_magics.sandbox import FetchedFile, Sandbox, TreeRow, WorkspaceTree
 
 from ._blobs import BlobStore
 from ._plan import Entry, Tree
+from ._restore import steps
 
 __all__ = ["EXCLUDED", "SnapshotLimits", "Snapshots", "snapshot_problem"]
 
@@ -129,6 +129,7 @@ class Snapshots:
             unread = [row for row in rows if tree[row.path].key == ""]
             for batch in _batches([r for r in unread if r.kind == "file"], self._limits.file):
                 await self._read(store, sandbox, batch, tree)
+            _link(rows, tree)
             if tree == last and last_key:
                 return last_key
             key = await asyncio.to_thread(store.put_tree, tree, last=True)
@@ -168,10 +169,10 @@ class Snapshots:
     # -- bringing back
 
     async def restore(
-        self, session_id: str, sandbox: Sandbox, now: Tree, wanted: Mapping[str, Entry | None]
+        self, session_id: str, sandbox: Sandbox, now: Tree, goal: Tree, paths: Collection[str]
     ) -> None:
         """
-        Give each path in `wanted` this entry, None for nothing; `now` is what is there.
+        Give each of `paths` its entry of `goal`, none for nothing; `now` is what is there.
 
         Raises:
             SandboxError: the container ended.
@@ -180,30 +181,38 @@ class Snapshots:
         store = await self.store(session_id)
         tree = sandbox.tree
         async with self._lock(session_id):
-            await tree.change(_first_steps(now, wanted))
-            limit = asyncio.Semaphore(_PARALLEL)
-
-            async def put(path: str, entry: Entry) -> None:
-                async with limit:
-                    chunks = store.chunks(entry.key)
-                    await tree.put(path, chunks, mode=entry.mode, mtime=entry.mtime)
-
-            files = [(path, e) for path, e in wanted.items() if e and _is_new(e, now.get(path))]
+            todo = await asyncio.to_thread(steps, now, goal, paths)
+            await tree.change(todo.first)
+            await _put_all(tree, store, todo.contents)
+            names = [{"do": "name", "path": p, "source": s} for p, s in todo.names.items()]
             try:
-                async with asyncio.TaskGroup() as group:
-                    for path, entry in files:
-                        if entry.kind == "file":
-                            group.create_task(put(path, entry))
-            except ExceptionGroup as failed:
-                raise failed.exceptions[0] from None
-            await tree.change(_last_steps(now, wanted))
+                await tree.change(names)
+            except OSError:  # no links here, too many of them, or somebody took a name away
+                await _put_all(tree, store, {path: goal[path] for path in todo.names})
+            await tree.change(todo.last)
+
+
+async def _put_all(tree: WorkspaceTree, store: BlobStore, files: Mapping[str, Entry]) -> None:
+    limit = asyncio.Semaphore(_PARALLEL)
+
+    async def put(path: str, entry: Entry) -> None:
+        async with limit:
+            chunks = store.chunks(entry.key)
+            await tree.put(path, chunks, mode=entry.mode, mtime=entry.mtime)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for path, entry in files.items():
+                group.create_task(put(path, entry))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 def _known(row: TreeRow, last: Entry | None) -> Entry:
     """The entry of a row; with the key "" for a file that has to be read."""
     facts = (row.size, row.mtime, row.ctime, row.inode)
     if row.kind == "file":
-        known = last is not None and last.kind == "file" and last[3:] == facts
+        known = last is not None and last.kind == "file" and last[3:7] == facts
         return Entry("file", row.mode, last.key if known and last else "", *facts)
     if row.kind == "link":
         return Entry("link", 0, row.target, *facts)
@@ -211,6 +220,20 @@ def _known(row: TreeRow, last: Entry | None) -> Entry:
         return Entry("directory", row.mode, "", 0, 0, 0, 0)
     names = {"closed": "its content can't be read", "other": "it is no file"}
     return Entry(row.kind, row.mode, f"?{names[row.kind]}", 0, 0, 0, 0)
+
+
+def _link(rows: list[TreeRow], tree: dict[str, Entry]) -> None:
+    """Tell the entries which of them are names of one file."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row.kind == "file" and row.target:
+            names.setdefault(row.target, [row.target]).append(row.path)
+    for paths in names.values():
+        there = [path for path in paths if path in tree]  # none of them is surely there by now
+        first = tree[there[0]] if there else None
+        alike = [path for path in there if tree[path][:3] == first[:3]] if first else []
+        for path in alike if len(alike) > 1 else ():
+            tree[path] = tree[path]._replace(twin=alike[0])
 
 
 def _unstored(row: TreeRow, why: str) -> Entry:
@@ -234,34 +257,3 @@ def _batches(rows: list[TreeRow], largest: int) -> Iterator[list[TreeRow]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _is_new(entry: Entry, have: Entry | None) -> bool:
-    """Whether more than its mode has to change."""
-    return have is None or (have.kind, have.key) != (entry.kind, entry.key)
-
-
-def _first_steps(now: Tree, wanted: Mapping[str, Entry | None]) -> Iterator[dict[str, Any]]:
-    """Remove what goes, deepest first; then make directories and links."""
-    for path in sorted(wanted, reverse=True):
-        entry, have = wanted[path], now.get(path)
-        if have is None:
-            continue
-        if entry is None or (entry.kind != have.kind and "directory" in (entry.kind, have.kind)):
-            yield {"do": "remove", "path": path}
-    for path in sorted(wanted):
-        entry = wanted[path]
-        if entry is not None and entry.kind == "directory":
-            yield {"do": "directory", "path": path, "mode": entry.mode | 0o700}
-        elif entry is not None and entry.kind == "link":
-            yield {"do": "link", "path": path, "target": entry.key}
-
-
-def _last_steps(now: Tree, wanted: Mapping[str, Entry | None]) -> Iterator[dict[str, Any]]:
-    """Modes: of files that keep their content, and of directories now that they are full."""
-    for path in sorted(wanted, reverse=True):
-        entry = wanted[path]
-        if entry is None or entry.kind == "link":
-            continue
-        if entry.kind == "directory" or not _is_new(entry, now.get(path)):
-            yield {"do": "mode", "path": path, "mode": entry.mode}

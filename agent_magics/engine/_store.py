@@ -40,9 +40,11 @@ CREATE TABLE IF NOT EXISTS turn(
 CREATE INDEX IF NOT EXISTS turn_session ON turn(session_id);
 CREATE TABLE IF NOT EXISTS permission(
     id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS artifact(
-    session_id TEXT NOT NULL, key TEXT NOT NULL, info TEXT NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY(session_id, key));
+CREATE TABLE IF NOT EXISTS artifact_version(
+    session_id TEXT NOT NULL, key TEXT NOT NULL, message_id TEXT NOT NULL, info TEXT NOT NULL,
+    data BLOB, PRIMARY KEY(session_id, key, message_id));
+CREATE TABLE IF NOT EXISTS removed_message(
+    id TEXT PRIMARY KEY, session_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS checkpoint(
     message_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS checkpoint_session ON checkpoint(session_id);

@@ -141,6 +141,7 @@ class SubAgents:
                 title=f"{title} (@{agent.name} subagent)",
                 parent_id=parent.id,
                 shares_container=True,
+                started_by=turn.message_id,
                 agent=agent.name,
                 rules=list(parent.rules),
                 limits=[*parent.limits, *limits],

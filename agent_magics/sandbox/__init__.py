@@ -12,8 +12,10 @@ from ._errors import SandboxError, SandboxGone, SandboxUnavailable
 from ._hosts import HOST_GROUPS, HostError, checked_pattern, host_matches
 from ._leftovers import end_leftovers
 from ._network import Network
+from ._options import KubernetesOptions, OciOptions, ProviderOptions
 from ._pieces import OpenFile
-from ._probe import probe
+from ._probe import CONTAINERS, probe
+from ._providers import PROVIDERS
 from ._proxy import Traffic
 from ._sandbox import Sandbox, open_sandbox
 from ._trees import remove_tree
@@ -21,15 +23,20 @@ from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
 from ._workspace import FetchedFile, TreeRow, WorkspaceTree
 
 __all__ = [
+    "CONTAINERS",
     "HOST_GROUPS",
+    "PROVIDERS",
     "ExecResult",
     "FetchedFile",
     "FileStat",
     "HostError",
+    "KubernetesOptions",
     "Limits",
     "Network",
+    "OciOptions",
     "OpenFile",
     "Openings",
+    "ProviderOptions",
     "ProviderReport",
     "PythonEnv",
     "Sandbox",

@@ -89,6 +89,9 @@ class Bubblewrap:
     def outer(self, path: str) -> str:
         return path
 
+    async def clear(self, *, files: bool) -> None:
+        """Nothing: it ends with its first process, and files are in the session's directory."""
+
     def config(self) -> dict[str, Any]:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         if "nproc" in config["rlimits"]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from typing import Any
 
 from . import _frames
 from ._agent import bundle, protocol
 from ._errors import SandboxGone
 from ._frames import Frame, ProtocolError
+from ._remote import AgentProcess, RemoteProcess, end_now
 from ._requests import FileRequest, Request
 
 __all__ = ["Channel"]
@@ -34,7 +33,7 @@ class Channel:
     Used from one event loop; `alive` turns False the moment the line breaks, for whatever reason.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: AgentProcess) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._process = process
         self._stdin = process.stdin
@@ -42,6 +41,7 @@ class Channel:
         self._requests: dict[int, Request] = {}
         self._last = 0
         self._stray = STRAY
+        self._closing = False
         self._gone: SandboxGone | None = None
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read(), name="sandbox-channel")
@@ -124,14 +124,13 @@ class Channel:
 
     def kill(self) -> None:
         """End the container at once."""
-        # not Process.kill(): it polls, and takes the exit status away from asyncio's own watcher
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
+        end_now(self._process)
 
     async def close(self) -> None:
         """End the container: its agent program ends with its stdin, else it is killed."""
-        self._stdin.close()
+        self._closing = True
+        with contextlib.suppress(OSError):  # it may be broken already
+            self._stdin.write_eof()
         try:
             async with asyncio.timeout(STOP_GRACE):
                 await self._process.wait()
@@ -141,9 +140,10 @@ class Channel:
         finally:
             self.kill()
         await asyncio.wait({self._reader})
+        self._stdin.close()
 
     def _write(self, data: bytes) -> None:
-        if self._gone is None and not self._stdin.is_closing():
+        if self._gone is None and not self._closing and not self._stdin.is_closing():
             self._stdin.write(data)
 
     async def _read(self) -> None:
@@ -158,7 +158,8 @@ class Channel:
         except ProtocolError as error:
             reason = f"the container broke the protocol and was ended: {error}"
         except (EOFError, ConnectionError):
-            pass
+            if isinstance(self._process, RemoteProcess):
+                reason = self._process.reason or reason
         finally:
             self._break(SandboxGone(reason))
             self.kill()

@@ -60,6 +60,9 @@ class Local:
             return PUBLIC + path[len(self.workspace) :]
         return path
 
+    async def clear(self, *, files: bool) -> None:
+        """Nothing: it ends with its first process, and files are in the session's directory."""
+
     def config(self) -> dict[str, Any]:
         return agent_config(self._limits, workspace=self.workspace, tmp=self._tmp, isolated=False)
 

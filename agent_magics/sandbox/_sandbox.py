@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from ._agent import protocol
-from ._bwrap import Bubblewrap
 from ._channel import Channel
 from ._disk import DiskWatch
 from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
 from ._leftovers import end_leftovers
-from ._local import Local
 from ._network import Network, NetworkLink
+from ._options import ProviderOptions
 from ._pieces import OpenFile, open_file
 from ._provider import Provider
+from ._providers import make_provider
 from ._proxy import Traffic
 from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
 from ._trees import remove_tree
@@ -35,7 +35,8 @@ from ._workspace import WorkspaceTree
 __all__ = ["Sandbox", "open_sandbox"]
 
 TIMEOUT_CODE = 124
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
+"""Seconds; the first container of an image may have to be laid out on the disk."""
 MESSAGE_SIZE = 4000
 GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
@@ -53,6 +54,7 @@ def open_sandbox(
     provider: str = "auto",
     python: PythonEnv | None = None,
     limits: Limits | None = None,
+    options: ProviderOptions | None = None,
     network: Network | None = None,
 ) -> Sandbox:
     """
@@ -60,24 +62,25 @@ def open_sandbox(
 
     Args:
         root: directory of this session alone, made when needed; holds `workspace` and `tmp`.
-        provider: "bubblewrap", or "local", which does not isolate at all; "auto" is the best
-            container there is and never "local".
+        provider: "bubblewrap", "podman", "docker", "kubernetes", or "local", which does not
+            isolate at all; "auto" is bubblewrap. Where one can't be had, no other takes its place.
         python: the Python commands shall find; default: this one.
         limits: what the container may use.
+        options: of each provider; default: as documented there.
         network: what it may reach; None: nothing. ("local" reaches what the user does.)
 
     Raises:
+        SandboxUnavailable: this provider has no way to the network, and one is asked for.
         ValueError: unknown provider.
     """
     python = python or PythonEnv.current()
     limits = limits or Limits()
     root = Path(root).absolute()
-    if provider in ("auto", "bubblewrap"):
-        link = None if network is None else NetworkLink(network)
-        return Sandbox(Bubblewrap(root, python, limits, link), root, limits, link)
-    if provider == "local":
-        return Sandbox(Local(root, python, limits), root, limits)
-    raise ValueError(f"unknown sandbox {provider!r}: auto, bubblewrap or local")
+    link = None if network is None or provider == "local" else NetworkLink(network)
+    made = make_provider(provider, root, python, limits, options or ProviderOptions(), link)
+    if provider == "kubernetes":  # the cluster watches its disks; nothing of it is on this one
+        limits = replace(limits, disk=None)
+    return Sandbox(made, root, limits, link)
 
 
 class Sandbox:
@@ -93,7 +96,7 @@ class Sandbox:
         self, provider: Provider, root: Path, limits: Limits, link: NetworkLink | None = None
     ) -> None:
         self.provider = provider.name
-        """"bubblewrap" or "local"."""
+        """"bubblewrap", "podman", "docker", "kubernetes" or "local"."""
         self.isolated = provider.isolated
         """False: commands may do whatever the user may; every view must say so."""
         self.limits = limits
@@ -150,12 +153,19 @@ class Sandbox:
         """End the container and remove the session's files."""
         async with self._lock:
             await self._close()
-            await asyncio.to_thread(self._remove_files)
+            try:
+                await self._provider.clear(files=True)
+            finally:
+                await asyncio.to_thread(self._remove_files)
 
     async def _open(self) -> Channel:
         with tempfile.TemporaryFile(buffering=0) as stderr:
             channel = Channel(await self._provider.spawn(stderr.fileno()))
-            await self._greet(channel, stderr.fileno())
+            try:
+                await self._greet(channel, stderr.fileno())
+            except SandboxUnavailable:
+                await self._provider.clear(files=False)
+                raise
         if self._link is not None:
             try:
                 self._link.open()
@@ -188,6 +198,7 @@ class Sandbox:
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+            await self._provider.clear(files=False)
         if not self.isolated:  # else the container has ended as a whole
             await asyncio.to_thread(end_leftovers, self._root)
 

@@ -40,7 +40,8 @@ class TreeRow:
     An entry of the workspace; `path` is relative to it, without dots, as `os.fsdecode` has it.
 
     `kind`: file, directory, link, other (sockets, pipes), closed (a directory that can't be
-    listed or lies too deep). `mode` are the permission bits; `mtime`, `ctime` in ns.
+    listed or lies too deep). `mode` are the permission bits; `mtime`, `ctime` in ns. `target` is
+    where a link leads, and of a file with several names here the first of them, but for that.
     """
 
     path: str
@@ -135,7 +136,8 @@ class WorkspaceTree:
     async def change(self, steps: Iterable[Mapping[str, Any]]) -> None:
         """
         Do `{"do", "path", ...}` one after the other: `remove` (a directory only when empty),
-        `directory` and `mode` with `mode`, `link` with `target`. Each may have been done before.
+        `directory` and `mode` with `mode`, `link` with `target`, `name` with `source`: another
+        name of that regular file. Each may have been done before.
 
         Raises:
             OSError: the first that failed; its message names the path.
@@ -254,7 +256,10 @@ def _row(value: Any) -> TreeRow:
     path, kind, *numbers, target = value
     if type(kind) is not str or kind not in KINDS or not _is_inside(path):
         raise ProtocolError("bad row")
-    if kind == "link" and not (type(target) is str and target and _is_name(target)):
+    if kind == "link":
+        if not (type(target) is str and target and _is_name(target)):
+            raise ProtocolError("bad row")
+    elif target is not None and not (kind == "file" and _is_inside(target)):
         raise ProtocolError("bad row")
     mode, size, mtime, ctime, inode = _numbers(numbers)
     return TreeRow(path, kind, mode, size, mtime, ctime, inode, target or "")

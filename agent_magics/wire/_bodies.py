@@ -58,7 +58,7 @@ class NewSessionBody(TypedDict):
     agent: NotRequired[str]
     agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
-    sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
+    sandbox: NotRequired[Literal["auto", "bubblewrap", "podman", "docker", "kubernetes", "local"]]
     network: NotRequired[bool | list[str]]
     python: NotRequired[PythonJSON]
     permission: NotRequired[list[RuleJSON]]
@@ -93,7 +93,10 @@ class PromptBody(TypedDict):
     """
     `environ`: credentials of the caller's for this turn; they are not stored.
 
-    `onPermission` says what becomes of requests of this turn.
+    `onPermission` says what becomes of requests of this turn. Sent again under the same
+    `messageID` nothing happens: the prompt was accepted. The id of a message that a revert took
+    back is refused for ever, 409 MessageRemovedError, and so is that of any other message, 409
+    ConflictError.
     """
 
     parts: Annotated[list[TextInputJSON | FileInputJSON], {"minItems": 1}]

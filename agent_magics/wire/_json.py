@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
+    "ArtifactChangeJSON",
     "ArtifactJSON",
     "CacheTokensJSON",
     "CommandJSON",
@@ -18,6 +19,7 @@ __all__ = [
     "FileDiffJSON",
     "FileJSON",
     "HealthJSON",
+    "LastTurnJSON",
     "McpStatusJSON",
     "MessageInfoJSON",
     "MessageJSON",
@@ -75,6 +77,8 @@ class NetworkJSON(TypedDict):
 
 
 class SessionJSON(TypedDict):
+    """`error` (ours): what the last turn failed with; without it, it did not fail."""
+
     id: str
     title: str
     version: str
@@ -89,6 +93,7 @@ class SessionJSON(TypedDict):
     sandbox: NotRequired[dict[str, Any]]
     network: NotRequired[NetworkJSON]
     revert: NotRequired[dict[str, Any]]
+    error: NotRequired[ErrorJSON]
     reverted: NotRequired[RevertJSON]
 
 
@@ -249,6 +254,13 @@ class SkippedJSON(TypedDict):
     reason: str
 
 
+class ArtifactChangeJSON(TypedDict):
+    """What becomes of a published artifact: gone, back, or with its earlier content."""
+
+    key: str
+    status: Literal["added", "deleted", "modified"]
+
+
 class RevertJSON(TypedDict):
     """What a revert does, or would do. Ours."""
 
@@ -257,6 +269,7 @@ class RevertJSON(TypedDict):
     files: list[FileDiffJSON]
     conflicts: list[str]
     skipped: list[SkippedJSON]
+    artifacts: NotRequired[list[ArtifactChangeJSON]]
 
 
 class EventJSON(TypedDict):
@@ -277,6 +290,14 @@ class HealthJSON(TypedDict):
     version: str
     engine: str
     protocol: int
+
+
+class LastTurnJSON(TypedDict):
+    """Ours: the message that began a turn, and the number of the session's event before it."""
+
+    messageID: str
+    after: int
+    running: bool
 
 
 class ShellJSON(TypedDict):

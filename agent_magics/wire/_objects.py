@@ -118,7 +118,8 @@ class SessionInfo:
     """
     A session's metadata. Times are milliseconds since the epoch.
 
-    `status`: idle, busy, compacting or error. `sandbox` names the container provider;
+    `status`: idle, busy, compacting, or error: nothing runs, and the last turn failed with `error`.
+    An abort is no failure; the next prompt clears it. `sandbox` names the container provider;
     `isolated` is False only for the explicit `local` provider. `network` are the hosts that
     commands reach without asking, beside those of the server's configuration; None: they reach
     nothing. `limits` says what the container may use: bytes, seconds and counts, `None` for no
@@ -137,10 +138,13 @@ class SessionInfo:
     isolated: bool = True
     agent: str = ""
     network: tuple[str, ...] | None = None
+    error: WireError | None = None
     limits: Mapping[str, int | float | None] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], status: str = "idle") -> SessionInfo:
+        """`status` is what the session does now; idle when it is not known to do anything."""
+        failed = status == "idle" and bool(data.get("error"))
         time = data.get("time") or {}
         model = data.get("model") or {}
         sandbox = data.get("sandbox") or {}
@@ -149,7 +153,7 @@ class SessionInfo:
         return cls(
             id=str(data["id"]),
             title=str(data.get("title") or ""),
-            status=status,
+            status="error" if failed else status,
             parent_id=data.get("parentID"),
             time_created=int(time.get("created", 0)),
             time_updated=int(time.get("updated", 0)),
@@ -159,6 +163,7 @@ class SessionInfo:
             isolated=bool(sandbox.get("isolated", True)),
             agent=str(data.get("agent") or ""),
             network=None if network is None else tuple(network.get("allow") or ()),
+            error=WireError.from_json(data["error"]) if failed else None,
             limits=sandbox.get("limits") or {},
         )
 
@@ -219,7 +224,9 @@ class SessionMetrics:
 
     `context_used`/`context_limit`: tokens in the model's context window, `None` when unknown.
     All counters are the session's own; those of its sub-agents' sessions are in `children`, and
-    `total_tokens` and `total_cost` take everything together.
+    `total_tokens` and `total_cost` take everything together. What was spent stays spent: a revert
+    changes `messages` and `context_used` only, its sub-agents go on counting, and those whose
+    sessions were deleted stand in a last child together, whose `session_id` is empty.
     """
 
     session_id: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FileDiff", "RevertPreview", "RevertResult", "SkippedFile"]
+__all__ = ["ArtifactChange", "FileDiff", "RevertPreview", "RevertResult", "SkippedFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,35 @@ class SkippedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactChange:
+    """
+    What becomes of an artifact that the agent published. `status`: deleted; modified, it has its
+    earlier content again; added, when a revert further back is exchanged for a nearer one.
+    """
+
+    key: str
+    status: str = "modified"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ArtifactChange:
+        return cls(str(data["key"]), str(data.get("status") or "modified"))
+
+
+@dataclass(frozen=True, slots=True)
 class RevertResult:
     """
     What a revert did. `message_id`: the first message that it removed, always a user's.
 
     `messages`: how many it removed. `files`: what it did to files. `skipped`: what it could not
-    undo, for example files too large for snapshots.
+    undo, for example files too large for snapshots. `artifacts`: what it did to published ones;
+    those in the folder /workspace/artifacts are files.
     """
 
     message_id: str
     messages: int = 0
     files: tuple[FileDiff, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
+    artifacts: tuple[ArtifactChange, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RevertResult:
@@ -68,6 +85,7 @@ class RevertResult:
             int(data.get("messages", 0)),
             tuple(FileDiff.from_json(file) for file in data.get("files") or ()),
             tuple(SkippedFile.from_json(file) for file in data.get("skipped") or ()),
+            tuple(ArtifactChange.from_json(change) for change in data.get("artifacts") or ()),
         )
 
 
@@ -84,9 +102,12 @@ class RevertPreview:
     files: tuple[FileDiff, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
     conflicts: tuple[str, ...] = ()
+    artifacts: tuple[ArtifactChange, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RevertPreview:
         done = RevertResult.from_json(data)
         conflicts = tuple(str(path) for path in data.get("conflicts") or ())
-        return cls(done.message_id, done.messages, done.files, done.skipped, conflicts)
+        return cls(
+            done.message_id, done.messages, done.files, done.skipped, conflicts, done.artifacts
+        )

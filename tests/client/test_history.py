@@ -16,7 +16,7 @@ from agent_magics.client import (
     RevertConflict,
     SessionNotFound,
 )
-from agent_magics.wire import FileDiff, RevertPreview, RevertResult, SkippedFile
+from agent_magics.wire import ArtifactChange, FileDiff, RevertPreview, RevertResult, SkippedFile
 
 DIFF = {"file": "f", "patch": "+a\n", "additions": 1, "deletions": 0, "status": "added"}
 DONE = {
@@ -25,9 +25,11 @@ DONE = {
     "files": [DIFF],
     "conflicts": ["g"],
     "skipped": [{"path": "big", "reason": "larger than the limit of snapshots"}],
+    "artifacts": [{"key": "report.md", "status": "deleted"}],
 }
 FILE = FileDiff("f", "added", 1, 0, "+a\n")
 SKIPPED = SkippedFile("big", "larger than the limit of snapshots")
+ARTIFACTS = (ArtifactChange("report.md", "deleted"),)
 
 
 class Server:
@@ -61,7 +63,7 @@ async def test_revert() -> None:
     server.answers["/session/ses_1/revert"] = (200, {"id": "ses_1", "reverted": DONE})
     async with server.client() as client:
         done = await client.session("ses_1").revert("msg_3")
-    assert done == RevertResult("msg_2", 2, (FILE,), (SKIPPED,))
+    assert done == RevertResult("msg_2", 2, (FILE,), (SKIPPED,), ARTIFACTS)
     assert server.asked == [("POST", "/session/ses_1/revert", {"messageID": "msg_3"})]
 
 
@@ -70,7 +72,7 @@ async def test_preview() -> None:
     server.answers["/session/ses_1/revert"] = (200, DONE)
     async with server.client() as client:
         shown = await client.session("ses_1").revert("msg_3", preview=True)
-    assert shown == RevertPreview("msg_2", 2, (FILE,), (SKIPPED,), ("g",))
+    assert shown == RevertPreview("msg_2", 2, (FILE,), (SKIPPED,), ("g",), ARTIFACTS)
     assert server.asked[0][1] == "/session/ses_1/revert?preview=true"
 
 

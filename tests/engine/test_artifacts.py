@@ -146,7 +146,7 @@ async def test_artifacts_outlive_the_engine_and_end_with_the_session(tmp_path: P
         assert (await get(harness, session.id, "a")).content == DATA
         assert (await get(harness, other.id, "a")).status_code == 404
         await harness.http.delete(f"/session/{session.id}")
-        assert await harness.engine.store.read("SELECT key FROM artifact") == []
+        assert await harness.engine.store.read("SELECT key FROM artifact_version") == []
 
 
 async def test_a_fork_has_its_own(tmp_path: Path) -> None:

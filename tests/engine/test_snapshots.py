@@ -13,7 +13,7 @@ from agent_magics.engine._plan import Entry, Tree, changes
 from agent_magics.engine._snapshots import SnapshotLimits, Snapshots
 from agent_magics.sandbox import Sandbox, open_sandbox, probe
 from tests.support.past import CHANGES
-from tests.support.workspaces import contents
+from tests.support.workspaces import contents, names_of_files
 
 pytestmark = pytest.mark.container
 
@@ -30,7 +30,7 @@ printf x > read_only/file; chmod 500 read_only
 @pytest.fixture(scope="module", params=["bubblewrap", "local"])
 def provider(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
-    report = next((r for r in probe() if r.name == name), None)
+    report = next((r for r in probe(["bubblewrap"]) if r.name == name), None)
     if report is not None and not report.works:
         pytest.skip(f"NO CONTAINERS HERE: {report.reason}")
     return name
@@ -66,8 +66,7 @@ async def take(snapshots: Snapshots, sandbox: Sandbox) -> Tree:
 
 async def go_to(snapshots: Snapshots, sandbox: Sandbox, tree: Tree) -> None:
     now = await take(snapshots, sandbox)
-    wanted = {path: pair[1] for path, pair in changes(now, tree).items()}
-    await snapshots.restore(ID, sandbox, now, wanted)
+    await snapshots.restore(ID, sandbox, now, tree, changes(now, tree))
 
 
 async def test_exact(root: Path, sandbox: Sandbox, snapshots: Snapshots) -> None:
@@ -82,6 +81,16 @@ async def test_exact(root: Path, sandbox: Sandbox, snapshots: Snapshots) -> None
     await go_to(snapshots, sandbox, {})
     assert contents(root / "workspace") == {}
     assert await run(sandbox, "head -c 4 /etc/passwd") == "root"
+
+
+async def test_names_of_one_file(root: Path, sandbox: Sandbox, snapshots: Snapshots) -> None:
+    await run(sandbox, "mkdir d closed; echo 1 > a; ln a d/b; ln a closed/c; chmod 500 closed")
+    tree, files = await take(snapshots, sandbox), contents(root / "workspace")
+    for command in ("rm a; echo 2 > d/b", "cp a n; mv n a", "chmod 700 closed; rm -r a d closed"):
+        await run(sandbox, command)
+        await go_to(snapshots, sandbox, tree)
+        assert contents(root / "workspace") == files
+        assert names_of_files(root / "workspace") == {frozenset({"a", "d/b", "closed/c"})}
 
 
 HOSTILE = r"""
@@ -140,7 +149,7 @@ async def test_directories_exchanged_for_links(
                 if path.endswith("/f") and entry.stored:
                     assert store.content(entry.key) == b"inside\n"
             try:
-                await snapshots.restore(ID, sandbox, {}, {"d/f": tree["d/f"]})
+                await snapshots.restore(ID, sandbox, {}, tree, ["d/f"])
             except OSError:
                 continue  # it was a link, or nothing, when it was looked at
     finally:

@@ -145,7 +145,7 @@ async def registry() -> AsyncIterator[ModelRegistry]:
 @pytest.mark.timeout(300)
 async def test_a_real_turn(registry: ModelRegistry, record: Record) -> None:
     resolved = registry.resolve("local")
-    assert resolved.context_limit == 8192
+    assert resolved.window.size() == 8192
     await run_turn(record, resolved.model, "What is Python?")
     replies = [message for message in record.messages if message.kind == "response"]
     assert replies

@@ -153,6 +153,9 @@ class TakenOver:
             stderr=stderr,
         )
 
+    async def clear(self, *, files: bool) -> None:
+        """Nothing is left."""
+
     def config(self) -> dict[str, Any]:
         return {}
 

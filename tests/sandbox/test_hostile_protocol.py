@@ -76,6 +76,9 @@ class Wire:
     def is_closing(self) -> bool:
         return self.returncode is not None
 
+    def write_eof(self) -> None:
+        self.die()
+
     def close(self) -> None:
         self.die()
 
@@ -109,6 +112,9 @@ class InProcess:
 
     def complaint(self, message: str) -> SandboxUnavailable:
         return SandboxUnavailable("It ended.", "Nothing.")
+
+    async def clear(self, *, files: bool) -> None:
+        return
 
     def inner(self, path: str) -> str:
         return path
@@ -210,7 +216,12 @@ class TakenOver(InProcess):
             "def send(data):\n"
             "    while data: data = data[os.write(1, data):]\n"
             "def listen(): return os.read(0, 1 << 20)\n"
-            f"listen(); send({HELLO!r}); seen = listen()\n"
+            "def exactly(size):\n"
+            "    data = b''\n"
+            "    while len(data) < size: data += os.read(0, size - len(data))\n"
+            "    return data\n"
+            "exactly(int(exactly(8)))\n"  # the agent program and its configuration
+            f"send({HELLO!r}); seen = listen()\n"  # the first request
         )
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", prelude + self._program),

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["contents"]
+__all__ = ["contents", "names_of_files"]
 
 
 def contents(root: Path) -> dict[bytes, tuple[str, int, bytes]]:
@@ -30,3 +30,12 @@ def _entry(path: bytes) -> tuple[str, int, bytes]:
         return "other", mode, b""
     with open(path, "rb") as file:
         return "file", mode, file.read()
+
+
+def names_of_files(root: Path) -> set[frozenset[str]]:
+    """The files with several names below `root`, each as these names."""
+    found: dict[int, set[str]] = {}
+    for path in root.rglob("*"):
+        if not path.is_symlink() and path.is_file():
+            found.setdefault(path.stat().st_ino, set()).add(str(path.relative_to(root)))
+    return {frozenset(names) for names in found.values() if len(names) > 1}

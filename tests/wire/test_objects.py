@@ -197,8 +197,18 @@ def test_session_info() -> None:
         "demo/guide",
         "local",
     )
+    failed = {"id": "ses_1", "error": {"name": "APIError", "data": {"message": "No."}}}
+    info = wire.SessionInfo.from_json(failed)
+    assert (info.status, info.error) == (
+        "error",
+        wire.WireError("APIError", "No.", {"message": "No."}),
+    )
+    # It works again, and the two answers that make this object were not given at the same time.
+    info = wire.SessionInfo.from_json(failed, "busy")
+    assert (info.status, info.error) == ("busy", None)
     plain = wire.SessionInfo.from_json({"id": "ses_1", "time": {"archived": 0}})
     assert not plain.archived
+    assert (plain.status, plain.error) == ("idle", None)
     assert plain.isolated
     assert plain.model == ""
 

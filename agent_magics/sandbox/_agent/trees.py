@@ -10,6 +10,7 @@ container's own processes put there, or exchange meanwhile, nothing outside is r
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
@@ -51,7 +52,8 @@ class _Folder:
 
 def scan(root: str, skip: list[str], limit: int) -> Generator[bytes, None, None]:
     """
-    JSON arrays of `[path, kind, mode, size, mtime_ns, ctime_ns, inode, target of a link]`.
+    JSON arrays of `[path, kind, mode, size, mtime_ns, ctime_ns, inode, target]`: where a link
+    leads, or of a file with several names the first of them; null of all else.
 
     `skip` are names directly below `root`. A directory that can't be listed, or lies too deep, is
     of the kind "closed", and so are its contents not there. Raises OSError E2BIG for more than
@@ -59,6 +61,7 @@ def scan(root: str, skip: list[str], limit: int) -> Generator[bytes, None, None]
     """
     rows: list[Any] = []
     length = 0
+    names: dict[tuple[int, int], str] = {}
     stack = [_Folder(os.open(root, _LIST), "", limit + len(skip) + 1)]
     try:
         while stack:
@@ -73,7 +76,7 @@ def scan(root: str, skip: list[str], limit: int) -> Generator[bytes, None, None]
             if limit < 0:
                 raise OSError(errno.E2BIG, "too many files")
             try:
-                row = _row(folder, name)
+                row = _row(folder, name, names)
                 if row[1] == "directory" and not _enter(stack, row[0], name, limit):
                     row[1] = "closed"
             except OSError:
@@ -89,11 +92,15 @@ def scan(root: str, skip: list[str], limit: int) -> Generator[bytes, None, None]
             os.close(folder.fd)
 
 
-def _row(folder: _Folder, name: str) -> list[Any]:
+def _row(folder: _Folder, name: str, names: dict[tuple[int, int], str]) -> list[Any]:
+    """`names`: the first path of each file that has several."""
     found = os.lstat(name, dir_fd=folder.fd)
     kind = _KINDS.get(stat.S_IFMT(found.st_mode), "other")
-    target = os.readlink(name, dir_fd=folder.fd) if kind == "link" else None
     path = f"{folder.path}/{name}" if folder.path else name
+    target = os.readlink(name, dir_fd=folder.fd) if kind == "link" else None
+    if kind == "file" and found.st_nlink > 1:
+        first = names.setdefault((found.st_dev, found.st_ino), path)
+        target = None if first == path else first
     return [path, kind, *_facts(found), target]
 
 
@@ -227,7 +234,7 @@ def change(root: str, steps: list[dict[str, Any]]) -> Generator[None, None, None
     Do these steps in order; each may have been done before.
 
     `remove` (a directory with something in it stays), `directory` with `mode`, `link` with
-    `target`, `mode`; each with `path`.
+    `target`, `name` (another one of the file `source`), `mode`; each with `path`.
     """
     top = os.open(root, _PASS)
     try:
@@ -240,7 +247,7 @@ def change(root: str, steps: list[dict[str, Any]]) -> Generator[None, None, None
                     raise
                 continue
             try:
-                _step(parent, name, step)
+                _step(top, parent, name, step)
             except OSError as error:
                 raise OSError(error.errno, f"{error.strerror}: {path}") from None
             finally:
@@ -250,13 +257,17 @@ def change(root: str, steps: list[dict[str, Any]]) -> Generator[None, None, None
         os.close(top)
 
 
-def _step(parent: int, name: str, step: dict[str, Any]) -> None:
+def _step(top: int, parent: int, name: str, step: dict[str, Any]) -> None:
     with _Writable(parent):
         if step["do"] == "remove":
             _remove(parent, name)
         elif step["do"] == "link":
             temporary = _temporary()
             os.symlink(step["target"], temporary, dir_fd=parent)
+            _replace(parent, temporary, name)
+        elif step["do"] == "name":
+            temporary = _temporary()
+            _name_again(top, step["source"], parent, temporary)
             _replace(parent, temporary, name)
         elif step["do"] == "directory":
             try:
@@ -291,12 +302,25 @@ def _set_mode(parent: int, name: str, mode: int, wanted: Callable[[int], bool]) 
         os.close(fd)
 
 
+def _name_again(top: int, source: str, parent: int, name: str) -> None:
+    """Give the regular file `source` one more name."""
+    folder, old = _parent(top, source)
+    try:
+        os.link(old, name, src_dir_fd=folder, dst_dir_fd=parent, follow_symlinks=False)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.lstat(name, dir_fd=parent).st_mode):
+        os.unlink(name, dir_fd=parent)
+        raise OSError(errno.EEXIST, "something else is there")
+
+
 def _replace(parent: int, temporary: str, name: str) -> None:
     try:
         os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except OSError:
-        os.unlink(temporary, dir_fd=parent)
-        raise
+    finally:
+        # Still there after a failure, and where both were names of one file: then nothing happens.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=parent)
 
 
 def _temporary() -> str:

@@ -60,6 +60,20 @@ async def reverts_can_be_undone(kit: Kit) -> None:
 
 
 @check
+async def what_was_spent_stays_spent(kit: Kit) -> None:
+    """A revert gives back neither tokens nor cost, and leaves steps and tool calls counted."""
+    async with kit.session() as session:
+        await session.send(kit.prompts.simple)
+        before = await session.get_metrics()
+        await session.revert((await session.get_messages())[0].info.id)
+        after = await session.get_metrics()
+        kit.same(after.messages, 0, "messages after revert()")
+        spent = before.total_tokens, before.total_cost, before.steps, before.tool_usage
+        counted = after.total_tokens, after.total_cost, after.steps, after.tool_usage
+        kit.same(counted, spent, "what was spent")
+
+
+@check
 async def files_of_others_stay(kit: Kit) -> None:
     """A revert leaves files alone that the session's turns did not change."""
     async with kit.session() as session:

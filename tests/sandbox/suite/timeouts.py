@@ -9,8 +9,6 @@ import pytest
 from agent_magics.sandbox import Sandbox
 from tests.support.processes import eventually, with_argument
 
-pytestmark = pytest.mark.container
-
 
 async def test_partial_output(sandbox: Sandbox) -> None:
     result = await sandbox.run("echo partial; echo oops >&2; sleep 30", timeout=2)
