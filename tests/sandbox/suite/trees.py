@@ -57,8 +57,7 @@ async def test_revert(sandbox: Sandbox, tmp_path: Path) -> None:
     now = await snapshots.tree("ses_1", await snapshots.take("ses_1", sandbox))
     for tree, expected in ((await snapshots.tree("ses_1", key), before), (now, after)):
         present = await snapshots.tree("ses_1", await snapshots.take("ses_1", sandbox))
-        wanted = {path: pair[1] for path, pair in changes(present, tree).items()}
-        await snapshots.restore("ses_1", sandbox, present, wanted)
+        await snapshots.restore("ses_1", sandbox, present, tree, changes(present, tree))
         assert await contents(sandbox) == expected
 
 
