@@ -422,10 +422,14 @@ def shell_result(result: ShellResult | None) -> ShellResult:
 
 
 def file_bytes(data: bytes | str | Path) -> bytes:
-    """What `put_file()` takes, as bytes."""
+    """What `put_file()` takes, as bytes. Raises `TypeError` for anything else."""
     if isinstance(data, Path):
         return data.read_bytes()
-    return data.encode("utf-8") if isinstance(data, str) else bytes(data)
+    if isinstance(data, str):
+        return data.encode("utf-8")
+    if not isinstance(data, bytes | bytearray | memoryview):  # bytes(5) would be five zeros
+        raise TypeError(f"a file's content is bytes, str or a Path, not {type(data).__name__}")
+    return bytes(data)
 
 
 def _now_ms() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -201,8 +202,11 @@ async def test_a_command_that_cannot_run(engine: FakeEngine) -> None:
         engine.exec_frames = [("stdout", "no object")]
         with pytest.raises(ProtocolError):
             await session.shell("x")
-        for wrong in [{"timeout": 0}, {"timeout_ms": -1}, {"timeout": timedelta(0)}]:
-            with pytest.raises(BadRequest, match="positive"):
+        for wrong in [
+            *({"timeout": 0}, {"timeout_ms": -1}, {"timeout": timedelta(0)}),
+            *({"timeout": 5, "timeout_ms": 5}, {"timeout": math.inf}, {"timeout": math.nan}),
+        ]:
+            with pytest.raises(BadRequest, match="positive|two timeouts"):
                 await session.shell("x", **wrong)
         with pytest.raises(BadRequest, match="empty"):
             await session.shell(" ")
