@@ -36,6 +36,7 @@ lab: $(VENV)/.lab
 
 test: $(VENV)/.dev $(OLD)/.dev lint
 	@.ci/system-packages browser bubblewrap
+	@.ci/system-packages podman || echo "NO PODMAN: the tests of podman and docker will be skipped" >&2
 	@$(BIN)/coverage erase
 	@if [ "$(TESTS)" = tests ]; then \
 	  $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile tests --ignore=tests/ui; \
@@ -81,7 +82,7 @@ $(VENV)/.lab: $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.lab
 	@echo "installing the development tools and the small local model into $(VENV)"
-	@$(BIN)/python $(INSTALL) -c $(PINS) -e '.[lab,local,mcp]' --group dev
+	@$(BIN)/python $(INSTALL) -c $(PINS) -e '.[lab,local,mcp,kubernetes]' --group dev
 	@touch $@
 
 $(OLD)/.dev: pyproject.toml $(OLD_PINS) $(SCRIPTS)

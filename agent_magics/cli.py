@@ -138,17 +138,75 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     print(f"agent-magics {__version__}, Python {sys.version.split()[0]}, {sys.executable}")
-    checks = [_check_sandbox(), _check_models(), _check_engine()]
+    checks = [
+        _check_sandbox(),
+        _check_limits(),
+        _check_network(),
+        _check_models(),
+        _check_engine(),
+    ]
     return 0 if all(checks) else 1
 
 
 def _check_sandbox() -> bool:
-    from .sandbox import probe
+    """Whether the chosen container works; the others are looked at as well, where that is free."""
+    from .engine._config import ConfigError, EngineConfig
+    from .sandbox import CONTAINERS, probe
 
-    reports = probe()
-    for report in reports:
-        _finding(f"container: {report.name}", report.works, report.reason, report.next_step)
-    return any(report.works for report in reports)
+    try:
+        config = EngineConfig.load(None, os.environ)
+    except ConfigError:  # said with the models
+        config = EngineConfig()
+    chosen = "bubblewrap" if config.sandbox == "auto" else config.sandbox
+    names = CONTAINERS if chosen in CONTAINERS else (*CONTAINERS, chosen)
+    works = False
+    for report in probe(names, config.containers):
+        name, text = f"container: {report.name}", report.reason
+        if report.name == chosen:
+            works = report.works
+            if report.name == "local":
+                text = text or "works, and does not isolate at all"
+            _finding(name, report.works, text, report.next_step)
+        else:
+            _finding(name, report.works, text, report.next_step, mark="--")
+    if chosen != "kubernetes":
+        print("[--] container: kubernetes: not tried, for it makes a pod; choose it to try it")
+    return works
+
+
+def _check_limits() -> bool:
+    from .engine._config import ConfigError, EngineConfig
+    from .engine._container_limits import limits_text
+
+    try:
+        limits = EngineConfig.load(None, os.environ).container_limits
+    except ConfigError as error:
+        _finding("limits", False, str(error), "correct the configuration file")
+        return False
+    _finding("limits of a container", True, limits_text(limits), "")
+    return True
+
+
+def _check_network() -> bool:
+    from .engine._config import ConfigError, EngineConfig
+
+    try:
+        network = EngineConfig.load(None, os.environ).network
+    except ConfigError as error:
+        _finding("network", False, str(error), "correct the configuration file")
+        return False
+    if not network.on:
+        _finding("network", True, "none in containers", "[network] in the configuration opens it")
+        return True
+    hosts = ", ".join(network.allow) or "none"
+    others = "asked about" if network.ask else "refused"
+    text = f"containers reach without asking: {hosts}; other hosts are {others}"
+    if network.deny:
+        text += f"; never: {', '.join(network.deny)}"
+    if network.private:
+        text += f"; private ones that are open: {', '.join(network.private)}"
+    _finding("network", True, text, "")
+    return True
 
 
 def _check_models() -> bool:
@@ -184,8 +242,8 @@ def _check_engine() -> bool:
     return True
 
 
-def _finding(name: str, good: bool, text: str, next_step: str) -> None:
-    print(f"[{'ok' if good else '!!'}] {name}: {text or 'works'}")
+def _finding(name: str, good: bool, text: str, next_step: str, mark: str = "!!") -> None:
+    print(f"[{'ok' if good else mark}] {name}: {text or 'works'}")
     if next_step:
         print(f"     next: {next_step}")
 

@@ -56,6 +56,8 @@ def test_doctor(
     assert cli.main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "[ok] container: bubblewrap: works" in text
+    assert "[ok] limits of a container: memory " in text
+    assert "[ok] network: none in containers" in text
     assert "[ok] models: default openai/" in text
     assert f"[ok] engine: version {__version__}, protocol 1" in text
     assert "sk-very-secret" not in text

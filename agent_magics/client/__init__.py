@@ -17,7 +17,7 @@ from ._async_client import AsyncClient
 from ._async_session import AsyncSessionHandle
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import StreamCallbacks
-from ._command_call import CommandCall
+from ._command_call import CommandCall, TurnInput
 from ._endpoint import Endpoint, Health
 from ._errors import (
     AgentError,
@@ -119,6 +119,7 @@ __all__ = [
     "TextInput",
     "TooLarge",
     "Turn",
+    "TurnInput",
     "TurnStream",
     "ensure_engine",
 ]

@@ -52,8 +52,10 @@ class AsyncAgentHandle:
         *,
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
         """A new session that this agent answers in; see `AsyncClient.create_session`."""
         return await self._client.create_session(
@@ -61,8 +63,10 @@ class AsyncAgentHandle:
             agent=self.agent,
             model=model,
             sandbox=sandbox,
+            network=network,
             permission=permission,
             python=python,
+            limits=limits,
         )
 
     async def run(
@@ -73,8 +77,10 @@ class AsyncAgentHandle:
         on_permission: Unattended = "reject",
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncTask:
         """
         Start a task in a session of its own and return at once; it goes on without us.
@@ -89,7 +95,13 @@ class AsyncAgentHandle:
         parts = prompt_parts(prompt)
         await self._api.require_engine("tasks")
         session = await self.create_session(
-            title, model=model, sandbox=sandbox, permission=permission, python=python
+            title,
+            model=model,
+            sandbox=sandbox,
+            network=network,
+            permission=permission,
+            python=python,
+            limits=limits,
         )
         message_id = new_message_id()
         body: dict[str, Any] = {"messageID": message_id, "parts": parts}

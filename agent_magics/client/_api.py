@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent_magics.wire import MODEL_ENVIRON
@@ -101,12 +101,14 @@ class Api:
         *,
         params: Mapping[str, str] | None = None,
         json: Any = None,
-        content: bytes | None = None,
+        content: bytes | Callable[[], AsyncIterator[bytes]] | None = None,
+        headers: Mapping[str, str] | None = None,
         missing: type[NotFound] = NotFound,
         timeout: float | None = None,
     ) -> httpx.Response:
         """
-        One request, its whole answer. `timeout` in seconds instead of the client's.
+        One request, its whole answer. `timeout` in seconds instead of the client's; `content` may
+        be what makes a stream of it, for each try anew.
 
         A request that cannot have been carried out is repeated when an embedded engine was gone
         and came back. Raises `ApiError`, or `ConnectionFailed` when it may have been carried out.
@@ -118,7 +120,8 @@ class Api:
                 path,
                 params=params,
                 json=json,
-                content=content,
+                content=content() if callable(content) else content,
+                headers=headers,
                 timeout=timeout or self._timeout,
             )
             return await http.send(request)

@@ -18,7 +18,7 @@ from ._async_session import AsyncSessionHandle
 from ._connection import Connector, EmbeddedConnector, UrlConnector
 from ._endpoint import Endpoint, Health
 from ._errors import SessionNotFound
-from ._inputs import model_reference
+from ._inputs import model_reference, network_choice
 from ._launch import EngineLauncher
 from ._protocol import as_mapping, parse, status_name
 from ._python import current_python
@@ -100,24 +100,34 @@ class AsyncClient:
         agent: AgentChoice | None = None,
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
         """
         A new session with its own container.
 
         `agent` is the name of one that the server has ("build" by default) or an `AgentConfig`.
         `model` is `provider/model-id`, `sandbox` a provider of containers ("auto" by default),
-        `permission` rules `{permission, pattern, action}`, later ones win. `python` is the
-        interpreter that commands in the container shall find: this one for an embedded engine,
-        `None` for the server's choice, or `{executable, prefixes}`.
+        `network` is what commands may reach: False nothing, True what the server's configuration
+        allows, or hosts besides that (`["packages", "data.example.org"]`); other hosts are asked
+        about. `permission` are rules `{permission, pattern, action}`, later ones win. `python` is
+        the interpreter that commands in the container shall find: this one for an embedded engine,
+        `None` for the server's choice, or `{executable, prefixes}`. `limits` lower what the
+        container may use, by the names and with the sizes of the server's configuration:
+        `{"memory": "1 GB", "processes": 100}`; `get_info().limits` has what holds.
 
         Raises `SandboxUnavailable`, `ModelNotFound`, `AgentNotFound`, `BadRequest`.
         """
         connection = await self._api.connection()
         body: dict[str, Any] = {"title": title, "sandbox": sandbox}
+        if network is not None:
+            body["network"] = network_choice(network)
         if agent is not None:
             body |= agent_body(agent)
+        if limits is not None:
+            body["limits"] = dict(limits)
         if permission is not None:
             body["permission"] = [dict(rule) for rule in permission]
         if model is not None:

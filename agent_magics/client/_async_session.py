@@ -45,6 +45,8 @@ from ._errors import (
     SessionNotFound,
 )
 from ._family import AsyncFamily
+from ._files import fetch_bytes, fetch_to, send_file
+from ._follower import find_turn
 from ._inputs import PromptInput
 from ._protocol import api_path, as_mapping, parse, session_path, status_name
 from ._runner import TurnRunner
@@ -56,7 +58,7 @@ from ._task_stream import TaskStream
 if TYPE_CHECKING:
     from ._api import Api
 
-__all__ = ["AsyncSessionHandle", "file_bytes"]
+__all__ = ["AsyncSessionHandle"]
 
 _END_TIMEOUT = 60.0
 """Ending a session ends its commands and deletes its files first."""
@@ -110,7 +112,7 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         Leaving the loop early ends the reading; the turn goes on in the server until it ends or
         is aborted. Permissions that are asked meanwhile have to be answered by somebody.
         """
-        return AsyncTurnStream(TurnRunner(self._api, self.id, prompt, model, agent))
+        return AsyncTurnStream(TurnRunner.of(self._api, self.id, prompt, model, agent))
 
     def start(
         self,
@@ -125,7 +127,17 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
 
         `on_event` is called on the event loop, in order; its last event is a `TurnEnded`, always.
         """
-        return AsyncTurn(TurnRunner(self._api, self.id, prompt, model, agent), on_event)
+        return AsyncTurn(TurnRunner.of(self._api, self.id, prompt, model, agent), on_event)
+
+    async def follow(
+        self, *, on_event: Callable[[AgentEvent], None], only_running: bool = False
+    ) -> AsyncTurn | None:
+        """
+        Follow a turn that was begun elsewhere, from its first event: the one that runs, else the
+        last one, which is over at once. None when there is none.
+        """
+        follower = await find_turn(self._api, self.id, only_running=only_running)
+        return None if follower is None else AsyncTurn(follower, on_event)
 
     async def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""
@@ -246,24 +258,28 @@ class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
         return text_of(await self.get_file_buffer(path), f"The file {path}", "get_file_buffer()")
 
     async def get_file_buffer(self, path: str) -> bytes:
-        """The exact bytes of a file of the container. Raises `FileMissing`."""
+        """The exact bytes of a file, up to 256 MB. Raises `FileMissing`, `TooLarge`."""
         await self._api.require_engine("files")
-        response = await self._api.request(
-            "GET", session_path(self.id, "fs"), params={"path": path}, missing=FileMissing
-        )
-        return response.content
+        return await fetch_bytes(self._api, self.id, path)
+
+    async def get_file_to(self, path: str, target: str | Path) -> int:
+        """
+        Write a file of the container, of any size, to the local file `target`; how many bytes.
+
+        `target` is as it was until all is there. Raises `FileMissing`, and `OSError` for `target`.
+        """
+        await self._api.require_engine("files")
+        return await fetch_to(self._api, self.id, path, Path(target))
 
     async def put_file(self, path: str, data: bytes | str | Path) -> None:
         """
         Write a file into the container, parents included.
 
-        `data` are the bytes, a text, or a `Path` on this machine. Raises `TooLarge`.
+        `data` are the bytes, a text, or a `Path` on this machine, of any size up to the container's
+        `file_size`. Raises `TooLarge`.
         """
         await self._api.require_engine("files")
-        content = await asyncio.to_thread(file_bytes, data)
-        await self._api.request(
-            "PUT", session_path(self.id, "fs"), params={"path": path}, content=content
-        )
+        await send_file(self._api, self.id, path, data)
 
     async def list_files(
         self, path: str = "/workspace", recursive: bool = False
@@ -419,17 +435,6 @@ def shell_result(result: ShellResult | None) -> ShellResult:
     if result is None:
         raise ProtocolError("The command has no end.")
     return result
-
-
-def file_bytes(data: bytes | str | Path) -> bytes:
-    """What `put_file()` takes, as bytes. Raises `TypeError` for anything else."""
-    if isinstance(data, Path):
-        return data.read_bytes()
-    if isinstance(data, str):
-        return data.encode("utf-8")
-    if not isinstance(data, bytes | bytearray | memoryview):  # bytes(5) would be five zeros
-        raise TypeError(f"a file's content is bytes, str or a Path, not {type(data).__name__}")
-    return bytes(data)
 
 
 def _now_ms() -> int:

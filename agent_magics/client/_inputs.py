@@ -77,6 +77,13 @@ def model_reference(name: str, *, key: str) -> dict[str, str]:
     return {"providerID": provider, key: model}
 
 
+def network_choice(network: bool | Sequence[str]) -> bool | list[str]:
+    """As the wire has it; one host may be given as it is."""
+    if isinstance(network, bool):
+        return network
+    return [network] if isinstance(network, str) else list(network)
+
+
 def _part(item: PromptPart) -> dict[str, Any]:
     if isinstance(item, str):
         return {"type": "text", "text": item}

@@ -29,46 +29,53 @@ from ._turn import TurnReader
 if TYPE_CHECKING:
     from ._api import Api
 
-__all__ = ["TurnRunner"]
+__all__ = ["Emit", "TurnRunner"]
 
 Emit = Callable[[AgentEvent], Awaitable[None]]
 
 
 class TurnRunner:
-    """
-    Runs one turn of a session.
-
-    Making one checks the input: `BadRequest` for an empty prompt or a malformed model name.
-    """
+    """Runs one turn of a session; `TurnRunner.of()` makes one from what a user gives."""
 
     def __init__(
         self,
         api: Api,
         session_id: str,
-        prompt: TurnInput,
-        model: str | None,
-        agent: str | None = None,
+        body: dict[str, Any],
+        message_id: str,
     ) -> None:
         self.session_id = session_id
-        self.message_id = new_message_id()
+        self.message_id = message_id
         self.accepted = False
         """The server has taken the prompt."""
         self._api = api
-        self._body: dict[str, Any]
-        if isinstance(prompt, CommandCall):
-            self._body = prompt.to_json()
-        else:
-            self._body = {"parts": prompt_parts(prompt)}
-        if model is not None:
-            self._body["model"] = model_reference(model, key="modelID")
-        if agent is not None:
-            self._body["agent"] = agent
+        self._body = body
         self._sending = False
         self._abort_wanted = False
         self._idle_seen = 0
         self._emit: Emit
         self._reader = TurnReader(session_id, self.message_id)
         self._numbered = True
+
+    @classmethod
+    def of(
+        cls,
+        api: Api,
+        session_id: str,
+        prompt: TurnInput,
+        model: str | None,
+        agent: str | None = None,
+    ) -> TurnRunner:
+        """Raises `BadRequest` for an empty prompt or a malformed model name."""
+        if isinstance(prompt, CommandCall):
+            body = prompt.to_json()
+        else:
+            body = {"parts": prompt_parts(prompt)}
+        if model is not None:
+            body["model"] = model_reference(model, key="modelID")
+        if agent is not None:
+            body["agent"] = agent
+        return cls(api, session_id, body, new_message_id())
 
     async def run(self, emit: Emit) -> SendResult:
         """

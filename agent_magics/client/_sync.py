@@ -97,8 +97,10 @@ class Client:
         agent: AgentChoice | None = None,
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:
         """A new session with its own container; see `AsyncClient.create_session`."""
         created = self.run(
@@ -107,8 +109,10 @@ class Client:
                 agent=agent,
                 model=model,
                 sandbox=sandbox,
+                network=network,
                 permission=permission,
                 python=python,
+                limits=limits,
             )
         )
         return SessionHandle(self, created)

@@ -49,12 +49,20 @@ class AgentHandle:
         *,
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:
         """A new session that this agent answers in; see `AsyncClient.create_session`."""
         core = self._core.create_session(
-            title, model=model, sandbox=sandbox, permission=permission, python=python
+            title,
+            model=model,
+            sandbox=sandbox,
+            network=network,
+            permission=permission,
+            python=python,
+            limits=limits,
         )
         return SessionHandle(self._client, self._client.run(core))
 
@@ -66,8 +74,10 @@ class AgentHandle:
         on_permission: Unattended = "reject",
         model: str | None = None,
         sandbox: str | None = None,
+        network: bool | Sequence[str] | None = None,
         permission: Sequence[Mapping[str, str]] | None = None,
         python: PythonChoice = "current",
+        limits: Mapping[str, int | float | str] | None = None,
     ) -> Task:
         """
         Start a task in a session of its own and return at once; it goes on without us.
@@ -80,8 +90,10 @@ class AgentHandle:
             on_permission=on_permission,
             model=model,
             sandbox=sandbox,
+            network=network,
             permission=permission,
             python=python,
+            limits=limits,
         )
         return Task(self._client, self._client.run(core))
 

@@ -125,6 +125,16 @@ class SessionHandle(Artifacts, Commands, Family):
 
         return Turn(self._client, self._run(begin()))
 
+    def follow(
+        self, *, on_event: Callable[[AgentEvent], None], only_running: bool = False
+    ) -> Turn | None:
+        """
+        Follow a turn that was begun elsewhere, from its first event: the one that runs, else the
+        last one, which is over at once. None when there is none. `on_event` as in `start()`.
+        """
+        found = self._run(self._core.follow(on_event=on_event, only_running=only_running))
+        return None if found is None else Turn(self._client, found)
+
     def abort(self) -> bool:
         """Stop the running turn. False when there is none. Returns when it is over."""
         return self._run(self._core.abort())
@@ -223,8 +233,12 @@ class SessionHandle(Artifacts, Commands, Family):
         return self._run(self._core.get_file(path))
 
     def get_file_buffer(self, path: str) -> bytes:
-        """The exact bytes of a file of the container. Raises `FileMissing`."""
+        """The exact bytes of a file, up to 256 MB. Raises `FileMissing`, `TooLarge`."""
         return self._run(self._core.get_file_buffer(path))
+
+    def get_file_to(self, path: str, target: str | Path) -> int:
+        """Write a file of the container, of any size, to a local one. Raises `FileMissing`."""
+        return self._run(self._core.get_file_to(path, target))
 
     def put_file(self, path: str, data: bytes | str | Path) -> None:
         """Write bytes, a text or a local file (`Path`) into the container, parents included."""

@@ -17,6 +17,7 @@ from agent_magics.wire import (
     Artifact,
     ArtifactCreated,
     Attachment,
+    Compacted,
     FilePart,
     MessageInfo,
     Part,
@@ -86,6 +87,7 @@ class TurnReader:
         self._texts: dict[str, _Text] = {}
         self._asked: set[str] = set()
         self._replied: set[str] = set()
+        self._summaries: set[str] = set()
         self._error: WireError | None = None
         self._ended: TurnEnded | None = None
 
@@ -273,6 +275,16 @@ class TurnReader:
     def _on_artifact(self, event: WireEvent) -> list[AgentEvent]:
         return [ArtifactCreated(Artifact.from_json(event.properties["artifact"]))]
 
+    def _on_compacted(self, event: WireEvent) -> list[AgentEvent]:
+        if event.session_id != self.session_id:
+            return []
+        message_id = str(event.properties.get("messageID") or "")
+        if message_id in self._summaries:
+            return []
+        if message_id:
+            self._summaries.add(message_id)
+        return [Compacted(message_id)]
+
     def _on_todos(self, event: WireEvent) -> list[AgentEvent]:
         if event.session_id != self.session_id:
             return []
@@ -345,6 +357,7 @@ _HANDLERS = {
     "message.updated": TurnReader._on_message,
     "permission.asked": TurnReader._on_asked,
     "permission.replied": TurnReader._on_replied,
+    "session.compacted": TurnReader._on_compacted,
     "session.error": TurnReader._on_error,
     "session.idle": TurnReader._on_idle,
     "session.status": TurnReader._on_status,

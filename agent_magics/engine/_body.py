@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
 from ._errors import BadRequest, TooLarge
 
-__all__ = ["LARGEST_BODY", "Body", "query_flag", "query_int", "read_body", "read_json"]
+__all__ = [
+    "LARGEST_BODY",
+    "Body",
+    "query_flag",
+    "query_int",
+    "read_body",
+    "read_json",
+    "stream_body",
+]
 
 LARGEST_BODY = 64 << 20
 """Bytes of a request's body, JSON or file."""
@@ -33,6 +41,23 @@ async def read_body(request: Request, limit: int = LARGEST_BODY) -> bytes:
     except ClientDisconnect:
         raise BadRequest("The request's body was cut off.") from None
     return b"".join(chunks)
+
+
+async def stream_body(request: Request, limit: int | None) -> AsyncIterator[bytes]:
+    """The body as it comes, whatever its size up to `limit`. Raises TooLarge."""
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdecimal() else 0
+    if limit is not None and size > limit:
+        raise _too_large(limit)
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if limit is not None and size > limit:
+                raise _too_large(limit)
+            yield chunk
+    except ClientDisconnect:
+        raise BadRequest("The request's body was cut off.") from None
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -148,6 +148,10 @@ class CallContext:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def part(self) -> PartJSON:
+        return self._part
+
+    @property
     def sandbox(self) -> Sandbox:
         """Raises RuntimeError for a tool that was said to need none."""
         if self._sandbox is None:

@@ -20,8 +20,8 @@ from ._turn import ABORTED, Turn
 __all__ = ["TurnHooks"]
 
 _GONE = (
-    "The session's container was stopped while this ran; a new one starts with the next call. "
-    "Files in /workspace are kept, running processes are not."
+    "The session's container was stopped while this ran ({}); a new one starts with the next call. "
+    "Unless that says otherwise, files in /workspace are kept; running processes are not."
 )
 
 
@@ -50,7 +50,7 @@ class TurnHooks(AbstractCapability[Turn]):
             if not answer.allowed:
                 raise ToolFailed(answer.message)
             await turn.begin_call(part, arguments)
-            result = await handler(args)
+            result = turn.noting(await handler(args))
             await turn.end_call(part, result)
         except asyncio.CancelledError:
             turn.fail_call(part, ABORTED)
@@ -91,7 +91,7 @@ def _is_control_flow(error: Exception) -> bool:
 
 def _explain(error: Exception, tool: str) -> str:
     if isinstance(error, SandboxGone):
-        return _GONE
+        return _GONE.format(error)
     if isinstance(error, SandboxError | OSError):
         return str(error) or type(error).__name__
     ref = log_unforeseen(error, f"running the tool {tool}")

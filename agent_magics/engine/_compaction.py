@@ -28,8 +28,9 @@ from ._calls import ToolCalls
 from ._context import estimate, kept_messages
 from ._errors import ApiError
 from ._ids import new_id, now_ms
+from ._overflow import is_overflow
 from ._parts import ResponseParts, new_part
-from ._retry import Retries, is_overflow, turn_error
+from ._retry import Retries, summary_failure
 from ._sessions import WORKSPACE, Session, no_tokens
 from ._steps import finish_step
 from ._text import well_formed
@@ -127,14 +128,15 @@ class Compaction:
             self._close({"name": "MessageAbortedError", "data": {"message": message}})
             raise
         except Exception as error:
-            self._close(turn_error(error, self._model.provider_id, self._scrub))
+            self._close(summary_failure(error, self._model.provider_id, self._scrub))
             raise
         session = self._session
         kept = kept_messages(summary, session.todos)
         with self._services.store.group():
             session.usage.context_used = estimate(kept)
             self._close(None)
-            self._services.log.publish(session.id, "session.compacted", {"sessionID": session.id})
+            told = {"sessionID": session.id, "messageID": self.info["id"]}
+            self._services.log.publish(session.id, "session.compacted", told)
             commit(kept)
         return kept
 
@@ -177,6 +179,8 @@ class Compaction:
                         self._parts.handle(event)
                     return stream.get()
             except Exception as error:
+                if isinstance(error, ModelAPIError):
+                    error.in_stream = error.in_stream or begun
                 if begun or not await self._retries.before_retry(error):
                     raise
 

@@ -2,7 +2,8 @@
 The engine's configuration: a TOML file and a few environment variables.
 
     model = "anthropic/claude-sonnet-5-5"     # or AGENT_MAGICS_MODEL, which wins
-    sandbox = "auto"                          # or AGENT_MAGICS_SANDBOX, which wins
+    sandbox = "auto"                          # or AGENT_MAGICS_SANDBOX, which wins; or a table:
+                                              # see _config_sandbox
 
     [providers.lab]                           # used as "lab/<model id>"
     kind = "openai"                           # the protocol: "openai" or "anthropic"
@@ -17,6 +18,14 @@ The engine's configuration: a TOML file and a few environment variables.
     [permission]
     webfetch = "deny"                         # one action for the tool ...
     bash = {"*" = "ask", "git status *" = "allow"}   # ... or by pattern, the last match wins
+
+    [network]                                 # of containers; without this table they have none
+    allow = ["packages", "data.example.org"]  # groups, hosts, "host:port", "*.example.edu"
+    deny = ["paste.example.org"]              # whatever is answered or allowed elsewhere
+    ask = true                                # about other hosts; false: they are refused
+    private = ["wiki.lab", "10.1.0.0/16"]     # not public, yet to be reached: see the README
+    index = "https://pypi.example.edu/simple" # for pip; left out: the public one
+    on = true                                 # false: only for sessions that ask for it
 
     [commands.test]                           # session.run_command("test", {"path": "./src"})
     template = "Run the tests in $path and mend what fails."
@@ -46,6 +55,21 @@ The engine's configuration: a TOML file and a few environment variables.
     steps = 200                               # requests to the model
     tokens = 2000000                          # of all of them together; left out: any number
     cost = 5.0                                # US dollars; left out: any
+
+    [limits.container]                        # of a session's container; it may ask for less
+    memory = "4 GB"                           # of all processes; the heaviest is killed
+    process_memory = "4 GB"                   # of one process; or "unlimited"
+    processes = 512                           # processes and threads
+    background = 64                           # processes a finished command may leave behind
+    file_size = "2 GB"                        # one file
+    disk = "5 GB"                             # all files of the session
+    shared_memory = "256 MB"                  # /dev/shm
+    open_files = 4096                         # of one process
+    cpu_seconds = "unlimited"                 # processor time of one process
+    output = "8 MB"                           # kept of each output stream of a command
+    timeout = 120                             # seconds of a command that asks for nothing else
+    longest_timeout = 86400                   # seconds a command may ask for
+    idle_minutes = 60                         # without a command, then it rests; or "unlimited"
 """
 
 from __future__ import annotations
@@ -60,9 +84,14 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
+from agent_magics.sandbox import Limits, ProviderOptions
+
 from ._agent_config import AgentConfigError, agent_profile, permission_rules
 from ._agents import BUILT_IN, AgentProfile
+from ._config_sandbox import read_sandbox
 from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
+from ._container_limits import DEFAULT_IDLE, IDLE, ContainerLimitError, read_idle, read_limits
+from ._network_config import NetworkConfig, read_network
 from ._policy import Rule
 from ._snapshots import SnapshotLimits
 
@@ -80,7 +109,6 @@ __all__ = [
 
 ProviderKind = Literal["openai", "anthropic"]
 
-_SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_MEGABYTES = 1 << 20
@@ -107,7 +135,8 @@ class CompactionConfig:
     When a turn makes room in the model's context window by a summary.
 
     `threshold` is the share of the window from which on it is full. `context_limit` (tokens)
-    stands in for the window of models that don't tell theirs; None: those are never full.
+    stands in for windows that are not public; None: what the model's server says of them, and
+    else they are full when a request is refused.
     """
 
     auto: bool = True
@@ -119,6 +148,8 @@ class CompactionConfig:
 class LimitsConfig:
     """
     What one turn may use: requests to the model, tokens, US dollars; None is any amount.
+
+    With a `cost` there are no turns with models whose price is not known.
 
     `source` is where the user can change it, for messages.
     """
@@ -135,6 +166,7 @@ class EngineConfig:
 
     model: str | None = None
     sandbox: str = "auto"
+    containers: ProviderOptions = field(default_factory=ProviderOptions)
     providers: Mapping[str, ProviderConfig] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
     commands: Mapping[str, CommandConfig] = field(default_factory=lambda: MappingProxyType({}))
@@ -142,7 +174,11 @@ class EngineConfig:
     agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
     compaction: CompactionConfig = CompactionConfig()
     limits: LimitsConfig = LimitsConfig()
+    container_limits: Limits = field(default_factory=Limits)
+    idle: float | None = DEFAULT_IDLE
+    """Seconds without a command after which a container is stopped; None: never."""
     snapshot: SnapshotLimits = field(default_factory=SnapshotLimits)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
     @classmethod
     def load(cls, path: Path | None, environ: Mapping[str, str]) -> EngineConfig:
@@ -168,17 +204,16 @@ class EngineConfig:
             "compaction",
             "limits",
             "snapshot",
+            "network",
         )
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
-        named = environ.get("AGENT_MAGICS_SANDBOX", "").strip()
-        sandbox = named or reader.text(data, "sandbox") or "auto"
-        if sandbox not in _SANDBOXES:
-            where = "AGENT_MAGICS_SANDBOX" if named else reader.where("sandbox")
-            raise ConfigError(f"{where}: {sandbox!r} is not one of {', '.join(_SANDBOXES)}.")
+        sandbox, containers = read_sandbox(reader, data, environ)
+        container_limits, idle = reader.container(data)
         return cls(
             model=model,
             sandbox=sandbox,
+            containers=containers,
             providers=MappingProxyType(reader.providers(data)),
             rules=tuple(reader.rules(data)),
             commands=MappingProxyType(read_commands(reader, data)),
@@ -186,7 +221,10 @@ class EngineConfig:
             agents=MappingProxyType(reader.agents(data)),
             compaction=reader.compaction(data),
             limits=reader.limits(data),
+            container_limits=container_limits,
+            idle=idle,
             snapshot=reader.snapshot(data),
+            network=read_network(reader, data),
         )
 
 
@@ -364,7 +402,7 @@ class Reader:
 
     def limits(self, data: Mapping[str, Any]) -> LimitsConfig:
         table, prefix = self.table(data.get("limits", {}), "limits"), "limits."
-        self.only(table, prefix, ("steps", "tokens", "cost"))
+        self.only(table, prefix, ("steps", "tokens", "cost", "container"))
         steps = self.count(table, "steps", prefix)
         return LimitsConfig(
             steps=LimitsConfig.steps if steps is None else steps,
@@ -372,6 +410,16 @@ class Reader:
             cost=self.number(table, "cost", prefix),
             source=str(self.source),
         )
+
+    def container(self, data: Mapping[str, Any]) -> tuple[Limits, float | None]:
+        """`[limits.container]`: the limits, and `EngineConfig.idle`."""
+        key = "limits.container"
+        table = self.table(self.table(data.get("limits", {}), "limits").get("container", {}), key)
+        try:
+            limits = {name: value for name, value in table.items() if name != IDLE}
+            return read_limits(limits), read_idle(table.get(IDLE))
+        except ContainerLimitError as error:
+            raise self.error(f"{key}.{error.key}", error.complaint) from error
 
     def number(
         self, table: Mapping[str, Any], key: str, prefix: str, most: float = math.inf

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import stat
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import PythonEnv, Sandbox, SandboxError, SandboxGone, SandboxUnavailable
+from agent_magics.sandbox import (
+    Limits,
+    Network,
+    PythonEnv,
+    Sandbox,
+    SandboxError,
+    SandboxGone,
+    SandboxUnavailable,
+    end_leftovers,
+    remove_tree,
+)
 
+from ._container_limits import lowered
 from ._log import EventLog
 from ._sessions import Session
 
@@ -23,22 +34,41 @@ __all__ = ["Containers"]
 
 log = logging.getLogger(__name__)
 
+_JOBS_PATIENCE = 5.0
+_ENDED = (
+    "The container had ended and was started again: files are kept, processes that ran in the "
+    "background are gone."
+)
+
 OpenSandbox = Callable[..., Sandbox]
-"""Called as `open_sandbox(root, provider=..., python=...)`."""
+"""Called with `root`, `provider=`, `python=` and `limits=`; with `network=` if it has one."""
 
 
 class Containers:
     """`root` holds one directory per session. All methods run on the engine's loop."""
 
     def __init__(
-        self, root: Path, open_sandbox: OpenSandbox, log: EventLog, provider: str = "auto"
+        self,
+        root: Path,
+        open_sandbox: OpenSandbox,
+        log: EventLog,
+        provider: str = "auto",
+        network_of: Callable[[Session], Network | None] = lambda session: None,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
+        """What a container may use; a session may have asked for less."""
         self._root = root
         self._open = open_sandbox
         self._log = log
         self._provider = provider
+        self._network_of = network_of
         self._sandboxes: dict[str, Sandbox] = {}
         self._starting: dict[str, asyncio.Lock] = {}
+        self._uses: Counter[str] = Counter()
+        self._running: set[str] = set()
+        self._stopping: set[str] = set()
+        self._notices: dict[str, str] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, session: Session) -> Sandbox:
@@ -52,17 +82,27 @@ class Containers:
             python = session.python and PythonEnv(
                 str(session.python["executable"]), tuple(session.python["prefixes"])
             )
-            found = self._open(self._root / owner, provider=wanted, python=python or None)
+            network = self._network_of(session)
+            options = {} if network is None else {"network": network}
+            found = self._open(
+                self._root / owner,
+                provider=wanted,
+                python=python or None,
+                limits=lowered(self.limits, session.bounds),
+                **options,
+            )
             self._sandboxes[owner] = found
         session.provider, session.isolated = found.provider, found.isolated
+        session.allowance = asdict(found.limits)
         return found
 
     async def started(self, session: Session) -> Sandbox:
         """The session's sandbox, running. Raises SandboxUnavailable, SandboxGone."""
         sandbox = self.get(session)
-        if sandbox.alive:
-            return sandbox
         owner = session.container or session.id
+        self._uses[owner] += 1
+        if sandbox.alive and owner not in self._stopping:
+            return sandbox
         async with self._starting.setdefault(owner, asyncio.Lock()):
             if not sandbox.alive:
                 try:
@@ -71,14 +111,49 @@ class Containers:
                     self._announce(session, "error", error.reason)
                     raise
                 session.provider, session.isolated = sandbox.provider, sandbox.isolated
+                if owner in self._running:
+                    self._notices.setdefault(owner, _ENDED)
+                self._running.add(owner)
                 self._announce(session, "running")
         return sandbox
+
+    def alive(self) -> list[tuple[str, Sandbox]]:
+        """The containers that run, with the ids of the sessions that they belong to."""
+        return [(owner, box) for owner, box in self._sandboxes.items() if box.alive]
+
+    def uses(self, owner: str) -> int:
+        """Grows with whatever is done with the session's container, before it is done."""
+        return self._uses[owner] + self._sandboxes[owner].uses
+
+    async def rest(self, session: Session, why: str) -> None:
+        """Stop the session's container until it is needed again, and tell what ended with it."""
+        sandbox = self._sandboxes[session.id]
+        async with self._starting.setdefault(session.id, asyncio.Lock()):
+            self._stopping.add(session.id)
+            try:
+                jobs = await _jobs(sandbox)
+                await sandbox.stop()
+            finally:
+                self._stopping.discard(session.id)
+            self._running.discard(session.id)
+        message = f"The container was stopped {why}; it starts again with the next command."
+        if jobs:
+            message += f" Processes that ended with it: {'; '.join(jobs)}."
+            self._notices[session.id] = message
+        self._announce(session, "stopped", message)
+
+    def take_notice(self, session: Session) -> str:
+        """What the agent has to know about its container, said once; empty: nothing."""
+        return self._notices.pop(session.container or session.id, "")
 
     async def destroy(self, session: Session) -> None:
         """Stop the session's container and delete its files, unless they are another's."""
         if session.container is not None:
             return
         self._starting.pop(session.id, None)
+        self._uses.pop(session.id, None)
+        self._running.discard(session.id)
+        self._notices.pop(session.id, None)
         sandbox = self._sandboxes.pop(session.id, None)
         if sandbox is not None:
             try:
@@ -97,7 +172,10 @@ class Containers:
                 log.warning("stopping a container: %s", type(result).__name__)
 
     async def sweep(self, living: Iterable[str]) -> None:
-        """Delete what deleted sessions left behind."""
+        """End and delete what a killed engine and deleted sessions left behind. At start only."""
+        ended = await asyncio.to_thread(end_leftovers, self._root.absolute())
+        if ended:
+            log.warning("ended %d processes that the last run of the engine left behind", ended)
         keep = set(living)
         for path in list(self._root.iterdir()):
             if path.name not in keep and path.name.startswith("ses_"):
@@ -111,13 +189,18 @@ class Containers:
             self._log.publish(session.id, "container.status", properties)
 
 
+async def _jobs(sandbox: Sandbox) -> list[str]:
+    """What runs in the background, as far as it is told in time."""
+    try:
+        async with asyncio.timeout(_JOBS_PATIENCE):
+            return await sandbox.background()
+    except (SandboxError, OSError):
+        return []
+
+
 def _remove(path: Path) -> None:
-    """Remove a tree, also where its owner took away the right to."""
-    for _ in range(2):
-        shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
-            return
-        for directory in [path, *path.rglob("*")]:
-            if directory.is_dir() and not directory.is_symlink():
-                directory.chmod(stat.S_IRWXU)
-    log.warning("a deleted session's directory could not be removed")
+    """Remove a tree that a container's processes filled, whatever is in it."""
+    try:
+        remove_tree(path)
+    except OSError as error:
+        log.warning("a deleted session's directory could not be removed: %s", error.strerror)

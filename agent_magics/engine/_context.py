@@ -7,7 +7,7 @@ Counts are those of the last reply that told its usage; what came after it is es
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_ai.messages import (
     BinaryContent,
@@ -22,6 +22,9 @@ from agent_magics.wire import TodoJSON
 
 from ._config import CompactionConfig
 from ._errors import ContextOverflow
+
+if TYPE_CHECKING:
+    from .models import Window
 
 __all__ = ["Room", "estimate", "kept_messages", "since_summary", "starts_with_summary"]
 
@@ -104,10 +107,31 @@ class Room:
     `made` is set by the turn when it has replaced what came before by a summary.
     """
 
-    def __init__(self, config: CompactionConfig, context_limit: int | None) -> None:
-        self.limit = context_limit or config.context_limit
+    def __init__(self, config: CompactionConfig, window: Window) -> None:
         self.made = False
-        self._most = int(self.limit * config.threshold) if self.limit and config.auto else None
+        self._config = config
+        self._window = window
+
+    @property
+    def limit(self) -> int | None:
+        """The window in tokens; it may become known, or turn out to be smaller, at any time."""
+        return self._window.size(self._config.context_limit)
+
+    def is_refused(self, size: int | None) -> None:
+        """The provider found a request too large for the window, and may have named its size."""
+        self._window.learn(size)
+
+    def can_be_made(self, history: Sequence[ModelMessage], new: Sequence[ModelMessage]) -> bool:
+        """
+        Whether a summary may help a request that the provider found too large.
+
+        `history` is what the turn's run began with, `new` what came since.
+        """
+        if not self._config.auto:
+            return False
+        if self.made:  # the last one did not help if nothing was said since
+            return any(isinstance(message, ModelResponse) for message in new)
+        return _is_worth_it(history, new)
 
     def is_needed(
         self, history: Sequence[ModelMessage], new: Sequence[ModelMessage], request: ModelRequest
@@ -118,20 +142,22 @@ class Room:
         `history` is what the turn's run began with, `new` what came since. Raises ContextOverflow
         when another summary can't help.
         """
-        used = _used([*history, *new, request])
-        if self._most is None or used <= self._most:
+        used, limit = _used([*history, *new, request]), self.limit
+        if limit is None or not self._config.auto:
+            return False
+        most = int(limit * self._config.threshold)
+        if used <= most:
             return False
         if not self.made:
-            pair_alone = starts_with_summary(history) and len(history) == 2
-            return len(new) > 0 or (len(history) > 0 and not pair_alone)
+            return _is_worth_it(history, new)
         first = next((i for i, m in enumerate(new) if isinstance(m, ModelResponse)), None)
         if first is None:
             # Straight after the summary: the prompt may take more than its share, not the summary.
-            if estimate(history) > self._most or used > (self.limit or 0):
+            if estimate(history) > most or used > limit:
                 raise self._overflow(used)
             return False
         least = _used([*history, *new[: first + 1]])
-        if least > self._most:  # it was full again from the first step on
+        if least > most:  # it was full again from the first step on
             raise self._overflow(least)
         return True
 
@@ -143,3 +169,9 @@ class Room:
             used=used,
             limit=self.limit,
         )
+
+
+def _is_worth_it(history: Sequence[ModelMessage], new: Sequence[ModelMessage]) -> bool:
+    """Whether there is anything to summarize, beyond a summary."""
+    pair_alone = starts_with_summary(history) and len(history) == 2
+    return len(new) > 0 or (len(history) > 0 and not pair_alone)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent
 
+from agent_magics.sandbox import Limits as ContainerLimits
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 
@@ -27,9 +29,13 @@ from ._errors import BadRequest, NotFound, SessionBusy
 from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
+from ._idle import IdleContainers
 from ._ids import new_id, now_ms
+from ._limits import refuse_unknown_price
 from ._log import EventLog
 from ._messages import MessageBook
+from ._network import Networks
+from ._network_config import NetworkConfig
 from ._permissions import Permissions
 from ._prompt_ids import PromptIds
 from ._prompts import NewSession, Prompt
@@ -66,7 +72,8 @@ class Engine:
     Made by `await Engine.open(...)`, which also recovers from a crash.
 
     `tools`, `instructions` and `tool_title` are the agent's; `rules` hold for all sessions,
-    `compaction` and `limits` for all turns.
+    `compaction` and `limits` for all turns. Containers are stopped after `idle` seconds without use
+    by `clock`; None: never.
     """
 
     def __init__(
@@ -88,6 +95,10 @@ class Engine:
         environ: Mapping[str, str] | None = None,
         extensions: Extensions | None = None,
         snapshot_limits: SnapshotLimits | None = None,
+        network: NetworkConfig | None = None,
+        container_limits: ContainerLimits | None = None,
+        idle: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -96,8 +107,13 @@ class Engine:
         self.sessions.log = self.log
         self.messages = MessageBook(store, self.log)
         self._prompt_ids = PromptIds(self.messages)
-        self.permissions = Permissions(store, self.log, self.sessions, rules)
-        self.containers = Containers(sessions_dir, open_sandbox, self.log, sandbox)
+        self._network = network or NetworkConfig()
+        self.permissions = Permissions(store, self.log, self.sessions, rules, self._network.denials)
+        self.networks = Networks(self.permissions, self.sessions, self._network)
+        self.containers = Containers(
+            sessions_dir, open_sandbox, self.log, sandbox, self.networks.of, container_limits
+        )
+        self.idle = IdleContainers(self.containers, self.sessions, idle, clock)
         self.extensions = extensions or Extensions()
         self.artifacts = ArtifactBook(store, self.log, self.containers)
         self.snapshots = Snapshots(sessions_dir.with_name("snapshots"), snapshot_limits)
@@ -158,6 +174,7 @@ class Engine:
         await engine.snapshots.sweep(engine.sessions.ids())
         await engine.reverts.recover()
         await engine._delete_leftovers()
+        engine.idle.start()
         return engine
 
     async def finish(self) -> None:
@@ -174,6 +191,7 @@ class Engine:
             await self.finish()
         finally:
             await self.extensions.mcp.close()
+            await self.idle.close()
             await self.containers.close()
             await self.store.close()
 
@@ -191,13 +209,14 @@ class Engine:
         if parent is not None:
             session.parent_id, session.started_by = parent.id, wanted.started_by
         session.model = session.chosen = wanted.model
-        session.sandbox = wanted.sandbox
+        session.sandbox, session.network = wanted.sandbox, self._network.of_session(wanted.network)
         session.python, session.metadata = wanted.python, wanted.metadata
         session.rules, session.limits = wanted.rules, wanted.limits
+        session.bounds = wanted.bounds
         session.agent_config = wanted.agent_config
         session.agent = self._agent(session, wanted.agent or _named(wanted.agent_config)).name
         if parent is not None and wanted.shares_container:
-            session.container = parent.container or parent.id
+            session.container, session.network = parent.container or parent.id, parent.network
         try:
             await self.containers.started(session)
             if parent is not None and not parent.listed:
@@ -231,6 +250,7 @@ class Engine:
             return
         self.sessions.remove(session)
         self.reverts.shelf.forget(session)
+        self.networks.forget(session.id)
         await self.containers.destroy(session)
         await self.snapshots.forget(session.id)
         await self.store.flushed()
@@ -247,9 +267,9 @@ class Engine:
         Accept a prompt and start its turn. Returns the id of the user's message.
 
         Accepting the same `message_id` again does nothing, so a client may repeat a request whose
-        answer it lost. Raises SessionBusy, Conflict, MessageRemoved for the id of a message that
-        was reverted, and the registry's errors; after it returned, the prompt survives a crash
-        and gets exactly one `turn.ended`.
+        answer it lost. Raises SessionBusy, Conflict, BadRequest, TurnLimit, MessageRemoved for
+        the id of a message that was reverted, and the registry's errors; after it returned, the
+        prompt survives a crash and gets exactly one `turn.ended`.
         """
         message_id = prompt.message_id or new_id("msg")
         if prompt.message_id is not None and await self._prompt_ids.is_known(session, message_id):
@@ -258,6 +278,7 @@ class Engine:
         agent = self._agent(session, prompt.agent)
         model = self._model(session, prompt, agent)
         refuse_what_it_cannot_take(prompt.parts, model)
+        refuse_unknown_price(self._services.limits, model)
         await self._settle(session)
         if self._prompt_ids.was_accepted(session, message_id):  # while this one was checked
             await self.store.flushed()
@@ -401,6 +422,7 @@ class Engine:
             part_json: PartJSON = saved  # type: ignore[assignment]
             self.messages.save_part(part_json)
         session.usage.messages += 1
+        session.error = None
         session.model = {"providerID": model.provider_id, "id": model.model_id}
         if not session.titled:
             session.title, session.titled = _title(prompt.parts), True

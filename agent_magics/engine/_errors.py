@@ -201,7 +201,9 @@ def _from_sandbox(error: Exception) -> ApiError | None:
             error.reason, status=503, name="SandboxUnavailableError", nextStep=error.next_step
         )
     if isinstance(error, SandboxGone):
-        message = "The session's container was stopped; it starts again with the next call."
+        message = (
+            f"The session's container was stopped ({error}); it starts again with the next call."
+        )
         return ApiError(message, status=503, name="SandboxGoneError")
     if isinstance(error, SandboxError):
         return ApiError(str(error), status=503, name="SandboxError")

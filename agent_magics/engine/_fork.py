@@ -178,6 +178,7 @@ def _copy_of(session: Session) -> Session:
 def _with_todos(session: Session, later: Sequence[Checkpoint]) -> Session:
     """The session as far as it is copied: with the todos it had before these turns."""
     found = _copy_of(session)
+    found.error = None
     if later:
         found.todos = later[0].todos
     return found

@@ -57,6 +57,7 @@ class EventLog:
         ((self._position,),) = store.query("SELECT coalesce(max(position), 0) FROM event")
         self.committed: int = self._position
         self._seqs: dict[str, int] = {}
+        self._forgotten: set[str] = set()
         self._pending: deque[Event] = deque()
         self._ring: list[Event] = []
         self._ring_bytes = 0
@@ -108,8 +109,20 @@ class EventLog:
             return self.committed
         return self.seq(stream) - sum(event.stream == stream for event in self._pending)
 
+    async def last_turn(self, session_id: str) -> tuple[str, int] | None:
+        """The message of the session's last turn, and the number of the event before that turn."""
+        rows = await self._store.read(
+            "SELECT seq, json_extract(body, '$.properties.messageID') FROM event "
+            "WHERE stream = ? AND session_id = ? AND json_extract(body, '$.type') = 'turn.started' "
+            "ORDER BY seq DESC LIMIT 1",
+            self._stream_of(session_id),
+            session_id,
+        )
+        return (rows[0][1], rows[0][0] - 1) if rows else None
+
     def forget(self, stream: str) -> None:
-        """Delete all events of a stream."""
+        """Delete all events of a stream; the next one published in it is its last."""
+        self._forgotten.add(stream)
         self._store.put("DELETE FROM event WHERE stream = ?", stream)
 
     def subscribe(self, session_id: str | None = None, after: int | None = None) -> Subscription:
@@ -151,6 +164,9 @@ class EventLog:
             self._ring.append(event)
             self._ring_bytes += len(event.body)
             streams.add(event.stream)
+            if self._seqs.get(event.stream) == event.seq and event.stream in self._forgotten:
+                self._forgotten.discard(event.stream)
+                del self._seqs[event.stream]
         self.committed = position
         if self._ring_bytes > _RING_BYTES or len(self._ring) > _RING_EVENTS:
             self._trim()

@@ -64,6 +64,11 @@ class ResponseParts:
         self._texts: dict[int, _OpenText] = {}
         self._tools: dict[int, PartJSON] = {}
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything came that a reader may have seen."""
+        return bool(self._kinds or self._tools)
+
     def handle(self, event: object) -> None:
         """One event of the stream; those that mean nothing to a reader are ignored."""
         if isinstance(event, PartDeltaEvent):

@@ -61,16 +61,23 @@ class Permissions:
     The pending requests of all sessions.
 
     `rules` (the defaults and the configuration's) come first, then the agent's, the session's own
-    and its family's standing answers; the last match wins. Denials of the agent hold in any case.
+    and its family's standing answers; the last match wins. Denials of the agent and those among
+    `limits` hold in any case.
     """
 
     def __init__(
-        self, store: Store, log: EventLog, book: SessionBook, rules: Sequence[Rule]
+        self,
+        store: Store,
+        log: EventLog,
+        book: SessionBook,
+        rules: Sequence[Rule],
+        limits: Sequence[Rule] = (),
     ) -> None:
         self._store = store
         self._log = log
         self._book = book
         self._rules = tuple(rules)
+        self._limits = tuple(limits)
         self._pending: dict[str, _Pending] = {}
 
     @property
@@ -98,10 +105,11 @@ class Permissions:
         May this tool call run? Waits for a person where the rules say so.
 
         `unattended` other than "ask" is the answer in place of a person's. Cancelling the wait
-        withdraws the request: it is replied "reject" on the stream.
+        withdraws the request: it is replied "reject" on the stream. A `call` without `callID` is
+        a wish of the session itself.
         """
         tool = call["tool"]
-        decision = self._decide(session, agent, tool, arguments)
+        decision = self.decide(session, agent, tool, arguments)
         if decision.action == "allow":
             return Answer(True)
         if decision.action == "deny":
@@ -184,13 +192,24 @@ class Permissions:
     def _root(self, session: Session) -> Session:
         return self._book.get(self._book.root_of(session.id))
 
-    def _decide(
+    def decide(
         self, session: Session, agent: AgentProfile, tool: str, arguments: Mapping[str, Any]
     ) -> Decision:
+        """What the rules say, without asking anybody."""
+        network = [Rule("network", host, "allow") for host in session.network or ()]
         own = [_rule(r) for r in (*session.rules, *self._root(session).standing)]
-        decision = decide((*self._rules, *agent.rules, *own), tool, arguments)
+        decision = decide((*self._rules, *agent.rules, *network, *own), tool, arguments)
         inherited = [[_rule(r) for r in rules] for rules in session.limits]
-        return limited((*agent.denials, *inherited), decision, tool, arguments)
+        return limited((self._limits, *agent.denials, *inherited), decision, tool, arguments)
+
+    def drop(self, session_id: str, call_id: str | None = None) -> None:
+        """Withdraw what this session asks, or asks for one tool call: nobody waits for it now."""
+        for pending in list(self._pending.values()):
+            request = pending.request
+            if request["sessionID"] != session_id:
+                continue
+            if call_id is None or request.get("tool", {}).get("callID") == call_id:
+                self._close(pending, "reject", Answer(False, "It is not needed any more."))
 
     def _open(
         self,
@@ -207,9 +226,10 @@ class Permissions:
             "patterns": list(decision.patterns),
             "metadata": dict(arguments),
             "always": list(decision.always),
-            "tool": {"messageID": call["messageID"], "callID": call["callID"]},
             "agent": agent.name,
         }
+        if "callID" in call:
+            request["tool"] = {"messageID": call["messageID"], "callID": call["callID"]}
         if session.parent_id is not None:
             request["parentID"], request["sessionTitle"] = session.parent_id, session.title
         answer = asyncio.get_running_loop().create_future()
@@ -245,7 +265,7 @@ class Permissions:
     def _answer_covered(self, session: Session) -> None:
         root = self._root(session)
         for other in [p for p in self._pending.values() if self._root(p.session) is root]:
-            decision = self._decide(other.session, other.agent, other.tool, other.arguments)
+            decision = self.decide(other.session, other.agent, other.tool, other.arguments)
             if decision.action == "allow":
                 self._close(other, "always", Answer(True))
 

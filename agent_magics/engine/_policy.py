@@ -17,6 +17,10 @@ What the pattern is held against depends on the tool:
     The path that is searched.
 `webfetch`
     The URL's host, with its port where that is not the usual one.
+`network`
+    The host and port that something in the container wants to reach: `host`, `host:port`,
+    `host:*`, or the name of a group such as `packages`. To allow, a pattern without a port means
+    80 and 443; to deny or ask it means every port.
 `skill`
     The skill's name; those of the workspace are `workspace/NAME`.
 `task`
@@ -38,6 +42,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
+
+from agent_magics.sandbox import host_matches
 
 from ._paths import WORKSPACE, container_path, is_below
 from ._shell import CommandLine, SimpleCommand, analyse
@@ -130,6 +136,8 @@ def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> De
         name = _text(arguments, "name")
         action = _last(covering, lambda rule: _glob(rule.pattern, name))
         return Decision(action, (name,), (glob.escape(name),))
+    if tool == "network":
+        return _decide_network(covering, _text(arguments, "host"), arguments.get("port"))
     if tool == "webfetch":
         return _decide_web(covering, _text(arguments, "url"))
     if tool == "task":
@@ -194,6 +202,16 @@ def _decide_web(rules: Sequence[Rule], url: str) -> Decision:
         return Decision(_last(rules, lambda rule: rule.universal), (url,), ())
     action = _last(rules, lambda rule: _glob(rule.pattern, site))
     return Decision(action, (url,), (glob.escape(site),))
+
+
+def _decide_network(rules: Sequence[Rule], host: str, port: Any) -> Decision:
+    number = port if isinstance(port, int) else 0
+    site = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+    action = _last(
+        rules,
+        lambda rule: host_matches(rule.pattern, host, number, any_port=rule.action != "allow"),
+    )
+    return Decision(action, (site,), (glob.escape(site),))
 
 
 # Shell commands

@@ -21,12 +21,16 @@ class NewSession:
     parent_id: str | None = None
     model: dict[str, str] | None = None
     sandbox: str = "auto"
+    network: bool | tuple[str, ...] | None = None
+    """Whether it has one, or the hosts it may reach beyond the configuration's; None: as there."""
     python: dict[str, Any] | None = None
     rules: list[dict[str, str]] = field(default_factory=list)
     metadata: dict[str, Any] | None = None
     agent: str | None = None
     agent_config: dict[str, Any] | None = None
     limits: list[list[dict[str, str]]] = field(default_factory=list)
+    bounds: dict[str, int | float] = field(default_factory=dict)
+    """Limits of its container that are lower than the configuration's."""
     shares_container: bool = False
     """Whether it works in its parent's container."""
     started_by: str | None = None

@@ -29,7 +29,7 @@ from ._ids import now_ms
 from ._messages import is_closed
 from ._permissions import publish_reply, unanswered
 from ._services import Services
-from ._turn import end_turn
+from ._turn_end import end_turn
 
 __all__ = ["recover"]
 
@@ -62,8 +62,7 @@ async def recover(services: Services) -> int:
             if not _is_summary(prompt):  # a summary that was not finished replaces nothing
                 parts = [part for answer in answers for part in answer["parts"]]
                 services.history.save(message_id, _complete(history, prompt, parts))
-            services.sessions.save(services.sessions.get(session_id))
-            end_turn(services, session_id, message_id, _ERROR)
+            end_turn(services, services.sessions.get(session_id), message_id, _ERROR)
     for checkpoint in await services.checkpoints.unfinished(known):
         session = services.sessions.get(checkpoint.session_id)
         started = functools.partial(services.containers.started, session)

@@ -8,23 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
+from pydantic_ai.exceptions import (
+    AgentRunError,
+    ModelAPIError,
+    ModelConnectionError,
+    ModelHTTPError,
+)
 
 from agent_magics.wire import ErrorJSON
 
 from ._errors import from_exception
 from ._ids import now_ms
+from ._overflow import is_overflow
 
-__all__ = ["Retries", "RetryPolicy", "is_overflow", "turn_error"]
+__all__ = ["Retries", "RetryPolicy", "summary_failure", "turn_error"]
 
 _RETRYABLE = frozenset({408, 409, 429})
-_OVERFLOW_SIGNS = (
-    "context_length_exceeded",
-    "context length",
-    "context window",
-    "prompt is too long",
-    "maximum context",
-)
+_KEPT = 'What had arrived is kept; send another prompt, such as "go on", to continue.'
+_UNCHANGED = "The conversation is as it was; the summary can be tried again."
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class RetryPolicy:
 
     def wait(self, error: Exception, failures: int) -> float | None:
         """Seconds to wait after so many failures of the error's kind; None to give up."""
-        if not isinstance(error, ModelAPIError) or getattr(error, "in_stream", False):
+        if not isinstance(error, ModelAPIError) or error.in_stream:
             return None
         if isinstance(error, ModelHTTPError):
             if not _is_retryable(error.status_code) or failures >= self.tries:
@@ -100,29 +101,41 @@ class Retries:
         return True
 
 
-def is_overflow(error: ModelAPIError) -> bool:
-    """Whether the provider says that the request is larger than the model's context window."""
-    status = error.status_code if isinstance(error, ModelHTTPError) else None
-    return status in (400, 413, None) and any(s in str(error).lower() for s in _OVERFLOW_SIGNS)
-
-
 def _is_retryable(status: int) -> bool:
     return status in _RETRYABLE or status >= 500
 
 
-def turn_error(error: Exception, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
-    """What the reader of a turn is told. Texts of providers are scrubbed of secrets."""
+def turn_error(
+    error: Exception, provider_id: str, scrub: Callable[[str], str], *, after_break: str = _KEPT
+) -> ErrorJSON:
+    """
+    What the reader of a turn is told. Texts of providers are scrubbed of secrets.
+
+    `after_break` says what is left, and to be done, when the connection broke in mid-reply.
+    """
     if isinstance(error, ModelAPIError):
-        return _model_error(error, provider_id, scrub)
+        return _model_error(error, provider_id, scrub, after_break)
     if isinstance(error, AgentRunError):
         return {"name": "UnknownError", "data": {"message": scrub(str(error))}}
     return from_exception(error, "running a turn").to_json()
 
 
-def _model_error(error: ModelAPIError, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
+def summary_failure(error: Exception, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
+    """The same for a summary, of which nothing is used when it is not complete."""
+    return turn_error(error, provider_id, scrub, after_break=_UNCHANGED)
+
+
+def _model_error(
+    error: ModelAPIError, provider_id: str, scrub: Callable[[str], str], after_break: str
+) -> ErrorJSON:
     message = scrub(provider_message(error))
     status = error.status_code if isinstance(error, ModelHTTPError) else None
-    if status is None and not getattr(error, "in_stream", False):
+    if isinstance(error, ModelConnectionError) and error.in_stream:
+        message = (
+            f"The model's reply broke off: the connection to {provider_id!r} was lost in the "
+            f"middle of it ({message.rstrip('.')}). {after_break}"
+        )
+    elif status is None and not error.in_stream:
         message = (
             f"The model server of {provider_id!r} can't be reached ({message}) "
             "Check its address and that it runs."

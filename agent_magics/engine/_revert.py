@@ -262,6 +262,7 @@ class Reverts:
             doing="revert",
             start=draft.now_key,
             goal=after,
+            error=previous.error if previous else session.error,
         )
 
     # -- doing it

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
+import logging
 import mimetypes
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from agent_magics.sandbox import Sandbox
+from agent_magics.sandbox import Limits, OpenFile, Sandbox, SandboxError
 from agent_magics.wire import ExecBody, FileJSON, ShellJSON
 
-from ._body import Body, query_flag, query_int, read_body, read_json
+from ._body import LARGEST_BODY, Body, query_flag, query_int, read_json, stream_body
 from ._errors import ApiError, BadRequest, file_errors, from_exception
 from ._live import LiveRun
 from ._operations import BYTES, NUMBER, Query, operation
@@ -29,9 +31,8 @@ from ._text import dumps
 
 __all__ = ["routes"]
 
-_DEFAULT_TIMEOUT = 120.0
-_MOST_OUTPUT = 8 << 20
-_LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
+log = logging.getLogger(__name__)
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = Query("path", required=True, description="Below /workspace when relative.")
 _FOLDER = Query("path", description="/workspace when absent.")
@@ -51,9 +52,9 @@ async def execute(request: Request) -> Response:
 
     With `Accept: text/event-stream`: `stdout` and `stderr` events (base64), then one `exit`.
     """
-    session_of(request)
+    limits = engine_of(request).containers.get(session_of(request)).limits
     body = await read_json(request)
-    command, options = body.text("command"), _options(body)
+    command, options = body.text("command"), _options(body, limits)
     if "\0" in command or not command.strip():
         raise body.error("command", "is empty" if not command.strip() else "has a NUL")
     sandbox = await _sandbox(request)
@@ -72,12 +73,12 @@ async def execute(request: Request) -> Response:
     )
 
 
-def _options(body: Body) -> dict[str, Any]:
-    timeout = body.number("timeout", least=1, most=_LONGEST_TIMEOUT_MS)
+def _options(body: Body, limits: Limits) -> dict[str, Any]:
+    timeout = body.number("timeout", least=1, most=limits.longest_timeout * 1000)
     options: dict[str, Any] = {
-        "max_output": _MOST_OUTPUT,
+        "max_output": limits.output,
         "cwd": body.optional_text("cwd") or WORKSPACE,
-        "timeout": _DEFAULT_TIMEOUT if timeout is None else timeout / 1000,
+        "timeout": limits.timeout if timeout is None else timeout / 1000,
         "env": body.text_map("env") or None,
     }
     for name, value in (options["env"] or {}).items():
@@ -141,7 +142,7 @@ async def read_file(request: Request) -> Response:
     """Exact bytes of a file; takes ranges."""
     path, sandbox = _path(request), await _sandbox(request)
     with file_errors():
-        data = await sandbox.read_file(path)
+        file = await sandbox.open_file(path)
     media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
     # Never to be run by a browser, whatever the agent wrote into the file.
     headers = {
@@ -149,16 +150,31 @@ async def read_file(request: Request) -> Response:
         "Content-Security-Policy": "sandbox",
         "X-Content-Type-Options": "nosniff",
     }
-    wanted = _range(request.headers.get("range"), len(data))
+    wanted, status = _range(request.headers.get("range"), file.size), 206
     if wanted is None:
-        return Response(data, media_type=media_type, headers=headers)
-    if not wanted:
-        headers["Content-Range"] = f"bytes */{len(data)}"
+        wanted, status = range(file.size), 200
+    elif not wanted:
+        headers["Content-Range"] = f"bytes */{file.size}"
         raise ApiError("The range is empty.", status=416, name="RangeError", headers=headers)
-    headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{len(data)}"
-    return Response(
-        data[wanted.start : wanted.stop], status_code=206, media_type=media_type, headers=headers
+    else:
+        headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{file.size}"
+    if file.whole is not None:
+        data = file.whole[wanted.start : wanted.stop]
+        return Response(data, status_code=status, media_type=media_type, headers=headers)
+    headers["Content-Length"] = str(len(wanted))
+    return StreamingResponse(
+        _content(file, wanted), status_code=status, media_type=media_type, headers=headers
     )
+
+
+async def _content(file: OpenFile, wanted: range) -> AsyncGenerator[bytes, None]:
+    """The bytes. When the file is lost meanwhile, the reader misses what was announced."""
+    try:
+        async for data in file.read(wanted.start, wanted.stop):
+            yield data
+    except (OSError, SandboxError) as error:
+        log.warning("a file could not be sent to its end: %s", type(error).__name__)
+        raise ApiError("The file was lost on its way.") from error  # which breaks the connection
 
 
 def _range(header: str | None, size: int) -> range | None:
@@ -185,11 +201,39 @@ def _note(request: Request, path: str) -> None:
 async def write_file(request: Request) -> Response:
     """Write a file whole; folders are made."""
     path, sandbox = _path(request), await _sandbox(request)
-    data = await read_body(request)
     _note(request, path)
-    with file_errors():
-        await sandbox.write_file(path, data)
-    return Json({"path": path, "size": len(data)})
+    body = _Counted(stream_body(request, sandbox.limits.file_size))
+    try:
+        with file_errors():
+            await sandbox.write_file(path, body)
+    except ApiError:
+        await body.drain()
+        raise
+    return Json({"path": path, "size": body.size})
+
+
+class _Counted:
+    """A body on its way to a file."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self.size = 0
+        self._chunks = chunks
+
+    def __aiter__(self) -> _Counted:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await anext(self._chunks)
+        self.size += len(data)
+        return data
+
+    async def drain(self) -> None:
+        """Take what still comes, up to a bound: many clients read no answer before all is sent."""
+        most = self.size + LARGEST_BODY
+        with contextlib.suppress(ApiError):
+            async for _ in self:
+                if self.size > most:
+                    return
 
 
 @operation(bool, query=[_PATH], container=True)

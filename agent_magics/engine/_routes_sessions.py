@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
+from agent_magics.sandbox import PROVIDERS, HostError, checked_pattern
 from agent_magics.wire import (
     MetricsJSON,
     NewSessionBody,
@@ -19,6 +20,7 @@ from agent_magics.wire import (
 
 from ._agent_config import agent_settings
 from ._body import Body, query_flag, query_int, read_json
+from ._container_limits import limits_of_body
 from ._operations import NUMBER, Query, operation
 from ._prompts import NewSession
 from ._requests import Json, engine_of, session_of
@@ -27,25 +29,25 @@ from .models import ProviderAuth
 __all__ = ["routes"]
 
 _LATEST_TIME = 1e15
-_PROVIDERS = ("auto", "bubblewrap", "local")
 
 
 @operation(SessionJSON, body=NewSessionBody, optional_body=True, container=True)
 async def create(request: Request) -> Json:
     """A new session with its own container."""
-    body = await read_json(request, optional=True)
+    body, engine = await read_json(request, optional=True), engine_of(request)
     wanted = NewSession(
         title=body.optional_text("title"),
         parent_id=body.optional_text("parentID"),
         model=_model(body),
-        sandbox=body.choice("sandbox", *_PROVIDERS) if body.has("sandbox") else "auto",
+        sandbox=body.choice("sandbox", *PROVIDERS) if body.has("sandbox") else "auto",
+        network=_network(body),
         python=_python(body),
         rules=[_rule(Body(r, f"permission[{i}]")) for i, r in enumerate(body.items("permission"))],
         metadata=metadata.data if (metadata := body.object("metadata")) else None,
         agent=body.optional_text("agent"),
         agent_config=agent_settings(body),
+        bounds=limits_of_body(body, engine.containers.limits),
     )
-    engine = engine_of(request)
     of_agent = (wanted.agent_config or {}).get("model")
     for model in (wanted.model_name, of_agent):
         if model is not None:
@@ -59,6 +61,16 @@ def _model(body: Body) -> dict[str, str] | None:
     if model is None:
         return None
     return {"providerID": model.text("providerID"), "id": model.text("id")}
+
+
+def _network(body: Body) -> bool | tuple[str, ...] | None:
+    """True, false, or a list of hosts."""
+    if not isinstance(body.data.get("network"), list):
+        return body.flag("network") if body.has("network") else None
+    try:
+        return tuple(checked_pattern(text) for text in body.texts("network"))
+    except HostError as error:
+        raise body.error("network", str(error)) from None
 
 
 def _python(body: Body) -> dict[str, Any] | None:

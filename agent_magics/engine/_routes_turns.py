@@ -11,6 +11,7 @@ from starlette.routing import Route
 from agent_magics.wire import (
     AbortBody,
     ErrorJSON,
+    LastTurnJSON,
     MessageJSON,
     PermissionAnswerBody,
     PermissionReply,
@@ -72,6 +73,18 @@ async def prompt_and_wait(request: Request) -> Json:
     if answer is None:
         raise NotFound(f"The session of {message_id} was deleted.", messageID=message_id)
     return Json(answer)
+
+
+@operation(LastTurnJSON | None)
+async def last_turn(request: Request) -> Json:
+    """The turn that runs, else the last one; null before the first. For readers who come late."""
+    session, engine = session_of(request), engine_of(request)
+    found = await engine.log.last_turn(session.id)
+    if found is None:
+        return Json(None)
+    message_id, after = found
+    running = session.turn is not None and session.turn.message_id == message_id
+    return Json({"messageID": message_id, "after": after, "running": running})
 
 
 @operation(list[MessageJSON], query=[Query("limit", NUMBER)])
@@ -155,6 +168,7 @@ routes = [
     Route("/session/{id}/message", list_messages),
     Route("/session/{id}/message/{message_id}", get_message),
     Route("/session/{id}/prompt_async", prompt_async, methods=["POST"]),
+    Route("/session/{id}/turn", last_turn),
     Route("/session/{id}/summarize", summarize, methods=["POST"]),
     Route("/session/{id}/abort", abort, methods=["POST"]),
     Route("/session/{id}/permissions/{request_id}", reply_in_session, methods=["POST"]),

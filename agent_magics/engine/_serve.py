@@ -8,8 +8,10 @@ It lives while somebody holds it (a lease, a stream, a running request) or a tur
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -44,6 +46,7 @@ log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FAREWELL = 2
 """Seconds that requests get to come to their end."""
+_DESCRIPTORS = 1 << 14
 _SWITCH_INTERVAL = 0.001
 """The store's thread needs the GIL for a moment, often, beside a busy loop."""
 
@@ -74,12 +77,21 @@ class _Server(uvicorn.Server):
 def run(options: ServeOptions) -> int:
     """Serve until the end. Raises StartError. Returns the exit status."""
     configure_logging(options.log_path)
+    _allow_many_descriptors()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
         config = EngineConfig.load(None, os.environ)
     except ConfigError as error:
         raise StartError(str(error)) from error
     return asyncio.run(_Process(options, config).run())
+
+
+def _allow_many_descriptors() -> None:
+    """Each connection of a container to the network takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Process:
@@ -104,8 +116,8 @@ class _Process:
             tools=build_tools(),
             instructions=INSTRUCTIONS,
             tool_title=tool_title,
-            rules=(*DEFAULT_RULES, *self._config.rules),
-            open_sandbox=open_sandbox,
+            rules=(*DEFAULT_RULES, *self._config.network.rules, *self._config.rules),
+            open_sandbox=functools.partial(open_sandbox, options=self._config.containers),
             sessions_dir=self._options.data_dir / "sessions",
             sandbox=self._config.sandbox,
             extensions=Extensions.of_config(
@@ -114,7 +126,10 @@ class _Process:
             agents=AgentBook(self._config.agents),
             compaction=self._config.compaction,
             limits=self._config.limits,
+            container_limits=self._config.container_limits,
+            idle=self._config.idle,
             snapshot_limits=self._config.snapshot,
+            network=self._config.network,
         )
         presence = Presence()
         server = self._server(engine, presence)

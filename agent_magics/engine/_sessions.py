@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from agent_magics import __version__
-from agent_magics.wire import MetricsJSON, SessionJSON, TodoJSON, TokensJSON
+from agent_magics.wire import ErrorJSON, MetricsJSON, SessionJSON, TodoJSON, TokensJSON
 
 from ._errors import NotFound
 from ._ids import new_id, now_ms
@@ -119,7 +119,10 @@ class Session:
     `python` is `{"executable", "prefixes"}` of the interpreter that must be readable inside.
     `agent` names who answers; `agent_config` is an agent that came with the session's creation.
     `limits` are sets of rules whose denials hold, from those who started this sub-agent.
+    `bounds` are the limits of the container that it asked for, `allowance` all that hold.
+    `network` are hosts that it may reach beyond those of the configuration; None: it has none.
     `container` is the id of the session whose container this one uses; None: its own.
+    `error` is what the last turn failed with, until the next one begins.
     `started_by` is the prompt in whose turn a sub-agent was started; `hidden`: that is reverted.
     `gone` is what sub-agents used whose sessions were deleted.
     """
@@ -144,9 +147,13 @@ class Session:
     agent_config: dict[str, Any] | None = None
     limits: list[list[dict[str, str]]] = field(default_factory=list)
     container: str | None = None
+    bounds: dict[str, Any] = field(default_factory=dict)
+    allowance: dict[str, Any] = field(default_factory=dict)
+    network: list[str] | None = None
     todos: list[TodoJSON] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     revert: dict[str, Any] | None = None
+    error: ErrorJSON | None = None
     started_by: str | None = None
     hidden: bool = False
     gone: Usage = field(default_factory=Usage)
@@ -182,7 +189,11 @@ class Session:
             "cost": self.usage.cost,
             "tokens": self.usage.tokens,
             "time": time,
-            "sandbox": {"provider": self.provider or self.sandbox, "isolated": self.isolated},
+            "sandbox": {
+                "provider": self.provider or self.sandbox,
+                "isolated": self.isolated,
+                "limits": self.allowance,
+            },
         }
         optional = {
             "parentID": self.parent_id,
@@ -190,6 +201,8 @@ class Session:
             "permission": self.rules or None,
             "metadata": self.metadata,
             "revert": self.revert,
+            "error": self.error,
+            "network": None if self.network is None else {"allow": self.network},
         }
         data.update({key: value for key, value in optional.items() if value is not None})
         return cast(SessionJSON, data)
@@ -298,6 +311,12 @@ class SessionBook:
         with self._store.group():
             self._put(session)
             self._publish(session, event)
+
+    def set_error(self, session: Session, error: ErrorJSON | None) -> None:
+        """Keep what the last turn failed with; None when it did not fail, or another begins."""
+        if session.error != error:
+            session.error = error
+            self.save(session)
 
     def remove(self, session: Session) -> None:
         """

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent_magics.wire import TodoJSON
+from agent_magics.wire import ErrorJSON, TodoJSON
 
 from ._checkpoints import Checkpoints
 from ._sessions import Session, SessionBook, shelf
@@ -33,9 +33,9 @@ class RevertState:
     """
     A revert that can be undone. The trees `before` and `after` it, "" where no file mattered.
 
-    `todos`, `context_used`: as they were; `removed`: ids of the messages on the shelf; `kept`: how
-    many come before them. While `doing` is "revert" or "unrevert", files are on their way from the
-    tree `start` to `goal`.
+    `todos`, `context_used`, `error`: as they were; `removed`: ids of the messages on the shelf;
+    `kept`: how many come before them. While `doing` is "revert" or "unrevert", files are on their
+    way from the tree `start` to `goal`.
     """
 
     message_id: str
@@ -50,6 +50,7 @@ class RevertState:
     doing: str = ""
     start: str = ""
     goal: str = ""
+    error: ErrorJSON | None = None
 
 
 class Shelf:
@@ -86,6 +87,7 @@ class Shelf:
     def forget(self, session: Session) -> None:
         """The session is being deleted."""
         self._states.pop(session.id, None)
+        self._checkpoints.stale.discard(session.id)
 
     def commit(self, session: Session, state: RevertState) -> None:
         """The files are where they shall be: everything else in one go."""
@@ -98,13 +100,13 @@ class Shelf:
                 session.todos = state.reverted_todos
                 session.usage.context_used = state.reverted_context
                 session.usage.messages = state.kept
-                session.revert = _public(state)
+                session.revert, session.error = _public(state), None
             else:
                 self.drop(session)
                 session.todos = state.todos
                 session.usage.context_used = state.context_used
                 session.usage.messages = state.kept + len(state.removed)
-                session.revert = None
+                session.revert, session.error = None, state.error
             self._hide_children(session, state.removed if reverting else ())
             self._sessions.save(session)
             if session.todos != before:

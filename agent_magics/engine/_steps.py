@@ -35,7 +35,7 @@ def finish_step(
     usage.cost = _sum(usage.cost, cost)
     usage.steps += 1
     usage.context_used = all_tokens(tokens) or usage.context_used
-    usage.context_limit = model.context_limit or services.compaction.context_limit
+    usage.context_limit = model.window.size(services.compaction.context_limit)
     info["finish"] = finish_reason(response)
     part = new_part(
         session.id,

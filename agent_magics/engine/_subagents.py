@@ -22,6 +22,7 @@ from agent_magics.wire import MessageJSON
 
 from ._agents import AgentBook, AgentProfile
 from ._errors import from_exception
+from ._network_config import network_text
 from ._prompts import NewSession, Prompt
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ MOST_CHILDREN = 4
 """Sub-agents of one turn that work at the same time; more wait for their turn."""
 
 _TOOL = "task"
+_LOCAL_TEXT = """\
+This session has no container: commands run on the user's machine itself, with all that the user \
+may do. /workspace stands for the session's own directory in the paths that tools take; for \
+commands and scripts it does not exist: use relative paths there, or $HOME, which is the same \
+directory."""
 _CHILD_TEXT = """\
 You are a sub-agent: another agent gave you this task and waits for you. It sees nothing but your \
 last message, so put the whole result there, with paths and figures, and what remained open. \
@@ -47,6 +53,8 @@ def instructions_of(agent: AgentProfile, session: Session) -> str:
     texts = [*agent.instructions]
     if session.parent_id is not None:
         texts.append(_CHILD_TEXT)
+    if not session.isolated:
+        texts.append(_LOCAL_TEXT)
     return "\n\n".join(texts)
 
 
@@ -54,15 +62,20 @@ def offered_tools(
     agent: AgentProfile, session: Session, agents: AgentBook, tools: Sequence[ToolDefinition]
 ) -> list[ToolDefinition]:
     """The tools that the agent gets in this session; `task` says which sub-agents there are."""
-    offered = [tool for tool in tools if agent.offers(tool.name)]
+    offered = [
+        _explained(tool, "bash", network_text(session)) for tool in tools if agent.offers(tool.name)
+    ]
     if session.parent_id is not None:
         return [tool for tool in offered if tool.name != _TOOL]
     listing = "\n".join(f"- {a.name}: {a.description}".rstrip(": ") for a in agents.delegable())
-    text = f"\n\nSub-agents:\n{listing}"
-    return [
-        replace(tool, description=(tool.description or "") + text) if tool.name == _TOOL else tool
-        for tool in offered
-    ]
+    return [_explained(tool, _TOOL, f"Sub-agents:\n{listing}") for tool in offered]
+
+
+def _explained(tool: ToolDefinition, name: str, text: str) -> ToolDefinition:
+    """With a text after its description, if it is the tool of that name."""
+    if tool.name != name:
+        return tool
+    return replace(tool, description=f"{tool.description or ''}\n\n{text}")
 
 
 class SubAgents:

@@ -12,9 +12,9 @@ from agent_magics.wire import ErrorJSON
 
 from ._compaction import Compaction
 from ._errors import ApiError
-from ._retry import turn_error
+from ._retry import summary_failure
 from ._sessions import Session
-from ._turn import end_turn
+from ._turn_end import end_turn
 
 if TYPE_CHECKING:
     from ._services import Services
@@ -55,7 +55,7 @@ class SummaryTurn:
             scrub,
             self._status,
             auto=auto,
-            limit=model.context_limit or services.compaction.context_limit,
+            limit=model.window.size(services.compaction.context_limit),
         )
         self.message_id = self._compaction.message_id
         self.current_status: dict[str, Any] = {}
@@ -68,6 +68,7 @@ class SummaryTurn:
         session.turn = self
         with services.store.group():
             services.history.begin(session.id, self.message_id)
+            services.sessions.set_error(session, None)
             self._publish("turn.started", messageID=self.message_id)
             self._status("compacting")
             self._compaction.open()
@@ -92,7 +93,7 @@ class SummaryTurn:
         except asyncio.CancelledError:
             self._finish({"name": "MessageAbortedError", "data": {"message": self._abort_reason}})
         except Exception as error:
-            self._finish(turn_error(error, self._provider_id, self._scrub))
+            self._finish(summary_failure(error, self._provider_id, self._scrub))
 
     def _commit(self, kept: list[ModelMessage]) -> None:
         self._services.history.save(self.message_id, kept)
@@ -101,7 +102,7 @@ class SummaryTurn:
     def _finish(self, error: ErrorJSON | None) -> None:
         self.error = error
         self._session.turn = None
-        end_turn(self._services, self._session.id, self.message_id, error)
+        end_turn(self._services, self._session, self.message_id, error)
         self.done.set()
 
     def _status(self, type: str, **values: Any) -> None:

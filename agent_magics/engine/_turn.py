@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic_ai import Agent, UsageLimits
-from pydantic_ai.exceptions import ModelHTTPError, RunCancelled
+from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, RunCancelled
 from pydantic_ai.messages import FunctionToolResultEvent, ModelMessage, ToolCallPart
 from pydantic_ai.run import AgentRun
 
@@ -25,12 +25,14 @@ from ._calls import CallContext, ToolCalls, result_text
 from ._compaction import Compaction
 from ._ids import new_id, now_ms
 from ._images import ImageWatch, file_url, image_mime
+from ._messages import is_closed
 from ._parts import ResponseParts, new_part
 from ._retry import Retries, turn_error
 from ._sessions import WORKSPACE, Session, no_tokens
 from ._skills import TurnSkills
 from ._steps import finish_step
 from ._subagents import MOST_CHILDREN, offered_tools
+from ._turn_end import end_turn
 from ._turn_history import TurnHistory, going_on
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from ._services import Services
     from .models import ResolvedModel
 
-__all__ = ["Turn", "end_turn"]
+__all__ = ["Turn"]
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +187,13 @@ class Turn:
                 if Agent.is_model_request_node(node):
                     if (uncovered := said.uncovered(history, node.request)) is not None:
                         return uncovered
-                    await self._model_step(node, run)
+                    try:
+                        await self._model_step(node, run)
+                    except ModelAPIError as error:
+                        uncovered = self._after_refusal(error, history, node.request)
+                        if uncovered is None:
+                            raise
+                        return uncovered
                 elif Agent.is_call_tools_node(node):
                     said.save()
                     async with node.stream(run.ctx) as results:
@@ -234,14 +242,26 @@ class Turn:
         self._retries.begin()
         messages.save_part(new_part(*ids, "step-start"))
         self._response = ResponseParts(messages, self._calls, *ids)
-        async with node.stream(run.ctx) as stream:
-            # Only now the request itself is among the messages.
-            self._said.save()
-            async for event in stream:
-                self._response.handle(event)
+        try:
+            async with node.stream(run.ctx) as stream:
+                # Only now the request itself is among the messages.
+                self._said.save()
+                async for event in stream:
+                    self._response.handle(event)
+        except ModelAPIError as error:
+            error.in_stream = error.in_stream or self._response.begun
+            raise
         self._response.close()
         part = finish_step(self._services, self.session, self._info, self._model, stream.response)
         self._said.spending.add(part["tokens"], part["cost"])
+        self._model.window.ask()
+
+    def _after_refusal(
+        self, error: ModelAPIError, history: list[ModelMessage], request: Any
+    ) -> list[ModelMessage] | None:
+        if self._response is not None and self._response.begun:  # what was said can't be unsaid
+            return None
+        return self._said.after_refusal(error, history, request)
 
     async def before_retry(self, error: Exception) -> bool:
         """Wait visibly if the failed request is worth another try; False if not."""
@@ -274,6 +294,11 @@ class Turn:
         """The context of a running call, for the tools."""
         return self._contexts[call_id]
 
+    def running(self) -> list[PartJSON]:
+        """The calls that run now."""
+        parts = [context.part for context in self._contexts.values()]
+        return [part for part in parts if not is_closed(part)]
+
     async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
         return await self._services.permissions.ask(
             self.session, part, arguments, self.agent, self.prompt.unattended
@@ -299,8 +324,16 @@ class Turn:
         if self.prompt.on_call is not None:
             self.prompt.on_call(f"{tool}: {title}")
 
+    def noting(self, result: Any) -> Any:
+        """A tool's result, with what the agent has to know about its container."""
+        if not isinstance(result, str):
+            return result
+        notice = self._services.containers.take_notice(self.session)
+        return f"{result}\n\n[{notice}]" if notice else result
+
     async def end_call(self, part: PartJSON, result: Any) -> None:
         self._contexts[part["callID"]].flush()
+        self._services.permissions.drop(self.session.id, part["callID"])
         self._calls.completed(part, result_text(result))
         if self._images is None:
             return
@@ -319,6 +352,7 @@ class Turn:
     def fail_call(self, part: PartJSON, error: str) -> None:
         if context := self._contexts.get(part["callID"]):
             context.flush()
+            self._services.permissions.drop(self.session.id, part["callID"])
         self._calls.failed(part, error)
 
     def _tool_result(self, event: FunctionToolResultEvent) -> None:
@@ -354,6 +388,7 @@ class Turn:
         with services.store.group():
             if self._response is not None:
                 self._response.close()
+            services.permissions.drop(session.id)
             self._calls.close(ABORTED)
             info["time"]["completed"] = now_ms()
             if error is not None:
@@ -362,7 +397,7 @@ class Turn:
             if messages is not None:
                 services.history.save(self.message_id, messages)
             services.sessions.save(session)
-            end_turn(services, session.id, self.message_id, error)
+            end_turn(services, session, self.message_id, error)
         self.done.set()
 
     def status(self, type: str, **values: Any) -> None:
@@ -391,23 +426,3 @@ class Turn:
             "time": {"created": now_ms()},
         }
         return info  # type: ignore[return-value]
-
-
-def end_turn(services: Services, session_id: str, message_id: str, error: ErrorJSON | None) -> None:
-    """Mark a turn as ended and say so: the last events of every turn, however it ended."""
-    outcome = "completed"
-    if error is not None:
-        outcome = "aborted" if error["name"] == "MessageAbortedError" else "error"
-    ended: dict[str, Any] = {"messageID": message_id, "outcome": outcome}
-    with services.store.group():
-        services.history.end(message_id)
-
-        def publish(type: str, **properties: Any) -> None:
-            services.log.publish(session_id, type, {"sessionID": session_id, **properties})
-
-        if error is not None:
-            ended["error"] = error
-            publish("session.error", error=error)
-        publish("turn.ended", **ended)
-        publish("session.status", status={"type": "idle"})
-        publish("session.idle")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic_ai.messages import ModelMessage, ModelRequest
+from pydantic_ai.exceptions import ModelAPIError
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse
 from pydantic_ai.run import AgentRun
 
 from ._context import Room
 from ._errors import ApiError
 from ._limits import Spending
+from ._overflow import is_overflow, window_named
 
 if TYPE_CHECKING:
     from ._compaction import Compaction
@@ -39,8 +41,8 @@ class TurnHistory:
 
     def __init__(self, services: Services, message_id: str, model: ResolvedModel) -> None:
         self.run: AgentRun[Any, str] | None = None
-        self.room = Room(services.compaction, model.context_limit)
-        self.spending = Spending(services.limits)
+        self.room = Room(services.compaction, model.window)
+        self.spending = Spending(services.limits, model.name)
         self._compaction: Compaction | None = None
         self._past: list[ModelMessage] = []
         self._history = services.history
@@ -89,10 +91,32 @@ class TurnHistory:
         except ApiError:
             self.leave(request)
             raise
+        return self._left(before, said, request)
+
+    def after_refusal(
+        self, error: ModelAPIError, before: list[ModelMessage], request: ModelRequest
+    ) -> list[ModelMessage] | None:
+        """
+        What has to be summarized because the provider found `request` too large; None for
+        another error and when a summary can't help. If not None, the run is left.
+        """
+        assert self.run is not None
+        if not is_overflow(error):
+            return None
+        self.room.is_refused(window_named(error))
+        said = self.run.new_messages()
+        if said and not isinstance(said[-1], ModelResponse):  # the request that was refused
+            said = said[:-1]
+        return self._left(before, said, request) if self.room.can_be_made(before, said) else None
+
+    def _left(
+        self, before: list[ModelMessage], said: list[ModelMessage], request: ModelRequest
+    ) -> list[ModelMessage]:
+        """Leave the run with a request that is still to be answered; all that is uncovered."""
+        self.run = None
         if not said:  # the prompt can follow the summary as it is
-            self.run = None
             return before
-        self.leave(request)
+        self.leave(*said, request)
         return [*before, *said, request]
 
     async def summarize(

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import httpx
 
 from agent_magics import __version__
+from agent_magics.sandbox import is_public
 
-from ._web_url import WebURL, WebURLError, is_public, parse_web_url
+from ._web_url import WebURL, WebURLError, parse_web_url
 
 __all__ = ["FetchError", "Page", "WebFetcher"]
 

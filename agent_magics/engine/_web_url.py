@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpx
 
-__all__ = ["WebURL", "WebURLError", "is_public", "parse_web_url"]
+__all__ = ["WebURL", "WebURLError", "parse_web_url"]
 
 _LONGEST = 8000
 _PORTS = {"http": 80, "https": 443}
-
-_UNICAST = IPv6Network("2000::/3")
-_NAT64 = IPv6Network("64:ff9b::/96")
-_ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
-_NEVER_V6 = tuple(
-    IPv6Network(network)
-    for network in (
-        "2001::/23",  # protocol assignments, among them Teredo, which carries IPv4 addresses
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4, which carries IPv4 addresses
-        "3fff::/20",  # documentation
-    )
-)
-_NEVER_V4 = tuple(
-    IPv4Network(network)
-    for network in (
-        "100.64.0.0/10",  # shared by providers; metadata services of some clouds
-        "168.63.129.16/32",  # the host's services in a cloud
-        "192.0.0.0/24",  # protocol assignments; metadata services of some clouds
-        "192.88.99.0/24",  # relays of 6to4
-    )
-)
 
 
 class WebURLError(ValueError):
@@ -80,26 +57,3 @@ def parse_web_url(text: str) -> WebURL:
     if url.port is not None and not 0 < url.port < 65536:
         raise WebURLError("The URL has an impossible port.")
     return WebURL(url.copy_with(fragment=None), host)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet: not of this machine or its networks."""
-    try:
-        return _is_public(ip_address(address))
-    except ValueError:
-        return False
-
-
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, IPv4Address):
-        known = address.is_global and not (address.is_multicast or address.is_reserved)
-        return known and not any(address in network for network in _NEVER_V4)
-    if address.ipv4_mapped is not None:
-        return _is_public(address.ipv4_mapped)
-    embedded = IPv4Address(address.packed[12:])
-    if address in _NAT64:
-        return _is_public(embedded)
-    if address.packed[8:12] in _ISATAP and not _is_public(embedded):
-        return False
-    known = address in _UNICAST and address.scope_id is None
-    return known and not any(address in network for network in _NEVER_V6)

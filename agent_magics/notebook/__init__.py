@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._errors import TurnFailed, TurnInterrupted
 
 if TYPE_CHECKING:
-    from ._core import ask, current_session, shell
+    from ._core import ask, ask_in_background, current_session, shell
     from ._extension import load_ipython_extension, unload_ipython_extension
     from ._magics import AgentMagics
     from ._pump import CommPump
@@ -22,6 +22,7 @@ __all__ = [
     "TurnFailed",
     "TurnInterrupted",
     "ask",
+    "ask_in_background",
     "current_session",
     "load_ipython_extension",
     "shell",
@@ -32,6 +33,7 @@ _HOMES = {
     "AgentMagics": "_magics",
     "CommPump": "_pump",
     "ask": "_core",
+    "ask_in_background": "_core",
     "current_session": "_core",
     "load_ipython_extension": "_extension",
     "shell": "_core",

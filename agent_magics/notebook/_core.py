@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
+
+from ._background import BackgroundTurn, begin_turn, turns_of
 from ._errors import TurnFailed
 from ._frontend import current_shell
 from ._permissions import Policy
 from ._session import Connection, SessionKeeper, Wanted, keeper_of
-from ._turn import TurnSettings, run_turn
+from ._turn import Begin, TurnSettings, run_turn
 
 if TYPE_CHECKING:
-    from ..client import PromptInput, SessionHandle
-    from ..wire import SendResult, ShellResult
+    from ..client import SessionHandle, Turn, TurnInput
+    from ..wire import AgentEvent, SendResult, ShellResult
+    from ._data import Packed
     from ._magics import AgentMagics
 
-__all__ = ["ask", "current_session", "shell"]
+__all__ = [
+    "ask",
+    "ask_in_background",
+    "connection_of",
+    "current_session",
+    "follow",
+    "setting",
+    "settings_of",
+    "shell",
+]
 
 
 def ask(
-    prompt: PromptInput,
+    prompt: TurnInput,
     *,
     session: str | SessionHandle | None = None,
     new: bool = False,
@@ -30,53 +45,174 @@ def ask(
     timeout: float | None = None,
     sandbox: str | None = None,
     notes: tuple[str, ...] = (),
+    data: Mapping[str, Any] | None = None,
+    large: bool = False,
 ) -> SendResult:
     """
-    Give the agent a task and follow it here, as `%%agent` does.
+    Give the agent a task and follow it here, as `%%agent` does; a `CommandCall` is one with a name.
 
     `session` is an id or a handle, by default the notebook's own session; `new` starts another
     one with `title` and `sandbox`. `agent` names who answers this turn ("plan" changes nothing).
     `permissions` is ask, once, always or reject, `timeout` the seconds after which the turn is
-    stopped. Settings that are not given are those of `%config AgentMagics`. `notes` are shown
+    stopped. `data` are tables, arrays, figures, text, functions and `Path`s by name: they are put
+    into the container's /workspace/data and described to the model; more than 20 MB only with
+    `large`. Settings that are not given are those of `%config AgentMagics`. `notes` are shown
     along with the turn.
 
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
-    when it was stopped.
+    when it was stopped, and IPython's `UsageError` for data that can't be sent.
     """
-    magics = _magics()
+    keeper = keeper_of(current_shell())
+    plan = _plan(
+        prompt,
+        session=session,
+        new=new,
+        title=title,
+        model=model,
+        agent=agent,
+        permissions=permissions,
+        timeout=timeout,
+        sandbox=sandbox,
+        notes=notes,
+        data=data,
+        large=large,
+    )
+    try:
+        return run_turn(lambda: plan.acquire(None), plan.begin, plan.settings)
+    except TurnFailed as failed:
+        _forget_lost_session(keeper, failed)
+        raise
+
+
+def ask_in_background(
+    prompt: TurnInput,
+    *,
+    name: str = "the background",
+    after: Callable[[SendResult | None], None] | None = None,
+    **options: Any,
+) -> BackgroundTurn:
+    """
+    Give the agent a task and return at once; the cell goes on showing how it works.
+
+    `options` are those of `ask()`. Turns of one session run one after the other. `name` is what
+    the turn is called when its end is announced, `after` is called with its result.
+    """
+    plan = _plan(prompt, **options)
+    return begin_turn(name, plan.acquire, plan.begin, plan.settings, after or (lambda result: None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A turn that is ready to run. `acquire` may wait for earlier turns of the same session."""
+
+    acquire: Callable[[BackgroundTurn | None], SessionHandle]
+    begin: Begin
+    settings: TurnSettings
+
+
+def _plan(
+    prompt: TurnInput,
+    *,
+    session: str | SessionHandle | None = None,
+    new: bool = False,
+    title: str | None = None,
+    model: str | None = None,
+    agent: str | None = None,
+    permissions: str | None = None,
+    timeout: float | None = None,
+    sandbox: str | None = None,
+    notes: tuple[str, ...] = (),
+    data: Mapping[str, Any] | None = None,
+    large: bool = False,
+) -> _Plan:
+    magics = settings_of(current_shell())
     wanted = Wanted(
         session_id=session if isinstance(session, str) else None,
         new=new,
         title=title,
-        model=model or _setting(magics, "model"),
-        sandbox=sandbox or _setting(magics, "sandbox"),
+        model=model or setting(magics, "model"),
+        sandbox=sandbox or setting(magics, "sandbox"),
     )
-    if permissions not in (None, "ask", "once", "always", "reject"):
-        raise ValueError(f"permissions is ask, once, always or reject, not {permissions!r}")
-    settings = TurnSettings(
-        model=wanted.model,
-        agent=agent,
-        policy=Policy(
-            turn=permissions or _setting(magics, "permissions") or "ask",
-            nobody=_setting(magics, "headless") or "reject",
-            timeout=_setting(magics, "permission_timeout"),
-        ),
-        timeout=timeout,
-        show_reasoning=_setting(magics, "show_reasoning") is not False,
-        notes=notes,
+    keeper, connection = keeper_of(current_shell()), connection_of(magics)
+    settings = replace(
+        _turn_settings(permissions, timeout), model=wanted.model, notes=notes, news=keeper.news
     )
-    keeper, connection = keeper_of(current_shell()), _connection(magics)
+    packed = _packed(data or {}, large)
+    whole = _with_data(prompt, packed)
+    turns = turns_of(current_shell())
 
-    def acquire() -> SessionHandle:
-        if session is None or isinstance(session, str):
-            return keeper.acquire(connection, wanted)
-        return session
+    def acquire(mine: BackgroundTurn | None) -> SessionHandle:
+        found = session
+        if found is None or isinstance(found, str):
+            found = keeper.acquire(connection, wanted)
+        if mine is not None:
+            mine.place(found.id)
+        turns.wait_for_those_before(mine, found.id)
+        return found
+
+    def begin(session: SessionHandle, on_event: Callable[[AgentEvent], None]) -> Turn:
+        for item in packed:
+            for path, content in item.files.items():
+                session.put_file(path, content)
+        return session.start(whole, on_event=on_event, model=wanted.model, agent=agent)
+
+    return _Plan(acquire, begin, settings)
+
+
+def follow(
+    session: SessionHandle, *, permissions: str | None = None, timeout: float | None = None
+) -> SendResult | None:
+    """
+    Show the turn that runs in `session`, else its last one, from the beginning, in this cell.
+
+    None when there has been no turn. Arguments and errors as in `ask()`; Stop ends the turn.
+    """
+    found: list[Turn | None] = []
+
+    def begin(session: SessionHandle, on_event: Callable[[AgentEvent], None]) -> Turn:
+        found.append(session.follow(on_event=on_event))
+        if found[0] is None:
+            raise LookupError("There has been no turn in this session.")
+        return found[0]
 
     try:
-        return run_turn(acquire, prompt, settings)
-    except TurnFailed as failed:
-        _forget_lost_session(keeper, failed)
+        return run_turn(lambda: session, begin, _turn_settings(permissions, timeout))
+    except TurnFailed:
+        if found == [None]:
+            return None
         raise
+
+
+def _packed(data: Mapping[str, Any], large: bool) -> list[Packed]:
+    if not data:
+        return []
+    from ._data import pack, too_large
+
+    packed = [pack(name, value) for name, value in data.items()]
+    if not large and (question := too_large(packed)):
+        raise UsageError(question)
+    return packed
+
+
+def _with_data(prompt: TurnInput, packed: list[Packed]) -> TurnInput:
+    if not packed:
+        return prompt
+    from ._data import with_data
+
+    return with_data(prompt, packed)
+
+
+def _turn_settings(permissions: str | None, timeout: float | None) -> TurnSettings:
+    if permissions not in (None, "ask", "once", "always", "reject"):
+        raise ValueError(f"permissions is ask, once, always or reject, not {permissions!r}")
+    magics = settings_of(current_shell())
+    policy = Policy(
+        turn=permissions or setting(magics, "permissions") or "ask",
+        nobody=setting(magics, "headless") or "reject",
+        timeout=setting(magics, "permission_timeout"),
+    )
+    show_reasoning = setting(magics, "show_reasoning") is not False
+    return TurnSettings(policy=policy, timeout=timeout, show_reasoning=show_reasoning)
 
 
 def shell(command: str, *, timeout: float | None = None, cwd: str | None = None) -> ShellResult:
@@ -87,9 +223,9 @@ def shell(command: str, *, timeout: float | None = None, cwd: str | None = None)
     """
     from ._shell import ShellSettings, run_shell
 
-    magics = _magics()
-    keeper, connection = keeper_of(current_shell()), _connection(magics)
-    wanted = Wanted(model=_setting(magics, "model"), sandbox=_setting(magics, "sandbox"))
+    magics = settings_of(current_shell())
+    keeper, connection = keeper_of(current_shell()), connection_of(magics)
+    wanted = Wanted(model=setting(magics, "model"), sandbox=setting(magics, "sandbox"))
     settings = ShellSettings(timeout, cwd)
     try:
         return run_shell(lambda: keeper.acquire(connection, wanted), command, settings)
@@ -100,9 +236,9 @@ def shell(command: str, *, timeout: float | None = None, cwd: str | None = None)
 
 def current_session() -> SessionHandle:
     """The notebook's session, made now if no cell needed one yet. Raises the client's errors."""
-    magics = _magics()
-    wanted = Wanted(model=_setting(magics, "model"), sandbox=_setting(magics, "sandbox"))
-    return keeper_of(current_shell()).acquire(_connection(magics), wanted)
+    magics = settings_of(current_shell())
+    wanted = Wanted(model=setting(magics, "model"), sandbox=setting(magics, "sandbox"))
+    return keeper_of(current_shell()).acquire(connection_of(magics), wanted)
 
 
 def _forget_lost_session(keeper: SessionKeeper, failed: TurnFailed) -> None:
@@ -111,17 +247,17 @@ def _forget_lost_session(keeper: SessionKeeper, failed: TurnFailed) -> None:
         keeper.forget(keeper.current)
 
 
-def _magics() -> AgentMagics | None:
+def settings_of(shell: Any) -> AgentMagics | None:
     """The loaded magics, whose traits are the settings; `None` outside IPython."""
-    registry: dict[str, Any] = getattr(
-        getattr(current_shell(), "magics_manager", None), "registry", {}
-    )
+    registry: dict[str, Any] = getattr(getattr(shell, "magics_manager", None), "registry", {})
     return registry.get("AgentMagics")
 
 
-def _setting(magics: AgentMagics | None, name: str) -> Any:
+def setting(magics: AgentMagics | None, name: str) -> Any:
+    """A setting of `%config AgentMagics`; `None` outside IPython."""
     return None if magics is None else getattr(magics, name)
 
 
-def _connection(magics: AgentMagics | None) -> Connection:
-    return Connection(_setting(magics, "url"), _setting(magics, "token"))
+def connection_of(magics: AgentMagics | None) -> Connection:
+    """Where the settings say that the engine is."""
+    return Connection(setting(magics, "url"), setting(magics, "token"))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from ._completion import add_completion, remove_completion
 from ._frontend import kernel_of
-from ._magics import MAGIC_NAMES, AgentMagics
+from ._magics import AgentMagics
+from ._manage_magics import managing_magics
 from ._question import QuestionLine
 from ._session import Connection, keeper_of
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
+_PACKAGE = __name__.partition(".")[0] + "."
 _REPLACED = "_agent_magics_replaced"
 
 
@@ -26,6 +30,11 @@ def load_ipython_extension(shell: Any) -> None:
     setattr(shell, _REPLACED, replaced)
     magics = AgentMagics(shell, parent=shell)
     shell.register_magics(magics)
+    for watch in _watches(magics):
+        shell.events.register("post_run_cell", watch)
+    for name, function in managing_magics().items():
+        shell.register_magic_function(function, "line", name)
+    add_completion(shell, magics, keeper_of(shell))
     transformers = shell.input_transformer_manager.token_transformers
     if QuestionLine not in transformers:
         transformers.append(QuestionLine)
@@ -37,17 +46,25 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take the magics away again; what they had replaced comes back. The session stays."""
+    remove_completion(shell)
     tables = shell.magics_manager.magics
-    for kind in ("line", "cell"):
-        for name in MAGIC_NAMES:
-            tables[kind].pop(name, None)
+    for kind, name in _names():
+        tables[kind].pop(name, None)
     for (kind, name), function in getattr(shell, _REPLACED, {}).items():
         tables[kind][name] = function
     magics = shell.magics_manager.registry.pop(AgentMagics.__name__, None)
     if magics in shell.configurables:
         shell.configurables.remove(magics)
+    if magics is not None:
+        for watch in _watches(magics):
+            shell.events.unregister("post_run_cell", watch)
     transformers = shell.input_transformer_manager.token_transformers
     transformers[:] = [t for t in transformers if t is not QuestionLine]
+
+
+def _watches(magics: AgentMagics) -> tuple[Callable[..., None], ...]:
+    """What is called after every cell."""
+    return (magics.failures.remember, magics.announce)
 
 
 def _import_in_background(name: str) -> None:
@@ -60,10 +77,14 @@ def _import_in_background(name: str) -> None:
 def _foreign_magics(shell: Any) -> dict[tuple[str, str], Any]:
     """Magics of our names that somebody else registered."""
     found = {}
-    for kind, table in shell.magics_manager.magics.items():
-        for name in MAGIC_NAMES:
-            function = table.get(name)
-            owner = getattr(function, "__self__", None)
-            if function is not None and type(owner).__name__ != AgentMagics.__name__:
-                found[kind, name] = function
+    for kind, name in _names():
+        function = shell.magics_manager.magics[kind].get(name)
+        if function is not None and not getattr(function, "__module__", "").startswith(_PACKAGE):
+            found[kind, name] = function
     return found
+
+
+def _names() -> list[tuple[str, str]]:
+    """Kind and name of every magic of ours."""
+    own = [(kind, name) for kind, table in AgentMagics.magics.items() for name in table]
+    return [*own, *(("line", name) for name in managing_magics())]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
 from IPython.core.magic import (
     Magics,
     line_cell_magic,
+    line_magic,
     magics_class,
     needs_local_scope,
     no_var_expand,
@@ -18,12 +21,22 @@ from IPython.core.magic import (
 from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
 
-from ._options import MagicParser, agent_parser, shell_parser
+from ._failures import FailureWatch
+from ._names import named_in
+from ._options import (
+    SANDBOXES,
+    MagicParser,
+    agent_parser,
+    fix_parser,
+    run_parser,
+    shell_parser,
+)
 from ._prompt import expand
 
-__all__ = ["MAGIC_NAMES", "AgentMagics"]
+if TYPE_CHECKING:
+    from ..client import TurnInput
 
-MAGIC_NAMES = ("agent", "agent_shell")
+__all__ = ["AgentMagics"]
 
 
 _IPYTHONS_OWN = re.compile(r"__.*|_+\d*|_i+\d*|_[iod]h")  # dunders, history of inputs and outputs
@@ -53,7 +66,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         help="provider/model-id for every turn. Unset: the engine's configured or found model.",
     ).tag(config=True)
     sandbox = Enum(
-        ("auto", "bubblewrap", "local"),
+        SANDBOXES,
         None,
         allow_none=True,
         help="Container of new sessions. 'local' is no container: the agent works as you do.",
@@ -90,6 +103,15 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         True, help="Start the embedded engine in the background as soon as the magics are loaded."
     ).tag(config=True)
 
+    def __init__(self, shell: Any = None, **options: Any) -> None:
+        super().__init__(shell, **options)
+        self.failures = FailureWatch()
+
+    def announce(self, *_: Any) -> None:
+        """For IPython's `post_run_cell`: tell which turns in the background have ended since."""
+        if background := sys.modules.get(f"{__package__}._background"):
+            background.turns_of(self.shell).announce()
+
     @no_var_expand  # type: ignore[untyped-decorator]
     @needs_local_scope  # type: ignore[untyped-decorator]
     @line_cell_magic  # type: ignore[untyped-decorator]
@@ -97,40 +119,114 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
     ) -> None:
         """Give the agent a task in the notebook's session."""
-        from ._core import ask
-        from ._errors import TurnFailed
-
         options, text = agent_parser().parse_line(line)
         if options.help:
             return _print_help(agent_parser())
         prompt = _with_cell(text, cell)
         if not prompt.strip():
             agent_parser().error("the prompt is empty")
+        variables = self.variables(local_ns)
         notes: tuple[str, ...] = ()
+        names: list[str] = []
         if not options.raw:
-            expansion = expand(prompt, self._variables(local_ns))
+            names = named_in(prompt, variables)
+            expansion = expand(prompt, variables)
             prompt = expansion.text
             notes = tuple(f"{{{name}}} is sent as it is" for name in expansion.unresolved)
+        return self._turn(prompt, options, notes, self._data(options, variables, names))
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    def agent_run(self, line: str) -> Any:
+        """Run a command: a prompt with a name."""
+        options, text = run_parser().parse_line(line)
+        if options.help:
+            return _print_help(run_parser())
+        name, _, arguments = text.strip().partition(" ")
+        if not name:
+            from ._manage_sessions import list_commands
+
+            return list_commands()
+        from ..client import CommandCall
+
+        return self._turn(CommandCall(name, arguments.strip() or None), options)
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    def agent_fix(self, line: str) -> None:
+        """Show the agent the cell that failed last, and have it propose one that works."""
+        options, text = fix_parser().parse_line(line)
+        if options.help:
+            return _print_help(fix_parser())
+        failed = self.failures.last
+        if failed is None:
+            raise UsageError("no cell has failed since the magics were loaded")
+        data = self._data(options, self.variables())
+        return self._turn(failed.prompt(text), options, data=data)
+
+    def _data(
+        self,
+        options: argparse.Namespace,
+        variables: Mapping[str, Any],
+        names: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """What `--with`, `--cells` and `names` mean; with `names` as they stand in a prompt."""
+        listed = [name.strip() for name in (options.data or "").split(",") if name.strip()]
+        if not (listed or names or options.cells):
+            return {}
+        from ._cells import chosen_cells
+        from ._data import chosen
+
+        found = chosen(dict.fromkeys([*listed, *names]), variables)
+        if options.cells:
+            found["cells"] = chosen_cells(self.shell.user_ns["In"], options.cells)
+        return found
+
+    def _turn(
+        self,
+        prompt: TurnInput,
+        options: argparse.Namespace,
+        notes: tuple[str, ...] = (),
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run a turn with the options that all magics for turns have in common."""
+        from ._core import ask, ask_in_background
+        from ._errors import TurnFailed
+
+        chosen: dict[str, Any] = {
+            "session": None if options.session == "new" else options.session,
+            "new": options.new or options.session == "new",
+            "title": options.title,
+            "model": options.model,
+            "agent": options.agent,
+            "permissions": options.permissions,
+            "timeout": options.timeout,
+            "sandbox": options.sandbox,
+            "notes": notes,
+            "data": data,
+            "large": bool(data) and options.large,
+        }
         store = self._store(options.out)
+        if options.background:
+            if options.get or options.code:
+                agent_parser().error("-b goes with neither --get nor --code: use them later")
+            name = f"In[{self.shell.execution_count}]"
+            turn = ask_in_background(prompt, name=name, after=store, **chosen)
+            self.shell.user_ns["_agent_turn"] = turn
+            return
         try:
-            result = ask(
-                prompt,
-                session=None if options.session == "new" else options.session,
-                new=options.new or options.session == "new",
-                title=options.title,
-                model=options.model,
-                agent=options.agent,
-                permissions=options.permissions,
-                timeout=options.timeout,
-                sandbox=options.sandbox,
-                notes=notes,
-            )
+            result = ask(prompt, **chosen)
         except TurnFailed as failed:
-            if failed.result is not None:
-                store(failed.result)
+            store(failed.result)
             raise
         store(result)
-        return None
+        for path, name in options.get or ():
+            self._fetch(path, name)
+        if options.code:
+            from ._code import propose
+
+            if not propose(self.shell, result.text):
+                sys.stderr.write("The agent's answer has no block of Python code.\n")
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @line_cell_magic  # type: ignore[untyped-decorator]
@@ -149,7 +245,17 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
             self.shell.user_ns[options.out] = result
         return None
 
-    def _variables(self, local_ns: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    def _fetch(self, path: str, name: str) -> None:
+        """A file of the notebook's session becomes a variable."""
+        from ._load import load
+        from ._wait import patiently
+        from ._workbench import Workbench
+
+        session = Workbench().session()
+        data = patiently(lambda: session.get_file_buffer(path))
+        self.shell.user_ns[name] = load(path, data)
+
+    def variables(self, local_ns: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """What the user defined: without IPython's own names and without dunder names."""
         hidden = getattr(self.shell, "user_ns_hidden", {})
         user_ns = {
@@ -163,6 +269,8 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
 
     def _store(self, name: str | None) -> Callable[[Any], None]:
         def store(result: Any) -> None:
+            if result is None:
+                return
             self.shell.user_ns["_agent"] = result
             if name:
                 self.shell.user_ns[name] = result
@@ -182,5 +290,11 @@ def _print_help(parser: MagicParser) -> None:
     sys.stdout.write(parser.format_help())
 
 
-for _name, _parser in (("agent", agent_parser()), ("agent_shell", shell_parser())):
-    AgentMagics.__dict__[_name].__doc__ = _parser.format_help()  # what `%agent?` shows
+_PARSERS = {
+    "agent": agent_parser,
+    "agent_fix": fix_parser,
+    "agent_run": run_parser,
+    "agent_shell": shell_parser,
+}
+for _name, _parser in _PARSERS.items():
+    AgentMagics.__dict__[_name].__doc__ = _parser().format_help()  # what `%agent?` shows

@@ -11,10 +11,24 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-__all__ = ["MagicParser", "agent_parser", "shell_parser"]
+from ._load import parse_wish
+
+__all__ = [
+    "PERMISSIONS",
+    "SANDBOXES",
+    "MagicParser",
+    "agent_parser",
+    "choice",
+    "fix_parser",
+    "number_from",
+    "run_parser",
+    "seconds",
+    "session_id",
+    "shell_parser",
+]
 
 PERMISSIONS = ("ask", "once", "always", "reject")
-SANDBOXES = ("auto", "bubblewrap", "local")
+SANDBOXES = ("auto", "bubblewrap", "podman", "docker", "kubernetes", "local")
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 _TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+""")
@@ -60,6 +74,19 @@ class MagicParser(argparse.ArgumentParser):
                 value, position = self._word(line, position)
                 words[-1] = f"{word}={value}" if word.startswith("--") else f"{word}{value}"
 
+    def parse_words(self, line: str) -> argparse.Namespace:
+        """Options and positional words in any order; every word may be quoted."""
+        words: list[str] = []
+        position = 0
+        while True:
+            position += len(line[position:]) - len(line[position:].lstrip())
+            if position >= len(line):
+                return self.parse_intermixed_args(words)
+            word, position = self._word(line, position)
+            if _OPTION.match(word):
+                self._option(word.split("=", 1)[0])
+            words.append(word)
+
     def _word(self, line: str, position: int) -> tuple[str, int]:
         match = _TOKEN.match(line, position)
         if match is None or (match.end() < len(line) and not line[match.end()].isspace()):
@@ -87,7 +114,9 @@ def _unquote(match: re.Match[str]) -> str:
     return next(text for text in (single, escaped, plain) if text is not None)
 
 
-def _choice(*choices: str) -> Any:
+def choice(*choices: str) -> Any:
+    """One of these words, for `type=`."""
+
     def check(text: str) -> str:
         if text in choices:
             return text
@@ -98,7 +127,8 @@ def _choice(*choices: str) -> Any:
     return check
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A time in seconds, for `type=`."""
     try:
         value = float(text)
     except ValueError:
@@ -114,7 +144,25 @@ def _variable(text: str) -> str:
     return text
 
 
-def _session_id(text: str) -> str:
+def number_from(least: int) -> Any:
+    """A whole number that is at least `least`, for `type=`."""
+
+    def check(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return check
+
+
+def session_id(text: str) -> str:
+    """The id of a session, for `type=`."""
+    if not re.fullmatch(r"ses_\w{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no session id (ses_...)")
+    return text
+
+
+def _session_or_new(text: str) -> str:
     if text != "new" and not re.fullmatch(r"ses_\w{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no session id (ses_...), nor 'new'")
     return text
@@ -127,29 +175,95 @@ def agent_parser() -> MagicParser:
         "%agent [options] prompt   or   %%agent [options] and the prompt below",
         "Give the agent a task in the notebook's session and follow it in this cell.\n\n"
         "{name} in the prompt stands for the notebook's variable of that name, {{name}} for the\n"
-        "text {name}; other braces are left alone. The result is also in the variable _agent.",
+        "text {name}; other braces are left alone. @name sends a table, an array, a figure, a\n"
+        "function or a file along. The result is also in the variable _agent.",
     )
+    add_turn_options(parser)
+    _add_data_options(parser)
+    parser.add_argument(
+        "--raw", action="store_true", help="look for no {variables} and no @names in the prompt"
+    )
+    return parser
+
+
+def _add_data_options(parser: MagicParser) -> None:
     add = parser.add_argument
-    add("--session", metavar="ID", type=_session_id, help="go on with this session, or 'new'")
+    add(
+        "--with",
+        dest="data",
+        metavar="NAMES",
+        help="variables and files to send along, such as df,fig,'data/*.csv'; @name in the prompt "
+        "does the same",
+    )
+    add("--large", action="store_true", help="send more than 20 MB")
+    add(
+        "--cells",
+        metavar="CHOICE",
+        help="cells to send along by their numbers (3 or 2-5,7), or outline, or all",
+    )
+
+
+def add_turn_options(parser: MagicParser) -> None:
+    """What every magic takes that runs a turn."""
+    add = parser.add_argument
+    add("--session", metavar="ID", type=_session_or_new, help="go on with this session, or 'new'")
     add("--new", action="store_true", help="start a new session")
+    add(
+        "-b",
+        "--background",
+        action="store_true",
+        help="return at once: the cell goes on showing the turn, %agent_wait waits for it",
+    )
     add("--title", metavar="TEXT", help="title of the session")
     add("--model", metavar="NAME", help="provider/model-id for this turn")
     add("--agent", metavar="NAME", help="agent for this turn: build, plan, explore or another")
     add("--out", metavar="NAME", type=_variable, help="variable that gets the result")
-    add("--raw", action="store_true", help="send the prompt without looking for {variables}")
+    add(
+        "--get",
+        metavar="PATH:NAME",
+        action="append",
+        type=parse_wish,
+        help="load this file of the container into a variable afterwards",
+    )
+    add("--code", action="store_true", help="put the code that the agent proposes into a new cell")
     add(
         "--permissions",
         metavar="POLICY",
-        type=_choice(*PERMISSIONS),
+        type=choice(*PERMISSIONS),
         help="ask, once, always or reject: how this turn's requests are answered",
     )
-    add("--timeout", metavar="SECONDS", type=_seconds, help="stop the turn after this time")
+    add("--timeout", metavar="SECONDS", type=seconds, help="stop the turn after this time")
     add(
         "--sandbox",
         metavar="KIND",
-        type=_choice(*SANDBOXES),
-        help="auto, bubblewrap or local (not isolated): container of a new session",
+        type=choice(*SANDBOXES),
+        help="auto, bubblewrap, podman, docker, kubernetes or local (not isolated)",
     )
+
+
+def run_parser() -> MagicParser:
+    """Options of `%agent_run`."""
+    parser = MagicParser(
+        "%agent_run",
+        "%agent_run [options] [command [arguments]]",
+        "Run a command: a prompt with a name, such as profile, review or explain, from the\n"
+        "configuration, from Markdown files, or built in. Arguments by position, or name=value.\n"
+        "Without a command: the list of them.",
+    )
+    add_turn_options(parser)
+    return parser
+
+
+def fix_parser() -> MagicParser:
+    """Options of `%agent_fix`."""
+    parser = MagicParser(
+        "%agent_fix",
+        "%agent_fix [options] [what else the agent should know]",
+        "Show the agent the cell that failed last, with its error, and have it propose a cell\n"
+        "that works; --code puts that into a new cell. Nothing else of the notebook is sent.",
+    )
+    add_turn_options(parser)
+    _add_data_options(parser)
     return parser
 
 
@@ -162,7 +276,7 @@ def shell_parser() -> MagicParser:
         "The command reaches the container unchanged: no {variables}, no $expansion.",
     )
     add = parser.add_argument
-    add("--timeout", metavar="SECONDS", type=_seconds, help="end the command after this time")
+    add("--timeout", metavar="SECONDS", type=seconds, help="end the command after this time")
     add("--cwd", metavar="DIR", help="directory to run in (default: /workspace)")
     add("--out", metavar="NAME", type=_variable, help="variable that gets the result")
     return parser

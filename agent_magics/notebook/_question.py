@@ -20,7 +20,7 @@ class QuestionLine(EscapedCommand):  # type: ignore[misc]  # IPython's base is u
     """Takes `%agent some text?` before IPython's own rule for a trailing `?` does."""
 
     priority = 1
-    _line = re.compile(r"%(?:agent|agent_shell)\s+\S")
+    _line = re.compile(r"%agent(?:_shell|_run|_fix|_session)?\s+\S")
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:

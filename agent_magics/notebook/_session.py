@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ._memory import SessionMemory, notebook_path
+
 if TYPE_CHECKING:
     from ..client import Client, SessionHandle
 
@@ -57,18 +59,29 @@ class SessionKeeper:
     Everything here may block on the network: call it off the main thread while a cell waits.
     """
 
-    def __init__(self, open_client: Callable[[Connection], Client] = _open_client) -> None:
+    def __init__(
+        self,
+        open_client: Callable[[Connection], Client] = _open_client,
+        memory: SessionMemory | None = None,
+    ) -> None:
         self._open_client = open_client
+        self._memory = memory or SessionMemory()
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._connection = Connection()
         self._current: SessionHandle | None = None
         self._sandbox: str | None = None
+        self._news = ""
 
     @property
     def current(self) -> SessionHandle | None:
         """The notebook's session, `None` as long as no turn or command needed one."""
         return self._current
+
+    @property
+    def open_client(self) -> Client | None:
+        """The client, if something has needed it."""
+        return self._client
 
     def client(self, connection: Connection) -> Client:
         """The client; another `connection` than before closes the old one and its session."""
@@ -84,6 +97,9 @@ class SessionKeeper:
         """
         The session that `wanted` describes; it is the notebook's current one from now on.
 
+        Without a current one, and unless a new one is wanted, it is the one that the notebook had
+        before its kernel was restarted; `news` says so.
+
         Raises the client's errors, and `ValueError` when the current session runs in another
         kind of container than wanted.
         """
@@ -95,18 +111,50 @@ class SessionKeeper:
                     current = client.session(wanted.session_id)
                     current.get_info()
                     self._sandbox = None
-            elif current is None or wanted.new:
-                current = client.create_session(
+            elif wanted.new:
+                current = None
+            elif current is None:
+                current = self._recalled(client, wanted)
+            if current is None:
+                made = client.create_session(
                     wanted.title, model=wanted.model, sandbox=wanted.sandbox
                 )
-                self._sandbox = wanted.sandbox
-                self._current = current
-                return current
+                self.use(made, wanted.sandbox)
+                return made
             self._check_sandbox(current, wanted.sandbox)
             if wanted.title is not None:
                 current.update(title=wanted.title)
-            self._current = current
+            self.use(current, self._sandbox)
             return current
+
+    def recall(self, connection: Connection) -> SessionHandle | None:
+        """The session that this notebook had in an earlier kernel, if it still exists."""
+        with self._lock:
+            found = self._recalled(self.client(connection), Wanted())
+            self._news = ""
+            return found
+
+    def _recalled(self, client: Client, wanted: Wanted) -> SessionHandle | None:
+        """The session that this notebook had in an earlier kernel, if it is still usable."""
+        from ..client import SessionNotFound
+
+        id = self._memory.recall(self._connection.url or "")
+        if not id:
+            return None
+        session = client.session(id)
+        try:
+            info = session.get_info()
+        except SessionNotFound:
+            return None
+        if info.archived or wanted.sandbox not in (None, "auto", info.sandbox):
+            return None
+        self._news = f"This notebook goes on with its session {info.title!r}; --new starts another."
+        return session
+
+    def news(self) -> str:
+        """What there is to tell about the session, once; mostly nothing."""
+        news, self._news = self._news, ""
+        return news
 
     def _check_sandbox(self, session: SessionHandle, sandbox: str | None) -> None:
         if sandbox in (None, "auto", self._sandbox):
@@ -117,11 +165,18 @@ class SessionKeeper:
                 f"this session runs in {provider!r}; add --new for a session in {sandbox!r}"
             )
 
+    def use(self, session: SessionHandle, sandbox: str | None = None) -> None:
+        """Make `session` the notebook's."""
+        with self._lock:
+            self._current, self._sandbox = session, sandbox
+            self._memory.remember(self._connection.url or "", session.id)
+
     def forget(self, session: SessionHandle) -> None:
         """`session` does not exist any more: the next turn makes a new one."""
         with self._lock:
             if self._current is session:
                 self._current = None
+                self._memory.remember(self._connection.url or "", "")
 
     def warm_up(self, connection: Connection) -> None:
         """Connect in the background. An error shows when the engine is really used."""
@@ -151,6 +206,6 @@ def keeper_of(shell: Any) -> SessionKeeper:
         return _without_shell
     keeper: SessionKeeper | None = getattr(shell, _KEEPER, None)
     if keeper is None:
-        keeper = SessionKeeper()
+        keeper = SessionKeeper(memory=SessionMemory(notebook_path(shell)))
         setattr(shell, _KEEPER, keeper)
     return keeper

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import unquote_to_bytes
 
 from ._errors import TurnFailed, TurnInterrupted, describe
@@ -25,32 +25,46 @@ from ._pump import CommPump
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
 
 if TYPE_CHECKING:
-    from ..client import PromptInput, SessionHandle, Turn
+    from ..client import SessionHandle, Turn
     from ..wire import AgentEvent, FilePart, SendResult, SessionInfo, TurnEnded
 
-__all__ = ["TurnSettings", "run_turn"]
+__all__ = ["Begin", "ShownTurn", "TurnSettings", "run_turn"]
+
+Begin = Callable[["SessionHandle", Callable[["AgentEvent"], None]], "Turn"]
+"""Starts a turn of the session, or finds one, whose events go to the function."""
 
 _FRAME = 1 / 30  # seconds between two updates of the view
 _DRAIN = 3.0  # seconds that an abort may take
 _IMAGES = 10.0  # seconds that outstanding images may take after the turn's end
 _IMAGE_LIMIT = 5 << 20  # bytes
-_BARE_EVENTS = frozenset({"status", "turn-started", "turn-ended"})  # nothing to keep by themselves
+_BARE_EVENTS = frozenset({"compacted", "status", "turn-started", "turn-ended"})
+"""Nothing to keep by themselves."""
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"})
 
 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
     """
-    How a turn runs: the `model` and the `agent` for it, who answers its permission requests, the
-    seconds after which it is stopped, whether reasoning is shown, and `notes` to show with it.
+    How a turn is shown: the `model` that was chosen for it, who answers its permission requests,
+    the seconds after which it is stopped, whether reasoning is shown, and `notes` to show with it.
+    `news` is asked for one more, once the session is there.
     """
 
     model: str | None = None
-    agent: str | None = None
     policy: Policy = field(default_factory=Policy)
     timeout: float | None = None
     show_reasoning: bool = True
     notes: tuple[str, ...] = ()
+    news: Callable[[], str] = str
+
+
+_STOP = object()
+
+
+class _Click(NamedTuple):
+    request_id: str
+    reply: str
+    message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class _NotStarted:
 @dataclass(frozen=True, slots=True)
 class _Place:
     info: SessionInfo
+    news: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +93,10 @@ class _Undelivered:
 
 
 def run_turn(
-    acquire: Callable[[], SessionHandle], prompt: PromptInput, settings: TurnSettings
+    acquire: Callable[[], SessionHandle], begin: Begin, settings: TurnSettings
 ) -> SendResult:
     """
-    Run one turn in the session that `acquire()` returns (it may take its time) and show it.
+    Show the turn that `begin` starts, or finds, in the session that `acquire()` returns.
 
     Raises `TurnFailed` when the turn did not complete and `TurnInterrupted` after a Stop.
     """
@@ -89,7 +104,9 @@ def run_turn(
     kind = front_end(shell)
     try:
         with CommPump(kernel_of(shell)) as pump:
-            return _ForegroundTurn(acquire, prompt, settings, pump, kind).run()
+            turn = ShownTurn(acquire, begin, settings, pump, kind, keyboard=_keyboard(kind, pump))
+            turn.open()
+            return turn.run()
     except TurnInterrupted:
         raise
     except KeyboardInterrupt:
@@ -105,17 +122,25 @@ def _keyboard(kind: FrontEnd, pump: CommPump) -> Keyboard | None:
     return TerminalKeyboard(pump)
 
 
-class _ForegroundTurn:
+class ShownTurn:
+    """
+    A turn and its view: `open()` in the cell, `run()` on the thread that waits at the `pump`.
+
+    Without a `keyboard` only buttons and policies answer the agent.
+    """
+
     def __init__(
         self,
         acquire: Callable[[], SessionHandle],
-        prompt: PromptInput,
+        begin: Begin,
         settings: TurnSettings,
         pump: CommPump,
         kind: FrontEnd,
+        keyboard: Keyboard | None = None,
+        stream: TextIO | None = None,
     ) -> None:
         self._acquire = acquire
-        self._prompt = prompt
+        self._begin = begin
         self._settings = settings
         self._pump = pump
         self._view: TurnView
@@ -124,10 +149,8 @@ class _ForegroundTurn:
         elif kind == "headless":
             self._view = HeadlessView(show_reasoning=settings.show_reasoning)
         else:
-            self._view = TerminalView(show_reasoning=settings.show_reasoning)
-        self._desk = PermissionDesk(
-            kind, settings.policy, self._view, pump, self._reply, _keyboard(kind, pump)
-        )
+            self._view = TerminalView(stream, show_reasoning=settings.show_reasoning)
+        self._desk = PermissionDesk(kind, settings.policy, self._view, pump, self._reply, keyboard)
         self._session: SessionHandle | None = None
         self._turn: Turn | None = None
         self._start_lock = threading.Lock()
@@ -140,10 +163,18 @@ class _ForegroundTurn:
         self._undrawn = False
         self._next_frame = 0.0
 
-    # -- on the cell's thread --------------------------------------------------------------------
+    def stop(self) -> None:
+        """From any thread: `run()` aborts the turn and raises `TurnInterrupted`."""
+        self._pump.post(_STOP)
+
+    # -- on the waiting thread -------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Show the first pixel."""
+        self._view.open()
 
     def run(self) -> SendResult:
-        self._view.open()
+        """The turn from its beginning to its end."""
         try:
             for note in self._settings.notes:
                 self._view.note(note)
@@ -198,8 +229,12 @@ class _ForegroundTurn:
         self._desk.due()
 
     def _take(self, item: Any) -> None:
+        if item is _STOP:
+            raise KeyboardInterrupt
         if isinstance(item, _NotStarted):
             self._failure = item.error
+        elif isinstance(item, _Click):
+            self._desk.clicked(*item)
         elif isinstance(item, _Image):
             self._images_due -= 1
             if item.problem:
@@ -208,6 +243,8 @@ class _ForegroundTurn:
                 self._view.add_image(item.mime, item.data, item.name)
         elif isinstance(item, _Place):
             self._view.describe(item.info, self._settings.model or "")
+            if item.news:
+                self._view.note(item.news)
         elif isinstance(item, _Undelivered):
             self._desk.undelivered(item.request_id)
             self._view.reopen(item.request_id)
@@ -235,7 +272,7 @@ class _ForegroundTurn:
             self._step()
 
     def _clicked(self, request_id: str, reply: str, message: str | None) -> None:
-        self._desk.clicked(request_id, reply, message)
+        self._pump.post(_Click(request_id, reply, message))
 
     def _reply(self, request_id: str, reply: str, message: str | None) -> None:
         self._in_background(self._deliver, request_id, reply, message)
@@ -289,15 +326,10 @@ class _ForegroundTurn:
     def _start(self) -> None:
         try:
             session = self._session = self._acquire()
-            self._pump.post(_Place(session.get_info()))
+            self._pump.post(_Place(session.get_info(), self._settings.news()))
             if self._cancelled.is_set():
                 return
-            turn = session.start(
-                self._prompt,
-                on_event=self._pump.post,
-                model=self._settings.model,
-                agent=self._settings.agent,
-            )
+            turn = self._begin(session, self._pump.post)
             with self._start_lock:
                 self._turn = turn
                 cancelled = self._cancelled.is_set()

@@ -23,6 +23,7 @@ from ._environ import command_environ
 from ._errors import SandboxUnavailable
 from ._explain import explain, not_installed, not_linux
 from ._mounts import INSIDE_UID, PathRefused, python_mounts, system_mounts
+from ._network import NetworkLink
 from ._provider import agent_config, prepare_directories
 from ._seccomp import seccomp_filter
 from ._trees import adopt_tree
@@ -69,8 +70,11 @@ class Bubblewrap:
     isolated = True
     workspace = "/workspace"
 
-    def __init__(self, root: Path, python: PythonEnv, limits: Limits) -> None:
+    def __init__(
+        self, root: Path, python: PythonEnv, limits: Limits, link: NetworkLink | None = None
+    ) -> None:
         self._root = root
+        self._link = link
         self._python = python
         self._limits = limits
         self._program = ""
@@ -85,10 +89,15 @@ class Bubblewrap:
     def outer(self, path: str) -> str:
         return path
 
+    async def clear(self, *, files: bool) -> None:
+        """Nothing: it ends with its first process, and files are in the session's directory."""
+
     def config(self) -> dict[str, Any]:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         if "nproc" in config["rlimits"]:
             config["rlimits"]["nproc"] += self._running_before
+        if self._link is not None:
+            config["network"] = self._link.config()
         return config
 
     def complaint(self, message: str) -> SandboxUnavailable:
@@ -105,6 +114,8 @@ class Bubblewrap:
         with ExitStack() as stack:
             descriptors = _Descriptors(stack)
             command = self._command(plan, descriptors)
+            if self._link is not None:
+                descriptors.numbers.append(self._link.begin())
             return await asyncio.create_subprocess_exec(
                 *command,
                 stdin=subprocess.PIPE,

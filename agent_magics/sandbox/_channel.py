@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from typing import Any
 
 from . import _frames
 from ._agent import bundle, protocol
 from ._errors import SandboxGone
 from ._frames import Frame, ProtocolError
-from ._requests import Request
+from ._remote import AgentProcess, RemoteProcess, end_now
+from ._requests import FileRequest, Request
 
 __all__ = ["Channel"]
 
 STREAM_LIMIT = 1 << 21
+SILENCE = 120.0
+"""Seconds without a sign from the agent program, while one is due, after which it is given up."""
+STRAY = 8 << 20
+"""Bytes that may still be on their way to a request which was given up."""
+TURN = 64
+"""Frames in a row before everybody else gets a turn."""
 STOP_GRACE = 3.0
 """Seconds the agent program has to end by itself once its stdin is closed."""
 
@@ -28,13 +33,15 @@ class Channel:
     Used from one event loop; `alive` turns False the moment the line breaks, for whatever reason.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: AgentProcess) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._process = process
         self._stdin = process.stdin
         self._stdout = process.stdout
         self._requests: dict[int, Request] = {}
         self._last = 0
+        self._stray = STRAY
+        self._closing = False
         self._gone: SandboxGone | None = None
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read(), name="sandbox-channel")
@@ -42,6 +49,11 @@ class Channel:
     @property
     def alive(self) -> bool:
         return self._gone is None
+
+    @property
+    def busy(self) -> bool:
+        """A request waits for its answer."""
+        return bool(self._requests)
 
     async def greet(self, config: dict[str, Any], timeout: float) -> None:
         """
@@ -67,7 +79,8 @@ class Channel:
 
     def detach(self, number: int) -> None:
         """Answers to this request are of no interest any more."""
-        del self._requests[number]
+        if not self._requests.pop(number).over:
+            self._stray += STRAY
 
     def send(self, kind: int, request: int, payload: bytes = b"") -> None:
         """Queue a frame; on a broken line nothing happens, the request was told."""
@@ -84,19 +97,40 @@ class Channel:
             if done.done() or not self.alive:
                 return
             self.send(kind, request, data[start : start + protocol.CHUNK])
-            with contextlib.suppress(ConnectionError):
+            await self._drain()
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(SILENCE):
                 await self._stdin.drain()
+        except ConnectionError:
+            return
+        except TimeoutError:
+            self.kill()
+
+    async def answered(self, request: FileRequest) -> None:
+        """
+        Wait for the end of a request; one that is not answered at all is the container's end.
+
+        Raises what the request failed with.
+        """
+        while not request.done.done():
+            frames = request.frames
+            await asyncio.wait({request.done}, timeout=SILENCE)
+            if not request.done.done() and request.frames == frames:
+                self.kill()
+                await asyncio.wait({request.done})
+        request.done.result()
 
     def kill(self) -> None:
         """End the container at once."""
-        # not Process.kill(): it polls, and takes the exit status away from asyncio's own watcher
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
+        end_now(self._process)
 
     async def close(self) -> None:
         """End the container: its agent program ends with its stdin, else it is killed."""
-        self._stdin.close()
+        self._closing = True
+        with contextlib.suppress(OSError):  # it may be broken already
+            self._stdin.write_eof()
         try:
             async with asyncio.timeout(STOP_GRACE):
                 await self._process.wait()
@@ -106,23 +140,32 @@ class Channel:
         finally:
             self.kill()
         await asyncio.wait({self._reader})
+        self._stdin.close()
 
     def _write(self, data: bytes) -> None:
-        if self._gone is None and not self._stdin.is_closing():
+        if self._gone is None and not self._closing and not self._stdin.is_closing():
             self._stdin.write(data)
 
     async def _read(self) -> None:
         reason = "the container ended"
+        frames = 0
         try:
             while True:
                 self._dispatch(await _frames.read_frame(self._stdout))
+                frames += 1
+                if frames % TURN == 0:  # what is in the buffer already is read without a pause
+                    await asyncio.sleep(0)
         except ProtocolError as error:
             reason = f"the container broke the protocol and was ended: {error}"
         except (EOFError, ConnectionError):
-            pass
+            if isinstance(self._process, RemoteProcess):
+                reason = self._process.reason or reason
         finally:
             self._break(SandboxGone(reason))
-        self.kill()
+            self.kill()
+        with contextlib.suppress(ConnectionError):
+            while await self._stdout.read(protocol.MAX_PAYLOAD):
+                pass  # asyncio tells the end of a process only when its output was read to the end
         await self._process.wait()
 
     def _dispatch(self, frame: Frame) -> None:
@@ -132,6 +175,10 @@ class Channel:
             self._greeted.set_result(None)
         elif not 0 < frame.request <= self._last:
             raise ProtocolError(f"answer to request {frame.request}, which was never made")
+        else:
+            self._stray -= protocol.HEADER.size + len(frame.payload)
+            if self._stray < 0:
+                raise ProtocolError("answers to nobody")
 
     def _break(self, error: SandboxGone) -> None:
         self._gone = error

@@ -9,6 +9,9 @@ from ._types import PythonEnv, is_site_directory
 
 __all__ = ["command_environ", "merged"]
 
+_LEAVE_VIM = "silent! autocmd VimEnter * if !has('ttyin') | cquit | endif"
+"""Without a terminal it would wait for keys on its error output; what `-c` said is done before."""
+
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -25,24 +28,31 @@ def command_environ(
     cache = f"{tmp}/.cache"
     environ = {
         "DEBIAN_FRONTEND": "noninteractive",
+        "GIT_ASKPASS": "true",
+        "GIT_EDITOR": "true",
         "GIT_PAGER": "cat",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
         "GIT_TERMINAL_PROMPT": "0",
         "HOME": workspace,
         "LANG": "C.UTF-8",
         "LOGNAME": "agent",
+        "MANPAGER": "cat",
         "MPLBACKEND": "agg",
         "MPLCONFIGDIR": f"{cache}/matplotlib",
         "PAGER": "cat",
         "PATH": f"{PurePosixPath(python.executable).parent}:{SYSTEM_PATH}:{extra_path}",
         "PIP_CACHE_DIR": f"{cache}/pip",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
         "PIP_TARGET": packages,
         "PYTHONPATH": ":".join([packages, *_user_sites(python)]),
         "PYTHONPYCACHEPREFIX": f"{cache}/pycache",
         "SHELL": "/bin/bash",
+        "SYSTEMD_PAGER": "cat",
         "TERM": "dumb",
         "TMPDIR": tmp,
         "USER": "agent",
+        "VIMINIT": _LEAVE_VIM,
         "XDG_CACHE_HOME": cache,
         "npm_config_cache": f"{cache}/npm",
     }

@@ -7,6 +7,7 @@ Whatever is not exactly as it should be is a `ProtocolError`; the channel then e
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,12 @@ __all__ = [
     "ProtocolError",
     "encode",
     "encode_json",
+    "file_error",
     "load",
     "parse_entries",
     "parse_exit",
     "parse_failure",
+    "parse_lines",
     "read_frame",
 ]
 
@@ -32,6 +35,16 @@ KINDS = frozenset({"file", "directory", "link", "other"})
 REASONS = frozenset({"memory", "processes", "disk", "timeout", "cancelled"})
 LONGEST_MESSAGE = 500
 LARGEST_INTEGER = 1 << 63
+LONGEST_PATH = 8192
+_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("E2BIG", "EACCES", "EBUSY", "EDQUOT", "EEXIST", "EFBIG", "EINVAL", "EIO", "EISDIR"),
+        *("ELOOP", "EMFILE", "EMLINK", "ENAMETOOLONG", "ENFILE", "ENODEV", "ENOENT", "ENOMEM"),
+        *("ENOSPC", "ENOTDIR", "ENOTEMPTY", "ENXIO", "EPERM", "EROFS", "ESTALE", "ETXTBSY"),
+        "EXDEV",
+    )
+)
 
 
 class ProtocolError(SandboxError):
@@ -109,7 +122,12 @@ def parse_failure(payload: bytes) -> tuple[int, str]:
     number, message = value.get("errno"), value.get("message")
     if type(number) is not int or not 0 <= number < 4096 or type(message) is not str:
         raise ProtocolError("bad failure")
-    return number, message[:LONGEST_MESSAGE]
+    return file_error(number), _printable(message[:LONGEST_MESSAGE])
+
+
+def file_error(number: int) -> int:
+    """An error that files have; any other, such as a time-out, would be taken for our own."""
+    return number if number in _ERRORS else errno.EIO
 
 
 def parse_entries(payload: bytes) -> list[FileStat]:
@@ -117,11 +135,29 @@ def parse_entries(payload: bytes) -> list[FileStat]:
     return [_entry(row) for row in load(payload, list)]
 
 
+def parse_lines(payload: bytes) -> list[str]:
+    """The payload of DATA that answers JOBS: texts of one line each, fit to be shown."""
+    lines = load(payload, list)
+    if any(type(line) is not str or len(line) > LONGEST_MESSAGE for line in lines):
+        raise ProtocolError("bad line")
+    return [_printable(line) for line in lines]
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _entry(row: Any) -> FileStat:
     if type(row) is not list or len(row) != 4:
         raise ProtocolError("bad entry")
     path, kind, size, mtime = row
-    if type(path) is not str or kind not in KINDS or "\0" in path:
+    if (
+        type(path) is not str
+        or type(kind) is not str
+        or kind not in KINDS
+        or "\0" in path
+        or len(path) > LONGEST_PATH
+    ):
         raise ProtocolError("bad entry")
     if type(size) is not int or type(mtime) is not int:
         raise ProtocolError("bad entry")

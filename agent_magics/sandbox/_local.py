@@ -13,6 +13,7 @@ from typing import Any
 from ._agent import BOOTSTRAP
 from ._environ import SYSTEM_PATH, command_environ
 from ._errors import SandboxUnavailable
+from ._leftovers import MARKER, end_leftovers
 from ._provider import agent_config, prepare_directories
 from ._types import Limits, PythonEnv
 
@@ -29,7 +30,7 @@ class Local:
     /workspace and what lies below it mean the session's own directory; the text of a command is
     left as it is, there the current directory or $HOME lead to it. Other absolute paths are the
     machine's. Limits per process and timeouts hold; processes that leave their session by a double
-    fork are found on Linux only.
+    fork, or outlive an agent program that was killed, are found on Linux only.
     """
 
     name = "local"
@@ -46,7 +47,7 @@ class Local:
             workspace=self.workspace,
             tmp=self._tmp,
             extra_path=os.environ.get("PATH", SYSTEM_PATH),
-        )
+        ) | {MARKER: str(self._root)}
 
     def inner(self, path: str) -> str:
         whole = posixpath.normpath(posixpath.join(PUBLIC, path))
@@ -59,6 +60,9 @@ class Local:
             return PUBLIC + path[len(self.workspace) :]
         return path
 
+    async def clear(self, *, files: bool) -> None:
+        """Nothing: it ends with its first process, and files are in the session's directory."""
+
     def config(self) -> dict[str, Any]:
         return agent_config(self._limits, workspace=self.workspace, tmp=self._tmp, isolated=False)
 
@@ -70,13 +74,14 @@ class Local:
 
     async def spawn(self, stderr: int) -> asyncio.subprocess.Process:
         try:
+            await asyncio.to_thread(end_leftovers, self._root)
             prepare_directories(self._root)
             return await asyncio.create_subprocess_exec(
                 *(self._python.executable, "-I", "-S", "-c", BOOTSTRAP),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={},
+                env={MARKER: str(self._root)},
                 cwd=self.workspace,
                 start_new_session=True,
                 limit=1 << 21,

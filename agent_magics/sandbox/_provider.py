@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from ._errors import SandboxUnavailable
+from ._remote import AgentProcess
 from ._types import Limits, machine_memory
 
 __all__ = ["Provider", "agent_config", "prepare_directories"]
 
-RESERVE = 256 << 20
+RESERVE = 512 << 20
 """Free memory in bytes, of a machine that has plenty, below which commands are killed."""
 
 
@@ -28,7 +28,7 @@ class Provider(Protocol):
     workspace: str
     environ: Mapping[str, str]
 
-    async def spawn(self, stderr: int) -> asyncio.subprocess.Process:
+    async def spawn(self, stderr: int) -> AgentProcess:
         """Start the bootstrap of the agent program; raises SandboxUnavailable."""
 
     def config(self) -> dict[str, Any]:
@@ -36,6 +36,13 @@ class Provider(Protocol):
 
     def complaint(self, message: str) -> SandboxUnavailable:
         """Why the agent program did not start, from what was written to stderr."""
+
+    async def clear(self, *, files: bool) -> None:
+        """
+        Remove what is left of the container, whose agent program has ended or was killed.
+
+        With `files` also the session's, as far as they are not in its directory on this machine.
+        """
 
     def inner(self, path: str) -> str:
         """A path as users write it, as processes in the container see it."""

@@ -9,14 +9,24 @@ from typing import Generic, Protocol, TypeVar
 
 from ._agent import protocol
 from ._errors import SandboxError, SandboxGone
-from ._frames import Exit, ProtocolError, parse_entries, parse_exit, parse_failure
+from ._frames import Exit, ProtocolError, parse_entries, parse_exit, parse_failure, parse_lines
 from ._types import FileStat
 
-__all__ = ["Command", "FileRead", "FileRequest", "FileWrite", "Listing", "OnOutput", "Request"]
+__all__ = [
+    "Command",
+    "FileRead",
+    "FileRequest",
+    "FileWrite",
+    "Jobs",
+    "Listing",
+    "OnOutput",
+    "Request",
+]
 
 OnOutput = Callable[[str, bytes], None]
 
 MARKER_ROOM = 100
+MOST_JOBS = 50
 
 T = TypeVar("T")
 
@@ -30,10 +40,16 @@ class Request(Protocol):
     def lost(self, error: SandboxGone) -> None:
         """There will be no answer."""
 
+    @property
+    def over(self) -> bool:
+        """Its last frame was there: no other is to come."""
+
 
 class _Request(Generic[T]):
     def __init__(self) -> None:
         self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        self.over = False
 
     def lost(self, error: SandboxGone) -> None:
         self._reject(error)
@@ -77,11 +93,14 @@ class Command(_Request[Exit]):
         self._end()
 
     def _end(self) -> None:
+        self.over = True
         if not self.ended.done():
             self.ended.set_result(None)
 
     def _take(self, kind: int, payload: bytes) -> None:
         collected = self.output[kind]
+        if not payload:
+            raise ProtocolError("output without content")
         if len(collected) + len(payload) > self._limit:
             raise ProtocolError("more output than was asked for")
         collected += payload
@@ -95,16 +114,25 @@ class Command(_Request[Exit]):
 class FileRequest(_Request[None]):
     """A request that files or directories answer."""
 
+    most_frames = 1 << 20
+    """More frames of data than any answer has."""
+
     def __init__(self, path: str) -> None:
         super().__init__()
+        self.frames = 0
         self._path = path
 
     def frame(self, kind: int, payload: bytes) -> None:
+        self.frames += 1
+        if self.frames > self.most_frames:
+            raise ProtocolError("more frames than any answer has")
         if kind == protocol.DATA:
             self._take(payload)
         elif kind == protocol.DONE and not payload:
+            self.over = True
             self._resolve(None)
         elif kind == protocol.FAIL:
+            self.over = True
             number, message = parse_failure(payload)
             kind_of_error = PermissionError if number == errno.EROFS else OSError
             self._reject(kind_of_error(number, message, self._path))
@@ -128,9 +156,22 @@ class FileRead(FileRequest):
         self._limit = limit
 
     def _take(self, payload: bytes) -> None:
-        if len(self.content) + len(payload) > self._limit:
-            raise ProtocolError("more data than was asked for")
+        if not payload or len(self.content) + len(payload) > self._limit:
+            raise ProtocolError("not the data that was asked for")
         self.content += payload
+
+
+class Jobs(FileRequest):
+    """The command lines of processes in the background."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.lines: list[str] = []
+
+    def _take(self, payload: bytes) -> None:
+        self.lines += parse_lines(payload)
+        if len(self.lines) > MOST_JOBS:
+            raise ProtocolError("more processes than there can be")
 
 
 class Listing(FileRequest):
@@ -139,6 +180,7 @@ class Listing(FileRequest):
     def __init__(self, path: str, limit: int) -> None:
         super().__init__(path)
         self.entries: list[FileStat] = []
+        self.most_frames = 2 * limit + 1000  # one without rows for each directory
         self._limit = limit
 
     def _take(self, payload: bytes) -> None:

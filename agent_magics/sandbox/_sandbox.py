@@ -8,22 +8,26 @@ import os
 import posixpath
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ._agent import protocol
-from ._bwrap import Bubblewrap
 from ._channel import Channel
 from ._disk import DiskWatch
 from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
 from ._frames import Exit
-from ._local import Local
+from ._leftovers import end_leftovers
+from ._network import Network, NetworkLink
+from ._options import ProviderOptions
+from ._pieces import OpenFile, open_file
 from ._provider import Provider
-from ._requests import Command, FileRead, FileRequest, FileWrite, Listing, OnOutput
+from ._providers import make_provider
+from ._proxy import Traffic
+from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
 from ._workspace import WorkspaceTree
@@ -31,7 +35,8 @@ from ._workspace import WorkspaceTree
 __all__ = ["Sandbox", "open_sandbox"]
 
 TIMEOUT_CODE = 124
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
+"""Seconds; the first container of an image may have to be laid out on the disk."""
 MESSAGE_SIZE = 4000
 GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
@@ -49,28 +54,33 @@ def open_sandbox(
     provider: str = "auto",
     python: PythonEnv | None = None,
     limits: Limits | None = None,
+    options: ProviderOptions | None = None,
+    network: Network | None = None,
 ) -> Sandbox:
     """
     The sandbox of the session whose files live in `root`. Nothing is started or created yet.
 
     Args:
         root: directory of this session alone, made when needed; holds `workspace` and `tmp`.
-        provider: "bubblewrap", or "local", which does not isolate at all; "auto" is the best
-            container there is and never "local".
+        provider: "bubblewrap", "podman", "docker", "kubernetes", or "local", which does not
+            isolate at all; "auto" is bubblewrap. Where one can't be had, no other takes its place.
         python: the Python commands shall find; default: this one.
         limits: what the container may use.
+        options: of each provider; default: as documented there.
+        network: what it may reach; None: nothing. ("local" reaches what the user does.)
 
     Raises:
+        SandboxUnavailable: this provider has no way to the network, and one is asked for.
         ValueError: unknown provider.
     """
     python = python or PythonEnv.current()
     limits = limits or Limits()
     root = Path(root).absolute()
-    if provider in ("auto", "bubblewrap"):
-        return Sandbox(Bubblewrap(root, python, limits), root, limits)
-    if provider == "local":
-        return Sandbox(Local(root, python, limits), root, limits)
-    raise ValueError(f"unknown sandbox {provider!r}: auto, bubblewrap or local")
+    link = None if network is None or provider == "local" else NetworkLink(network)
+    made = make_provider(provider, root, python, limits, options or ProviderOptions(), link)
+    if provider == "kubernetes":  # the cluster watches its disks; nothing of it is on this one
+        limits = replace(limits, disk=None)
+    return Sandbox(made, root, limits, link)
 
 
 class Sandbox:
@@ -82,14 +92,22 @@ class Sandbox:
     raise SandboxGone and `start` begins a new one with the same files.
     """
 
-    def __init__(self, provider: Provider, root: Path, limits: Limits) -> None:
+    def __init__(
+        self, provider: Provider, root: Path, limits: Limits, link: NetworkLink | None = None
+    ) -> None:
         self.provider = provider.name
-        """"bubblewrap" or "local"."""
+        """"bubblewrap", "podman", "docker", "kubernetes" or "local"."""
         self.isolated = provider.isolated
         """False: commands may do whatever the user may; every view must say so."""
+        self.limits = limits
+        """What the container may use."""
         self.tree = WorkspaceTree(self._file_request)
         """/workspace as a whole."""
+        self.uses = 0
+        """Requests made so far, whatever came of them."""
         self._provider = provider
+        self._link = link
+        self._environ = {**provider.environ, **({} if link is None else link.environ)}
         self._root = root
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
@@ -101,6 +119,16 @@ class Sandbox:
     def alive(self) -> bool:
         """The container is running."""
         return self._channel is not None and self._channel.alive
+
+    @property
+    def busy(self) -> bool:
+        """A command runs, or a file is on its way."""
+        return self._channel is not None and self._channel.busy
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has gone through the container's way to the network so far."""
+        return Traffic() if self._link is None else self._link.traffic
 
     # life
 
@@ -125,12 +153,25 @@ class Sandbox:
         """End the container and remove the session's files."""
         async with self._lock:
             await self._close()
-            await asyncio.to_thread(self._remove_files)
+            try:
+                await self._provider.clear(files=True)
+            finally:
+                await asyncio.to_thread(self._remove_files)
 
     async def _open(self) -> Channel:
         with tempfile.TemporaryFile(buffering=0) as stderr:
             channel = Channel(await self._provider.spawn(stderr.fileno()))
-            await self._greet(channel, stderr.fileno())
+            try:
+                await self._greet(channel, stderr.fileno())
+            except SandboxUnavailable:
+                await self._provider.clear(files=False)
+                raise
+        if self._link is not None:
+            try:
+                self._link.open()
+            except BaseException:
+                await channel.close()
+                raise
         return channel
 
     async def _greet(self, channel: Channel, stderr: int) -> None:
@@ -152,9 +193,14 @@ class Sandbox:
 
     async def _close(self) -> None:
         self._disk.pause()
+        if self._link is not None:
+            await self._link.close()
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+            await self._provider.clear(files=False)
+        if not self.isolated:  # else the container has ended as a whole
+            await asyncio.to_thread(end_leftovers, self._root)
 
     def _remove_files(self) -> None:
         for name in ("workspace", "tmp"):
@@ -165,6 +211,7 @@ class Sandbox:
     def _require(self) -> Channel:
         if self._channel is None or not self._channel.alive:
             raise SandboxGone("the container is not running")
+        self.uses += 1
         return self._channel
 
     # commands
@@ -174,7 +221,7 @@ class Sandbox:
         command: str,
         *,
         cwd: str = "/workspace",
-        timeout: float | None = 120.0,
+        timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         max_output: int = 1 << 20,
@@ -187,9 +234,10 @@ class Sandbox:
         after a timeout, or when the task is cancelled, none of them does.
 
         Args:
-            timeout: seconds; None: no limit.
+            timeout: seconds; None: the limits' default. Never more than the longest they allow.
             env: variables on top of the container's own.
-            max_output: bytes to keep of each stream: half from its beginning, half from its end.
+            max_output: bytes to keep of each stream: half from its beginning, half from its end;
+                never more than the limits allow.
             on_output: called with "stdout" or "stderr" and bytes as they come. Put together they
                 are the result's; the part after the middle comes at the end.
 
@@ -200,13 +248,16 @@ class Sandbox:
         """
         if "\0" in command or "\0" in cwd:
             raise ValueError("a command can't contain NUL")
+        max_output = min(max_output, self.limits.output)
         order = {
             "command": command,
             "cwd": self._provider.inner(cwd),
-            "env": merged(self._provider.environ, env),
+            "env": merged(self._environ, env),
             "limit": max_output,
         }
         channel = self._require()
+        wanted = self.limits.timeout if timeout is None else timeout
+        timeout = min(wanted, self.limits.longest_timeout)
         started = time.monotonic()
         request = Command(max_output, on_output)
         async with self._command(channel, request) as number:
@@ -226,6 +277,18 @@ class Sandbox:
             killed_by=ending.killed_by,
             duration=time.monotonic() - started,
         )
+
+    async def background(self) -> list[str]:
+        """
+        The command lines of processes that finished commands left running; 50 at most.
+
+        Raises:
+            SandboxGone: the container ended, or is not running.
+        """
+        request = Jobs()
+        async with self._file_request(request, protocol.JOBS, {}) as (channel, _):
+            await channel.answered(request)
+        return request.lines
 
     @asynccontextmanager
     async def _command(self, channel: Channel, request: Command) -> AsyncIterator[int]:
@@ -279,14 +342,25 @@ class Sandbox:
         """
         request = FileRead(path, max_bytes)
         order = {"path": self._provider.inner(path), "limit": max_bytes}
-        async with self._file_request(request, protocol.READ, order):
-            await request.done
+        async with self._file_request(request, protocol.READ, order) as (channel, _):
+            await channel.answered(request)
         return bytes(request.content)
 
-    async def write_file(self, path: str, data: bytes) -> None:
+    async def open_file(self, path: str) -> OpenFile:
         """
-        Write a file at once: readers see the old content or the new. Makes missing directories;
-        an existing file keeps its mode, a link is written through.
+        A file of any size, to be read in pieces; links and relative paths as in `read_file`.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: as usual.
+            OSError: EINVAL, not a regular file.
+            SandboxGone: the container ended, or is not running.
+        """
+        return await open_file(self._file_request, self._provider.inner(path))
+
+    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes]) -> None:
+        """
+        Write a file, from memory or as its bytes come, at once: readers see the old content or the
+        new. Makes missing directories; an existing file keeps its mode, a link is written through.
 
         Raises:
             IsADirectoryError, NotADirectoryError, PermissionError: as usual; read-only places
@@ -297,9 +371,15 @@ class Sandbox:
         request = FileWrite(path)
         order = {"path": self._provider.inner(path)}
         async with self._file_request(request, protocol.WRITE, order) as (channel, number):
-            await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
+            if isinstance(data, bytes | bytearray):
+                await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
+            else:
+                async for piece in data:
+                    await channel.send_data(protocol.WRITE_DATA, number, piece, request.done)
+                    if request.done.done():  # it failed; the rest is not wanted
+                        break
             channel.send(protocol.WRITE_END, number)
-            await request.done
+            await channel.answered(request)
 
     async def delete_file(self, path: str) -> None:
         """
@@ -311,8 +391,8 @@ class Sandbox:
         """
         request = FileWrite(path)
         order = {"path": self._provider.inner(path)}
-        async with self._file_request(request, protocol.DELETE, order):
-            await request.done
+        async with self._file_request(request, protocol.DELETE, order) as (channel, _):
+            await channel.answered(request)
 
     async def list_files(
         self, path: str = "/workspace", *, recursive: bool = False, limit: int = 10_000
@@ -330,8 +410,8 @@ class Sandbox:
         folder = posixpath.normpath(self._provider.inner(path))
         skip = SKIPPED if recursive else ()
         order = {"path": folder, "recursive": recursive, "limit": limit, "skip": skip}
-        async with self._file_request(request, protocol.LIST, order):
-            await request.done
+        async with self._file_request(request, protocol.LIST, order) as (channel, _):
+            await channel.answered(request)
         entries = [replace(e, path=self._provider.outer(e.path)) for e in request.entries]
         return sorted(entries, key=lambda entry: entry.path)
 

@@ -22,7 +22,8 @@ def machine_memory() -> int:
 
 
 def _memory_share() -> int:
-    return min(6 * GIGABYTE, machine_memory() * 6 // 10)
+    machine = machine_memory()
+    return min(max(machine // 4, 2 * GIGABYTE), 4 * GIGABYTE, machine * 6 // 10)
 
 
 def _processes_share() -> int:
@@ -39,8 +40,8 @@ class Limits:
     """
 
     memory: int | None = field(default_factory=_memory_share)
-    """All processes together; the heaviest command is killed. Default: 60 % of the machine,
-    at most 6 GB."""
+    """All processes together; the heaviest command is killed. Default: a quarter of the machine,
+    but 2 to 4 GB, and never more than 60 %: many sessions may share it, few use all they may."""
     process_memory: int | None = field(default_factory=_memory_share)
     """Data of one process; allocating more fails (in Python: MemoryError)."""
     processes: int | None = field(default_factory=_processes_share)
@@ -58,6 +59,12 @@ class Limits:
     """Open files of one process."""
     cpu_seconds: int | None = None
     """Processor time of one process."""
+    output: int = 8 * MEGABYTE
+    """What is kept of each output stream of a command."""
+    timeout: float = 120.0
+    """Seconds of a command for which nothing else was asked."""
+    longest_timeout: float = 24 * 3600.0
+    """Seconds that may be asked for at most."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._agent import protocol
-from ._frames import LARGEST_INTEGER, ProtocolError, load
+from ._frames import LARGEST_INTEGER, LONGEST_PATH, ProtocolError, file_error, load
 from ._requests import FileRequest, FileWrite
 
 if TYPE_CHECKING:
@@ -91,8 +91,11 @@ class WorkspaceTree:
             OSError: E2BIG, there are more than `limit` entries.
         """
         request = _Scan(limit)
-        async with self._open(request, protocol.SCAN, {"skip": list(skip), "limit": limit}):
-            await request.done
+        async with self._open(request, protocol.SCAN, {"skip": list(skip), "limit": limit}) as (
+            channel,
+            _,
+        ):
+            await channel.answered(request)
         return request.rows
 
     async def fetch(self, paths: Sequence[str], *, limit: int, budget: int) -> list[FetchedFile]:
@@ -102,8 +105,8 @@ class WorkspaceTree:
         """
         request = _Fetch(paths, limit, budget)
         order = {"paths": list(paths), "limit": limit, "budget": budget, "offset": None}
-        async with self._open(request, protocol.FETCH, order):
-            await request.done
+        async with self._open(request, protocol.FETCH, order) as (channel, _):
+            await channel.answered(request)
         if len(request.files) != len(paths):
             raise ProtocolError("not all files were answered")
         return request.files
@@ -119,8 +122,8 @@ class WorkspaceTree:
         while True:
             request = _Fetch([path], PIECE, PIECE)
             order = {"paths": [path], "limit": PIECE, "budget": PIECE, "offset": offset}
-            async with self._open(request, protocol.FETCH, order):
-                await request.done
+            async with self._open(request, protocol.FETCH, order) as (channel, _):
+                await channel.answered(request)
             content = request.files[0].content if request.files else None
             if content is None:
                 number = request.files[0].errno if request.files else errno.EIO
@@ -143,8 +146,8 @@ class WorkspaceTree:
         for start in range(0, len(todo), MOST_STEPS):
             request = FileWrite("/workspace")
             order = {"steps": todo[start : start + MOST_STEPS]}
-            async with self._open(request, protocol.CHANGE, order):
-                await request.done
+            async with self._open(request, protocol.CHANGE, order) as (channel, _):
+                await channel.answered(request)
 
     async def put(
         self,
@@ -170,7 +173,7 @@ class WorkspaceTree:
             async for data in _pieces(content):
                 await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
             channel.send(protocol.WRITE_END, number)
-            await request.done
+            await channel.answered(request)
 
 
 async def _pieces(content: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -186,6 +189,7 @@ class _Scan(FileRequest):
     def __init__(self, limit: int) -> None:
         super().__init__("/workspace")
         self.rows: list[TreeRow] = []
+        self.most_frames = limit + 1000
         self._limit = limit
 
     def _take(self, payload: bytes) -> None:
@@ -221,7 +225,7 @@ class _Fetch(FileRequest):
 
     def _begin(self, facts: list[Any]) -> None:
         index, *numbers = facts if len(facts) == 7 else [-1]
-        if index != len(self.files) or index >= len(self._paths):
+        if type(index) is not int or not index == len(self.files) < len(self._paths):
             raise ProtocolError("a file out of order")
         settled = numbers.pop()
         if type(settled) is not bool:
@@ -233,6 +237,8 @@ class _Fetch(FileRequest):
 
     def _add(self, file: FetchedFile, data: bytes) -> None:
         assert file.content is not None
+        if not data:
+            raise ProtocolError("content without content")
         file.content += data
         self._budget -= len(data)
         if len(file.content) > self._limit or self._budget < 0:
@@ -240,9 +246,11 @@ class _Fetch(FileRequest):
 
     def _fail(self, facts: list[Any]) -> None:
         index, number = facts if len(facts) == 2 else (-1, 0)
-        if index != len(self.files) or index >= len(self._paths) or type(number) is not int:
+        if type(number) is not int or type(index) is not int:
             raise ProtocolError("a file out of order")
-        self.files.append(FetchedFile(self._paths[index], errno=number))
+        if not index == len(self.files) < len(self._paths):
+            raise ProtocolError("a file out of order")
+        self.files.append(FetchedFile(self._paths[index], errno=file_error(number)))
         self._current = None
 
 
@@ -279,6 +287,6 @@ def _is_inside(path: Any) -> bool:
 def _is_name(text: str) -> bool:
     """Whether it can be a path: no NUL, and nothing that is no name of a file in any encoding."""
     try:
-        return b"\0" not in os.fsencode(text)
+        return len(text) <= LONGEST_PATH and b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False

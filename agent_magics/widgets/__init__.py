@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._describe import TODO_MARKS
+from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
 from ._record import MIME, TurnRecord
 from ._visible import TerminalTail, terminal_text, visible, without_escapes
@@ -18,11 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MIME",
+    "TODO_MARKS",
+    "Columns",
+    "Facts",
+    "Listing",
     "MarkdownStream",
     "TerminalTail",
     "TurnRecord",
     "TurnWidget",
+    "clock",
     "render_markdown",
+    "size_text",
     "terminal_text",
     "visible",
     "without_escapes",

@@ -162,6 +162,8 @@ def tool_output(item: ToolItem) -> str:
 
 def ask_title(request: PermissionRequest) -> str:
     """Who asks for what and, for a command, where that would run."""
+    if request.permission == "network":
+        return _network_title(request)
     kind = _KINDS.get(request.permission, "use " + visible(request.permission))
     where = ""
     if request.permission == "bash":
@@ -171,8 +173,17 @@ def ask_title(request: PermissionRequest) -> str:
     return f"{asker} asks to {kind}{where}"
 
 
+def _network_title(request: PermissionRequest) -> str:
+    site = ", ".join(visible(pattern) for pattern in request.patterns)
+    of = "" if request.parent_id is None else f" of {visible(request.asker)}".replace("\n", " ")
+    who = "A command" if request.call_id else "A background process"
+    return f"{who}{of} in the container wants to reach {site}"
+
+
 def ask_blocks(request: PermissionRequest) -> list[Block]:
     """Everything that the permission would allow; nothing is cut."""
+    if request.permission == "network":  # the title says it all
+        return []
     blocks = _input_blocks(request.permission, request.metadata)
     shown = "\n".join(block.text for block in blocks)
     rest = [visible(p) for p in request.patterns if visible(p) not in shown]

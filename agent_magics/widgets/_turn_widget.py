@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
         self._number = 0
         self._updates = 0
         self._due = 0.0
+        self._lock = threading.RLock()  # clicks come on the kernel's thread, events may not
         super().__init__()
         self.on_msg(self._from_front_end)
 
@@ -56,17 +58,20 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
 
     def handle(self, event: AgentEvent) -> None:
         """Take an event; it is drawn with the next `tick`."""
-        self.record.handle(event)
-        if event.type in ("permission-asked", "permission-replied", "turn-ended"):
-            self.flush()  # somebody waits for these
+        with self._lock:
+            self.record.handle(event)
+            if event.type in ("permission-asked", "permission-replied", "turn-ended"):
+                self.flush()  # somebody waits for these
 
     def note(self, text: str, kind: str = "info") -> None:
         """Add a line of our own. `kind`: info, warning or error."""
-        self.record.note(text, kind)
+        with self._lock:
+            self.record.note(text, kind)
 
     def add_image(self, mime: str, data: bytes, name: str) -> None:
         """Show an image that the turn made."""
-        self.record.add_image(mime, data, name)
+        with self._lock:
+            self.record.add_image(mime, data, name)
 
     def tick(self) -> None:
         """Send what is due."""
@@ -75,20 +80,22 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
 
     def flush(self) -> None:
         """Send everything now."""
-        ops = self._writer.changes()
-        if not ops:
-            return
-        self._put(ops)
-        self._updates += 1
-        pause = next((p for limit, p in _PACES if self._updates < limit), _STEADY)
-        self._due = time.monotonic() + pause
+        with self._lock:
+            ops = self._writer.changes()
+            if not ops:
+                return
+            self._put(ops)
+            self._updates += 1
+            pause = next((p for limit, p in _PACES if self._updates < limit), _STEADY)
+            self._due = time.monotonic() + pause
 
     def reopen(self, request_id: str) -> None:
         """The click on this request did not reach the engine: its buttons work again."""
-        item = self.record.items.get(f"ask {request_id}")
-        if isinstance(item, AskItem) and not item.reply:
-            item.taken = ""
-            self._put([{"op": "reopen", "id": request_id}])
+        with self._lock:
+            item = self.record.items.get(f"ask {request_id}")
+            if isinstance(item, AskItem) and not item.reply:
+                item.taken = ""
+                self._put([{"op": "reopen", "id": request_id}])
 
     def _put(self, ops: list[Op], **more: Any) -> None:
         self.send({"n": self._number, "ops": ops, **more})
@@ -98,13 +105,14 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
         if not isinstance(content, dict):
             return
         kind = content.get("kind")
-        if kind == "ready":
-            self.rendered = True
-        elif kind == "hello" and content.get("next") != self._number:
-            self._writer = OpWriter(self.record)  # goes on from what this view is shown
-            self._put(self._writer.everything(), reset=True)
-        elif kind == "reply":
-            self._replied(content)
+        with self._lock:
+            if kind == "ready":
+                self.rendered = True
+            elif kind == "hello" and content.get("next") != self._number:
+                self._writer = OpWriter(self.record)  # goes on from what this view is shown
+                self._put(self._writer.everything(), reset=True)
+            elif kind == "reply":
+                self._replied(content)
 
     def _replied(self, content: dict[str, Any]) -> None:
         request_id, reply = content.get("id"), content.get("reply")

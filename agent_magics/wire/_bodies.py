@@ -51,15 +51,19 @@ class RuleJSON(TypedDict):
 
 
 class NewSessionBody(TypedDict):
+    """`limits`: of the container, in the names of the configuration; they can only be lowered."""
+
     title: NotRequired[str]
     parentID: NotRequired[str]
     agent: NotRequired[str]
     agentConfig: NotRequired[AgentConfig]
     model: NotRequired[SessionModelJSON]
-    sandbox: NotRequired[Literal["auto", "bubblewrap", "local"]]
+    sandbox: NotRequired[Literal["auto", "bubblewrap", "podman", "docker", "kubernetes", "local"]]
+    network: NotRequired[bool | list[str]]
     python: NotRequired[PythonJSON]
     permission: NotRequired[list[RuleJSON]]
     metadata: NotRequired[dict[str, Any]]
+    limits: NotRequired[dict[str, int | float | str]]
 
 
 class ArchivedJSON(TypedDict):

@@ -21,6 +21,7 @@ __all__ = [
     "AgentEvent",
     "ArtifactCreated",
     "Attachment",
+    "Compacted",
     "PermissionAsked",
     "PermissionReplied",
     "ReasoningDelta",
@@ -174,6 +175,18 @@ class ArtifactCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class Compacted:
+    """
+    From here on the model sees a summary in place of the conversation so far.
+
+    `message_id` is the id of the summary's message, empty when the server did not say.
+    """
+
+    message_id: str = ""
+    type: Literal["compacted"] = "compacted"
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished:
     """One request to the model is over; carries its tokens and cost."""
 
@@ -227,6 +240,7 @@ AgentEvent = (
     | TodosUpdated
     | Attachment
     | ArtifactCreated
+    | Compacted
     | StepFinished
     | StatusChanged
     | TurnEnded

@@ -19,6 +19,7 @@ __all__ = [
     "FileDiffJSON",
     "FileJSON",
     "HealthJSON",
+    "LastTurnJSON",
     "McpStatusJSON",
     "MessageInfoJSON",
     "MessageJSON",
@@ -69,7 +70,15 @@ class SessionTimeJSON(TypedDict):
     archived: NotRequired[int]
 
 
+class NetworkJSON(TypedDict):
+    """Ours. Hosts that need no asking, beside those of the server's configuration."""
+
+    allow: list[str]
+
+
 class SessionJSON(TypedDict):
+    """`error` (ours): what the last turn failed with; without it, it did not fail."""
+
     id: str
     title: str
     version: str
@@ -82,7 +91,9 @@ class SessionJSON(TypedDict):
     time: SessionTimeJSON
     metadata: NotRequired[dict[str, Any]]
     sandbox: NotRequired[dict[str, Any]]
+    network: NotRequired[NetworkJSON]
     revert: NotRequired[dict[str, Any]]
+    error: NotRequired[ErrorJSON]
     reverted: NotRequired[RevertJSON]
 
 
@@ -279,6 +290,14 @@ class HealthJSON(TypedDict):
     version: str
     engine: str
     protocol: int
+
+
+class LastTurnJSON(TypedDict):
+    """Ours: the message that began a turn, and the number of the session's event before it."""
+
+    messageID: str
+    after: int
+    running: bool
 
 
 class ShellJSON(TypedDict):

@@ -118,8 +118,12 @@ class SessionInfo:
     """
     A session's metadata. Times are milliseconds since the epoch.
 
-    `status`: idle, busy, compacting or error. `sandbox` names the container provider;
-    `isolated` is False only for the explicit `local` provider.
+    `status`: idle, busy, compacting, or error: nothing runs, and the last turn failed with `error`.
+    An abort is no failure; the next prompt clears it. `sandbox` names the container provider;
+    `isolated` is False only for the explicit `local` provider. `network` are the hosts that
+    commands reach without asking, beside those of the server's configuration; None: they reach
+    nothing. `limits` says what the container may use: bytes, seconds and counts, `None` for no
+    limit.
     """
 
     id: str
@@ -133,17 +137,23 @@ class SessionInfo:
     sandbox: str = ""
     isolated: bool = True
     agent: str = ""
+    network: tuple[str, ...] | None = None
+    error: WireError | None = None
+    limits: Mapping[str, int | float | None] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], status: str = "idle") -> SessionInfo:
+        """`status` is what the session does now; idle when it is not known to do anything."""
+        failed = status == "idle" and bool(data.get("error"))
         time = data.get("time") or {}
         model = data.get("model") or {}
         sandbox = data.get("sandbox") or {}
+        network = data.get("network")
         provider, name = model.get("providerID"), model.get("id")
         return cls(
             id=str(data["id"]),
             title=str(data.get("title") or ""),
-            status=status,
+            status="error" if failed else status,
             parent_id=data.get("parentID"),
             time_created=int(time.get("created", 0)),
             time_updated=int(time.get("updated", 0)),
@@ -152,6 +162,9 @@ class SessionInfo:
             sandbox=str(sandbox.get("provider") or ""),
             isolated=bool(sandbox.get("isolated", True)),
             agent=str(data.get("agent") or ""),
+            network=None if network is None else tuple(network.get("allow") or ()),
+            error=WireError.from_json(data["error"]) if failed else None,
+            limits=sandbox.get("limits") or {},
         )
 
 

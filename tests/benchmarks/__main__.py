@@ -13,7 +13,15 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks import history, imports, overhead, streams, turns
+from tests.benchmarks import (
+    containers,
+    history,
+    imports,
+    network,
+    overhead,
+    streams,
+    turns,
+)
 from tests.benchmarks.figures import Figure, table
 
 MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -24,8 +32,10 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "bytes": streams.bytes_to_the_browser,
     "rate": streams.deltas_per_second,
     "overhead": overhead.measure,
+    "container": containers.measure,
     "snapshot": history.snapshots,
     "summary": history.summaries,
+    "network": network.measure,
 }
 
 

@@ -127,6 +127,9 @@ async def test_files_are_exact_bytes(engine: FakeEngine, tmp_path: Path) -> None
         await session.put_file("/workspace/b", tmp_path / "local.bin")
         assert await session.get_file_buffer("/workspace/b") == data
         await session.put_file("/workspace/t", "  grüße\r\n")
+        for wrong in (5, None, [1]):  # bytes() would take them
+            with pytest.raises(TypeError):
+                await session.put_file("/workspace/w", wrong)  # type: ignore[arg-type]
         assert await session.get_file("/workspace/t") == "  grüße\r\n"
         with pytest.raises(NotText, match=r"get_file_buffer\(\) has its bytes"):
             await session.get_file("/workspace/b")
@@ -206,7 +209,7 @@ async def test_a_command_that_cannot_run(engine: FakeEngine) -> None:
             *({"timeout": 0}, {"timeout_ms": -1}, {"timeout": timedelta(0)}),
             *({"timeout": 5, "timeout_ms": 5}, {"timeout": math.inf}, {"timeout": math.nan}),
         ]:
-            with pytest.raises(BadRequest, match="positive|two timeouts"):
+            with pytest.raises(BadRequest, match=r"positive|two timeouts"):
                 await session.shell("x", **wrong)
         with pytest.raises(BadRequest, match="empty"):
             await session.shell(" ")
@@ -223,7 +226,7 @@ async def test_leaving_a_command_ends_the_request(engine: FakeEngine) -> None:
         session = await client.create_session()
         with pytest.raises(ZeroDivisionError):
             await session.shell("x", on_output=fail)
-        assert engine.exec_left.wait(5)
+        assert engine.exec_left.wait(30)
 
 
 async def test_a_command_whose_engine_dies(engine: FakeEngine) -> None:

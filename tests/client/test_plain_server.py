@@ -51,7 +51,7 @@ async def test_what_a_break_swallows_is_asked_for(plain: FakeEngine, cut: int) -
     plain.script = rich
     plain.cuts = [cut]
     events: list[AgentEvent] = []
-    policy = StreamPolicy(give_up=1, first_delay=0, longest_delay=0.05, quiet=0.05)
+    policy = StreamPolicy(give_up=1, first_delay=0, longest_delay=0.05, quiet=1)
     async with client_of(plain, policy) as client:
         session = await client.create_session()
         async for event in session.stream("hi"):

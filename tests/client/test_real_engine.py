@@ -270,7 +270,7 @@ def test_an_abort_while_a_permission_is_asked(session: SessionHandle) -> None:
     wait_until(lambda: any(isinstance(event, PermissionAsked) for event in events))
     assert [p.id for p in session.get_permissions()]
     turn.abort()
-    result = turn.result(timeout=10)
+    result = turn.result(timeout=30)
     assert isinstance(events[-1], TurnEnded) and events[-1].outcome == "aborted"
     assert result.error is not None and result.error.name == "MessageAbortedError"
     (reply,) = [e.reply for e in events if isinstance(e, PermissionReplied)]

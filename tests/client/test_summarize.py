@@ -23,7 +23,7 @@ from agent_magics.client import (
     TooLarge,
 )
 from agent_magics.engine._config import CompactionConfig, LimitsConfig
-from agent_magics.wire import AgentEvent, CompactionPart, StatusChanged
+from agent_magics.wire import AgentEvent, Compacted, CompactionPart, StatusChanged
 from tests.support.engine_harness import (
     TOKEN,
     Harness,
@@ -136,6 +136,9 @@ async def test_a_turn_tells_that_it_makes_room_and_goes_on(short_dir: Path) -> N
         messages = await session.get_messages()
         assert [m.info.summary for m in messages] == [False, False, False, True, False]
         assert result.message_id == messages[-1].info.id
+        assert [e for e in events if e.type in ("compacted", "unknown")] == [
+            Compacted(messages[3].info.id)
+        ]
 
 
 async def test_a_limit_is_a_typed_error_of_the_turn(short_dir: Path) -> None:
@@ -146,6 +149,18 @@ async def test_a_limit_is_a_typed_error_of_the_turn(short_dir: Path) -> None:
         assert result.error is not None and result.error.name == "TurnLimitError"
         assert (result.error.data["limit"], result.error.data["value"]) == ("steps", 1)
         assert "[limits]" in result.error.message
+
+
+async def test_a_limit_that_nobody_could_keep_is_refused(short_dir: Path) -> None:
+    limits = LimitsConfig(cost=2, source="/etc/config.toml")
+    async with client_of(short_dir, say("Never."), limits=limits) as (harness, client):
+        session = await client.create_session()
+        with pytest.raises(BadRequest, match="what fake/main costs is not known") as refused:
+            await session.send("go")
+        assert refused.value.name == "TurnLimitError" and "/etc/config.toml" in str(refused.value)
+        assert (refused.value.data["limit"], refused.value.data["value"]) == ("cost", 2)
+        assert await session.get_messages() == [] and harness.model.seen == []
+        assert (await session.get_info()).status == "idle"
 
 
 async def test_a_plain_server_is_told_the_model(engine: FakeEngine) -> None:

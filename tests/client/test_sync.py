@@ -158,7 +158,7 @@ def test_start(engine: FakeEngine) -> None:
             turn.result(timeout=0.05)
         wait_until(lambda: any(isinstance(event, TextDelta) for event in events))
         turn.abort()
-        result = turn.result(timeout=10)
+        result = turn.result(timeout=30)
         assert turn.done
         turn.abort()
         assert result.text == "half"
@@ -203,6 +203,9 @@ def test_many_threads(engine: FakeEngine) -> None:
 
 
 def interrupt_when(condition: Callable[[], object]) -> threading.Thread:
+    # Jobs in the background are often started with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def wait_and_interrupt() -> None:
         wait_until(condition)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -251,7 +254,7 @@ def test_an_interrupt_ends_a_command(engine: FakeEngine) -> None:
         with pytest.raises(KeyboardInterrupt):
             session.shell("x", on_output=lambda stream, text: output.append(text))
         thread.join()
-        assert engine.exec_left.wait(5)
+        assert engine.exec_left.wait(30)
 
 
 def test_a_command_may_be_ended_by_another_thread(engine: FakeEngine) -> None:
@@ -265,7 +268,7 @@ def test_a_command_may_be_ended_by_another_thread(engine: FakeEngine) -> None:
             next(stream)
         thread.join()
         assert stream.result is None
-        assert engine.exec_left.wait(5)
+        assert engine.exec_left.wait(30)
 
 
 # -- the end --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from agent_magics.client._turn import TurnReader
 from agent_magics.wire import (
     AgentEvent,
     Attachment,
+    Compacted,
     FilePart,
     PermissionAsked,
     PermissionReplied,
@@ -126,7 +127,12 @@ def test_summaries_are_no_answers() -> None:
     info = {**turn._answer(), "id": "msg_summary", "summary": True}
     turn.add("message.updated", info=info)
     turn.part("text", message_id="msg_summary", text="compacted")
-    assert end_of(follow(turn.end())).result.text == "answer"
+    turn.add("session.compacted", messageID="msg_summary")
+    turn.add("session.compacted", messageID="msg_summary")  # the same one, sent again
+    turn.add("session.compacted")  # of a server that doesn't say which
+    events = follow(turn.end())
+    assert end_of(events).result.text == "answer"
+    assert of(events, Compacted, UnknownEvent) == [Compacted("msg_summary"), Compacted()]
 
 
 def test_other_turns_and_sessions_do_not_count() -> None:

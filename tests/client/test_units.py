@@ -34,7 +34,6 @@ from agent_magics.client import (
 )
 from agent_magics.client import _errors as errors
 from agent_magics.client._async_client import _connector
-from agent_magics.client._async_session import file_bytes
 from agent_magics.client._channel import Channel
 from agent_magics.client._connection import UrlConnector
 from agent_magics.client._daemon import run_in_daemon_thread
@@ -126,12 +125,6 @@ def test_inputs_as_json() -> None:
     ):
         with pytest.raises(BadRequest):
             prompt_parts(wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("data", [5, [1], None, 1.5])
-def test_what_is_no_content_of_a_file(data: Any) -> None:
-    with pytest.raises(TypeError):
-        file_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +318,7 @@ def test_a_blocking_call_that_nobody_waits_for_any_more(is_open: bool) -> None:
 
     asyncio.run(leave())
     release.set()
-    assert ended.wait(10)
+    assert ended.wait(30)
 
 
 def test_a_loop_thread_is_closed_once() -> None:

@@ -16,6 +16,7 @@ from agent_magics.engine._config import (
 from agent_magics.engine._config_tables import CommandConfig, McpConfig
 from agent_magics.engine._policy import Rule
 from agent_magics.engine._snapshots import SnapshotLimits
+from agent_magics.sandbox import KubernetesOptions, OciOptions, ProviderOptions
 
 
 def load(tmp_path: Path, text: str, **environ: str) -> EngineConfig:
@@ -186,3 +187,44 @@ def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: 
 def test_a_bad_sandbox_variable_is_named() -> None:
     with pytest.raises(ConfigError, match="AGENT_MAGICS_SANDBOX: 'x'"):
         EngineConfig.load(None, {"HOME": "/nonexistent", "AGENT_MAGICS_SANDBOX": "x"})
+
+
+def test_containers(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[sandbox]\nprovider = "podman"\n'
+        '[sandbox.podman]\nimage = "img:1"\npython = "host"\ncgroup_limits = false\n'
+        'tmp_size = 3\narguments = ["--gpus=all"]\n'
+        '[sandbox.kubernetes]\nnamespace = "agents"\nstorage = "pvc"\nstart_timeout = 9\n'
+    )
+    config = EngineConfig.load(path, {})
+    assert config.sandbox == "podman"
+    assert config.containers.podman == OciOptions("img:1", "host", False, 3 << 20, ("--gpus=all",))
+    assert config.containers.docker == OciOptions()
+    assert config.containers.kubernetes == KubernetesOptions(
+        namespace="agents", storage="pvc", start_timeout=9
+    )
+    assert EngineConfig.load(path, {"AGENT_MAGICS_SANDBOX": "local"}).sandbox == "local"
+    path.write_text("")
+    assert EngineConfig.load(path, {}).containers == ProviderOptions()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("sandbox = 5", "sandbox: must be a text"),
+        ("[sandbox]\nprovider = 'lxc'", "sandbox.provider: 'lxc' is not one of auto, bubblewrap"),
+        ("[sandbox.lxc]", "sandbox.lxc: unknown key; known are provider, podman, docker, kuber"),
+        ("[sandbox]\npodman = 1", "sandbox.podman: must be a table"),
+        ("[sandbox.podman]\nimages = 'x'", "sandbox.podman.images: unknown key"),
+        ("[sandbox.docker]\npython = 'own'", "sandbox.docker.python: must be one of image, host"),
+        ("[sandbox.docker]\ncgroup_limits = 1", "cgroup_limits: must be true or false"),
+        ("[sandbox.kubernetes]\nstorage = 'nfs'", "storage: must be one of emptyDir, pvc"),
+    ],
+)
+def test_bad_containers(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        EngineConfig.load(path, {})
+    assert complaint in str(caught.value)

@@ -12,6 +12,7 @@ import pytest
 
 from agent_magics.engine import _body
 from agent_magics.engine._access import Access
+from agent_magics.sandbox import Limits
 from agent_magics.wire import Message, SessionInfo, SessionMetrics
 from tests.support.engine_harness import TOKEN, Harness, call, engine_in, hang, say
 
@@ -452,7 +453,7 @@ async def test_mistakes(
 
 
 async def test_bodies_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with engine_in(tmp_path) as harness:
+    async with engine_in(tmp_path, container_limits=Limits(file_size=1000)) as harness:
         session = await create(harness)
         read_body = _body.read_body.__defaults__
         monkeypatch.setattr(_body.read_body, "__defaults__", (1000,))
@@ -465,6 +466,10 @@ async def test_bodies_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             response = await harness.http.put(f"/session/{session}/fs?path=a", content=content)
             assert response.status_code == 413
             assert response.json()["name"] == "TooLargeError"
+            assert response.json()["data"]["limit"] == 1000
+        assert (await harness.http.get(f"/session/{session}/fs?path=a")).status_code == 404
+        response = await harness.http.post("/session", content=b"x" * 2000)
+        assert response.status_code == 413
         assert read_body == (64 << 20,)
 
 

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent_magics.client import AsyncClient
-from agent_magics.wire import TextDelta
-from tests.support.engine_harness import eventually
+from tests.support import soak
 from tests.support.engine_process import EngineProcess, started
+from tests.support.held import Held, Kept
 from tests.support.scripted_llm import ThreadedLLM
 
 SESSIONS = 50
 WORDS = 200
-CALL = {"tool": {"name": "bash", "args": {"command": "echo hi"}, "id": "call_1"}}
 SCRIPT: dict[str, Any] = {
     "default": "stream",
     "scenarios": {
         "stream": {"turns": [{"do": [{"text": {"repeat": "word ", "n": WORDS}, "delay": 0.02}]}]},
-        "tool": {"turns": [{"do": [{"text": "Let me see. "}, CALL]}, {"do": [{"text": "Done."}]}]},
-        "hang": {"turns": [{"do": [{"text": "Once"}, {"wait": 600}]}]},
     },
 }
-ALLOWED = [{"permission": "bash", "pattern": "*", "action": "allow"}]
 
 
 @pytest.fixture
@@ -70,59 +63,25 @@ async def test_fifty_sessions_stream_at_once(engine: EngineProcess) -> None:
             assert numbers == sorted(set(numbers))
 
 
-@dataclass(frozen=True)
-class Held:
-    """What a process holds on to."""
-
-    descriptors: int
-    threads: int
-    children: int
-    memory: int  # kB
-
-    @classmethod
-    def by(cls, pid: int) -> Held:
-        process = Path("/proc") / str(pid)
-        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        children = (process / "task" / str(pid) / "children").read_text().split()
-        return cls(
-            len(os.listdir(process / "fd")),
-            int(status["Threads"]),
-            len(children),
-            int(status["VmRSS"].split()[0]),
-        )
+async def test_nothing_piles_up() -> None:
+    """A short soak; `python -m tests.support.soak` is the long one."""
+    with ThreadedLLM(soak.SCRIPT) as llm, EngineProcess(model_url=llm.base_url) as engine:
+        growth = soak.Growth(memory=12_000)  # recent events are kept until there are enough
+        short = soak.Soak(engine, llm, rounds=6, warm_up=2, growth=growth)
+        await short.life("SIGTERM")
+        assert short.sessions == 36
+        assert short.problems == []
 
 
-async def test_nothing_piles_up(engine: EngineProcess) -> None:
-    async with started(engine), AsyncClient(state_dir=engine.state) as client:
-        assert engine.process is not None
-        pid = engine.process.pid
-        await lives(client, 15)
-        await eventually(lambda: Held.by(pid).children == 0)
-        before = Held.by(pid)
-        await lives(client, 60)
-        await eventually(lambda: Held.by(pid).children == 0)
-        await eventually(lambda: Held.by(pid).descriptors <= before.descriptors + 2)
-        after = Held.by(pid)
-        assert after.threads < before.threads + 10  # pools fill up to their size
-        assert after.memory < before.memory + 16_000
-        assert await client.list_sessions() == []
-        assert list((engine.data / "sessions").iterdir()) == []
+def test_what_grows_is_noticed() -> None:
+    def sample(number: int) -> soak.Sample:
+        held = Held(100_000 + 5_000 * number, 20 + number, 9, 0)
+        return soak.Sample(held, Held(90_000, 20, 3, 1), Kept(4_000, 100 * number, 0), 6 * number)
 
-
-async def lives(client: AsyncClient, count: int) -> None:
-    """`count` sessions: a turn with a tool, a command, a file, an aborted turn, the end."""
-
-    async def live() -> None:
-        session = await client.create_session(permission=ALLOWED)
-        result = await session.send("go", model="scripted/tool")
-        assert result.text == "Let me see. Done."
-        assert (await session.shell("cat > file; wc -c < file", stdin=b"abc")).stdout.strip() == "3"
-        assert await session.get_file_buffer("file") == b"abc"
-        async with session.stream("go", model="scripted/hang") as stream:
-            async for event in stream:
-                if isinstance(event, TextDelta):
-                    assert await session.abort()
-        await session.end()
-
-    for _ in range(0, count, 5):
-        await asyncio.gather(*(live() for _ in range(5)))
+    with EngineProcess() as engine, ThreadedLLM() as llm:
+        long = soak.Soak(engine, llm, rounds=12, warm_up=2)
+        long.compare([sample(number) for number in range(12)])
+    assert [problem.partition(":")[0] for problem in long.problems] == [
+        "the engine's memory (kB)",
+        "the engine's descriptors",
+    ]

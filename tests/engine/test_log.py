@@ -40,7 +40,7 @@ def publish(log: EventLog, count: int, session_id: str = "ses_a", **values: Any)
 
 async def take(subscription: Subscription, count: int) -> list[Event]:
     found: list[Event] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for batch in subscription:
             found += batch
             if len(found) >= count:

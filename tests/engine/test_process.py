@@ -107,6 +107,8 @@ async def test_sigkill_in_mid_turn(llm: ThreadedLLM, model: str, when: str) -> N
         async with started(engine) as client:
             await watch.until(client, session, "session.idle")
             check_recovery(watch, before, model)
+            info = (await client.get(f"/session/{session}")).json()
+            assert info["error"] == watch.of("turn.ended")[-1]["error"]
             await send(client, session, "msg_next", "quick")
             await watch.until(client, session, "turn.ended", messageID="msg_next")
             assert watch.of("turn.ended")[-1]["outcome"] == "completed"
@@ -114,6 +116,7 @@ async def test_sigkill_in_mid_turn(llm: ThreadedLLM, model: str, when: str) -> N
             assert [m["info"]["role"] for m in messages] == ["user", "assistant"] * 2
             assert (await client.get("/permission")).json() == []
             assert (await client.get("/session/status")).json() == {}
+            assert "error" not in (await client.get(f"/session/{session}")).json()
             assert await engine.end(signal.SIGTERM) == 0
         numbers = [e["seq"] for e in watch.events]
         assert numbers == sorted(set(numbers))

@@ -8,7 +8,8 @@ from email.utils import format_datetime
 import pytest
 from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError
 
-from agent_magics.engine._retry import RetryPolicy, is_overflow
+from agent_magics.engine._overflow import is_overflow
+from agent_magics.engine._retry import RetryPolicy
 
 POLICY = RetryPolicy(tries=4, connection_tries=2, first_wait=1.0, longest_wait=60.0)
 

@@ -25,6 +25,7 @@ from agent_magics.engine._config import CompactionConfig, LimitsConfig
 from agent_magics.engine._context import Room, estimate, kept_messages, since_summary
 from agent_magics.engine._errors import ContextOverflow
 from agent_magics.engine._transcript import summary_prompts
+from agent_magics.engine.models import Window
 from tests.support.engine_harness import Harness, call, engine_in, eventually, fail, hang, say
 from tests.support.legal_history import check_legal, prompts
 
@@ -302,6 +303,7 @@ async def test_a_crash_while_room_is_made(tmp_path: Path, begun: bool) -> None:
 async def test_a_limit_ends_the_turn_cleanly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: LimitsConfig, name: str, steps: int
 ) -> None:
+    monkeypatch.setattr("agent_magics.engine._limits.is_priced", lambda model: True)
     monkeypatch.setattr("agent_magics.engine._steps.price", lambda response: 0.02)
     working = [call(("todoread", {})) for _ in range(9)]
     async with engine_in(tmp_path, working, limits=limits) as harness:
@@ -322,6 +324,25 @@ async def test_a_limit_ends_the_turn_cleanly(
         harness.model.steps = [say("Going on.")]
         assert (await harness.turn(session, "go on"))["outcome"] == "completed"
         check_legal(harness.model.seen[-1])
+
+
+@pytest.mark.parametrize("by", ["a reply", "a sub-agent"])
+async def test_a_price_that_turns_out_to_be_unknown_ends_the_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """The name of the model promised a price that its replies, or those of another one, lack."""
+    prices = iter([None] if by == "a reply" else [0.0, None])
+    monkeypatch.setattr("agent_magics.engine._limits.is_priced", lambda model: True)
+    monkeypatch.setattr("agent_magics.engine._steps.price", lambda response: next(prices))
+    order = {"description": "Some work", "prompt": "Do it.", "subagent_type": "general"}
+    steps = [call(("todoread", {})) if by == "a reply" else call(("task", order)), say("Never.")]
+    async with engine_in(tmp_path, steps, limits=LimitsConfig(cost=5.0)) as harness:
+        ended = await harness.turn(session := await harness.session())
+        assert (ended["outcome"], ended["error"]["name"]) == ("error", "TurnLimitError")
+        data = ended["error"]["data"]
+        assert (data["limit"], data["value"], data["model"]) == ("cost", 5.0, "fake/main")
+        assert len(harness.model.seen) == (1 if by == "a reply" else 2)
+        check_legal(await harness.engine._services.history.load(session.id))
 
 
 async def test_the_last_step_may_reach_the_limit(tmp_path: Path) -> None:
@@ -362,7 +383,7 @@ def text(role: str, said: str, tokens: int = 0) -> ModelMessage:
 
 
 def test_what_was_measured_counts_more_than_what_is_estimated() -> None:
-    room = Room(AUTO, 1000)
+    room = Room(AUTO, Window(1000))
     prompt = ModelRequest(parts=[UserPromptPart("hi")])
     assert not room.is_needed([text("user", LONG), text("agent", "ok", 100)], [], prompt)
     assert room.is_needed([text("user", "hi"), text("agent", "ok", 900)], [], prompt)
@@ -375,12 +396,12 @@ def test_what_was_measured_counts_more_than_what_is_estimated() -> None:
 def test_without_a_known_window_there_is_always_room() -> None:
     prompt = ModelRequest(parts=[UserPromptPart("hi")])
     full = [text("user", "hi"), text("agent", "ok", 10**9)]
-    assert not Room(AUTO, None).is_needed(full, [], prompt)
-    assert Room(CompactionConfig(context_limit=500), None).is_needed(full, [], prompt)
+    assert not Room(AUTO, Window()).is_needed(full, [], prompt)
+    assert Room(CompactionConfig(context_limit=500), Window()).is_needed(full, [], prompt)
 
 
 def test_a_summary_that_gains_nothing_is_the_last() -> None:
-    room = Room(AUTO, 1000)
+    room = Room(AUTO, Window(1000))
     room.made = True
     prompt = ModelRequest(parts=[UserPromptPart("hi")])
     kept = kept_messages("short", [])

@@ -527,7 +527,7 @@ async def test_closing_the_engine_aborts_turns(tmp_path: Path) -> None:
         session = await harness.session()
         message_id = await harness.prompt(session)
         await ask(harness)
-        await asyncio.wait_for(harness.engine.finish(), 5)
+        await asyncio.wait_for(harness.engine.finish(), 30)
         await aborted(harness, message_id)
         with pytest.raises(SessionBusy):
             await harness.prompt(session)

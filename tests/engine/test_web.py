@@ -12,7 +12,8 @@ import pytest
 
 from agent_magics.engine import _web
 from agent_magics.engine._web import FetchError, WebFetcher, resolve_host
-from agent_magics.engine._web_url import WebURLError, is_public, parse_web_url
+from agent_magics.engine._web_url import WebURLError, parse_web_url
+from agent_magics.sandbox import is_public
 from tests.support.fake_web import FakeWeb, Handler
 
 PUBLIC = "93.184.216.34"

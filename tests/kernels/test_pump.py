@@ -108,7 +108,7 @@ def test_stop_raises_in_the_wait_and_the_handler_is_restored(busy: FrontEnd) -> 
     cell = busy.execute("_ = ask(4, 60)")
     waiting(busy, 4)
     busy.interrupt()
-    busy.until(lambda: busy.is_done(cell), 5)
+    busy.until(lambda: busy.is_done(cell))
     assert busy.text(cell) == "interrupted True MainThread\n"
     assert "default_int_handler" in busy.run("print(signal.getsignal(signal.SIGINT))")
     assert busy.run("print('alive')") == "alive\n"

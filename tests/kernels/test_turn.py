@@ -74,7 +74,7 @@ def test_stop_in_mid_stream(kernel: FrontEnd) -> None:
     card.shows()
     kernel.until(lambda: len(card.messages()) >= 3, what="streamed text")
     kernel.interrupt()
-    kernel.until(lambda: kernel.is_done(cell), 5)
+    kernel.until(lambda: kernel.is_done(cell))
     (error,) = kernel.of(cell, "error")
     assert error["content"]["ename"] == "TurnInterrupted"
     assert error["content"]["traceback"] == ["agent: the turn was stopped"]
@@ -92,7 +92,7 @@ def test_stop_while_a_permission_waits(kernel: FrontEnd) -> None:
     card.shows()
     card.asked()
     kernel.interrupt()
-    kernel.until(lambda: kernel.is_done(cell), 5)
+    kernel.until(lambda: kernel.is_done(cell))
     assert kernel.text(cell) == "agent: the turn was stopped"
     assert kernel.run("print('next')") == "next\n"
 
@@ -102,7 +102,7 @@ def test_stop_at_the_keyboard(kernel: FrontEnd) -> None:
     cell = kernel.execute("%agent go")
     kernel.until(lambda: kernel.of(cell, "input_request"), 20)
     kernel.interrupt()
-    kernel.until(lambda: kernel.is_done(cell), 10)
+    kernel.until(lambda: kernel.is_done(cell))
     assert kernel.text(cell) == "agent: the turn was stopped"
 
 
@@ -122,7 +122,7 @@ def test_an_error_stops_run_all(kernel: FrontEnd) -> None:
     load(kernel, "broken")
     cell = kernel.execute("%%agent\none")
     after = kernel.execute("print('never')")
-    kernel.until(lambda: kernel.reply(after))
+    kernel.until(lambda: kernel.is_done(cell) and kernel.reply(after))
     assert kernel.text(cell) == "agent: APIError: The model's server answered 500."
     assert kernel.reply(after)["content"]["status"] == "aborted"
     assert kernel.run("print(_agent.error.name)") == "APIError\n"

@@ -22,7 +22,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def bubblewrap_works() -> None:
-    report = next(report for report in probe() if report.name == "bubblewrap")
+    report = next(report for report in probe(["bubblewrap"]) if report.name == "bubblewrap")
     if not report.works:
         pytest.skip(f"no container here: {report.reason}")
 

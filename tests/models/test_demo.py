@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
@@ -247,6 +248,16 @@ async def test_a_script_that_fails_is_reported(record: Record) -> None:
     assert "The script failed" in record.said
     assert "no csv module" in record.said
     assert "in_progress" not in statuses(record)
+
+
+@pytest.mark.parametrize("prompt", ["show me an error", "Please show an error!"])
+async def test_a_failure_on_demand(record: Record, prompt: str) -> None:
+    with pytest.raises(ModelAPIError, match="as you asked"):
+        await run_turn(record, MODEL, prompt)
+    assert "What was said until then is kept." in record.said
+    with pytest.raises(ModelAPIError, match="as you asked"):
+        request = ModelRequest(parts=[UserPromptPart(prompt)])
+        await MODEL.request([request], None, ModelRequestParameters())
 
 
 async def test_look_around(record: Record) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -211,6 +212,22 @@ async def test_leaving_early_leaves_nothing(error: bool) -> None:
     await response.aclose()
     assert stream.closed
     await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
+async def test_what_was_left_is_collected_without_a_word() -> None:
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+    response = await hooked(Scripted([chat({"content": "a"})], slow=True))
+    chunks = response.aiter_raw()
+    await anext(chunks)
+    await response.aclose()
+    cycle: list[Any] = [chunks]
+    cycle.append(cycle)  # as an exception and the frames it came through
+    del chunks, cycle, response
+    gc.collect()
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+    gc.collect()
+    assert complaints == []
 
 
 @pytest.mark.parametrize(

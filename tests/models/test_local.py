@@ -88,7 +88,7 @@ async def test_a_cancelled_start_leaves_no_process(tmp_path: Path) -> None:
     program = f"import os, time; open({str(marker)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     local = server(tmp_path, program)
     starting = asyncio.create_task(local.ensure())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not marker.exists() or not marker.read_text():
             await asyncio.sleep(0.01)
     starting.cancel()
@@ -145,7 +145,7 @@ async def registry() -> AsyncIterator[ModelRegistry]:
 @pytest.mark.timeout(300)
 async def test_a_real_turn(registry: ModelRegistry, record: Record) -> None:
     resolved = registry.resolve("local")
-    assert resolved.context_limit == 8192
+    assert resolved.window.size() == 8192
     await run_turn(record, resolved.model, "What is Python?")
     replies = [message for message in record.messages if message.kind == "response"]
     assert replies

@@ -15,7 +15,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.usage import RequestUsage
 
 from agent_magics.engine._config import EngineConfig, ProviderConfig
-from agent_magics.engine.models import ModelNotFound, ModelRegistry, ProviderAuth, price
+from agent_magics.engine.models import ModelNotFound, ModelRegistry, ProviderAuth, is_priced, price
 from agent_magics.engine.models._catalog import BUILTIN
 from agent_magics.engine.models._local import LocalModels
 from agent_magics.wire import MODEL_ENVIRON
@@ -120,9 +120,9 @@ def test_the_kinds_of_models() -> None:
         model = found.resolve(name).model
         assert isinstance(model, OpenAIChatModel)
         assert model.client.max_retries == 0
-    assert found.resolve("anthropic/claude-opus-5-5").context_limit == 1_000_000
-    assert found.resolve("lab/a/b").context_limit is None
-    assert found.resolve("demo").context_limit is None
+    assert found.resolve("anthropic/claude-opus-5-5").window.size() == 1_000_000
+    assert found.resolve("lab/a/b").window.size() is None
+    assert found.resolve("demo").window.size() is None
 
 
 def test_connections_are_shared_per_key_and_address() -> None:
@@ -230,6 +230,10 @@ def test_prices() -> None:
     assert 0.1 < known < 100
     assert price(response("model-of-mine", "lab", "http://127.0.0.1/v1")) is None
     assert price(response("guide", "demo")) == 0.0
+    models = registry(LAB, ANTHROPIC_API_KEY="k", OPENAI_API_KEY="k", LAB_KEY="k")
+    for name in ("anthropic/claude-sonnet-5", "openai/gpt-5", "demo/guide", "ollama/qwen3"):
+        assert is_priced(models.resolve(name).model), name
+    assert not is_priced(models.resolve("lab/qwen").model)
     assert price(ModelResponse([TextPart("x")])) is None
 
 

@@ -52,7 +52,7 @@ def test_a_value_may_begin_with_a_dash() -> None:
         ("--mod a/b", "unknown option --mod"),
         ("-x go", "unknown option -x"),
         ("--permissions alway go", "did you mean always?"),
-        ("--sandbox docker go", "none of auto, bubblewrap, local"),
+        ("--sandbox lxc go", "none of auto, bubblewrap, podman, docker, kubernetes, local"),
         ("--timeout soon go", "is not a number of seconds"),
         ("--timeout -3 go", "is not a number of seconds"),
         ("--timeout nan go", "is not a number of seconds"),

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from agent_magics.client import SessionNotFound
 from agent_magics.notebook._frontend import current_shell, front_end
+from agent_magics.notebook._memory import SessionMemory, notebook_path
 from agent_magics.notebook._session import Connection, SessionKeeper, Wanted, keeper_of
+from agent_magics.wire import SessionInfo
 from tests.support.fake_session import FakeClient, hello
 
 
@@ -120,3 +125,104 @@ def test_front_ends() -> None:
 
 def test_a_shell_is_found_without_importing_ipython(shell: Any) -> None:
     assert current_shell() is shell
+
+
+class Restarts:
+    """One server with its sessions, and kernels of one notebook that come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.client = RememberingClient(hello)
+
+    def kernel(self, notebook: str = "/home/me/a.ipynb") -> SessionKeeper:
+        memory = SessionMemory(notebook, self.folder)
+        return SessionKeeper(lambda connection: self.client, memory)  # type: ignore[arg-type,return-value]
+
+
+class RememberingClient(FakeClient):
+    """Unknown sessions are unknown, and some are archived."""
+
+    archived: frozenset[str] = frozenset()
+
+    def session(self, session_id: str) -> Any:
+        session = super().session(session_id)
+
+        def get_info() -> SessionInfo:
+            if session_id in self.gone:
+                raise SessionNotFound("no such session")
+            is_archived = session_id in self.archived
+            return SessionInfo(session_id, "Mine", archived=is_archived, sandbox="bubblewrap")
+
+        session.get_info = get_info
+        return session
+
+    gone: frozenset[str] = frozenset()
+
+
+@pytest.fixture
+def restarts(tmp_path: Path) -> Restarts:
+    return Restarts(tmp_path / "data")
+
+
+def test_a_restarted_kernel_goes_on_with_its_notebooks_session(restarts: Restarts) -> None:
+    first = restarts.kernel()
+    made = first.acquire(Connection(), Wanted())
+    assert first.news() == ""
+    second = restarts.kernel()
+    assert second.acquire(Connection(), Wanted()).id == made.id
+    assert "'Mine'" in second.news() and second.news() == ""
+    assert restarts.kernel("/home/me/b.ipynb").acquire(Connection(), Wanted()).id != made.id
+    assert restarts.kernel("").acquire(Connection(), Wanted()).id != made.id
+
+
+def test_what_is_not_gone_on_with(restarts: Restarts) -> None:
+    made = restarts.kernel().acquire(Connection(), Wanted())
+    assert restarts.kernel().acquire(Connection("http://other"), Wanted()).id != made.id
+    restarts.kernel().use(made)
+    assert restarts.kernel().acquire(Connection(), Wanted(sandbox="local")).id != made.id
+    restarts.kernel().use(made)
+    assert restarts.kernel().acquire(Connection(), Wanted(new=True)).id != made.id
+    restarts.kernel().use(made)
+    restarts.client.archived = frozenset({made.id})
+    assert restarts.kernel().acquire(Connection(), Wanted()).id != made.id
+    restarts.kernel().use(made)
+    restarts.client.archived, restarts.client.gone = frozenset(), frozenset({made.id})
+    assert restarts.kernel().acquire(Connection(), Wanted()).id != made.id
+
+
+def test_a_session_that_was_ended_is_forgotten(restarts: Restarts) -> None:
+    keeper = restarts.kernel()
+    made = keeper.acquire(Connection(), Wanted())
+    keeper.forget(made)
+    assert restarts.kernel().recall(Connection()) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"/home/me/a.ipynb": 1}', "\xff"])
+def test_a_damaged_memory_is_no_obstacle(restarts: Restarts, content: str) -> None:
+    restarts.folder.mkdir()
+    (restarts.folder / "notebooks.json").write_text(content)
+    made = restarts.kernel().acquire(Connection(), Wanted())
+    assert restarts.kernel().acquire(Connection(), Wanted()).id == made.id
+
+
+def test_a_memory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    SessionMemory("/a.ipynb", tmp_path / "file").remember("", "ses_1")
+    assert SessionMemory("/a.ipynb", tmp_path / "file").recall("") == ""
+
+
+def test_old_notebooks_are_dropped(tmp_path: Path) -> None:
+    for number in range(510):
+        SessionMemory(f"/{number}.ipynb", tmp_path).remember("", f"ses_{number}")
+    assert SessionMemory("/9.ipynb", tmp_path).recall("") == ""
+    assert SessionMemory("/10.ipynb", tmp_path).recall("") == "ses_10"
+    assert (tmp_path / "notebooks.json").stat().st_mode & 0o077 == 0
+
+
+def test_whose_notebook_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert notebook_path(None) == ""
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/lab.ipynb")
+    assert notebook_path(SimpleNamespace(user_ns={})) == "/home/me/lab.ipynb"
+    in_vscode = SimpleNamespace(user_ns={"__vsc_ipynb_file__": "/home/me/code.ipynb"})
+    assert notebook_path(in_vscode) == "/home/me/code.ipynb"

@@ -62,7 +62,7 @@ def test_stop_ends_the_command(session: FakeSession) -> None:
     stop_when(lambda: session.calls)
     with pytest.raises(TurnInterrupted, match="the command was stopped"):
         run(session)
-    assert session.shell_closed.wait(10)
+    assert session.shell_closed.wait(30)
 
 
 def test_a_command_that_cannot_run_is_one_line() -> None:

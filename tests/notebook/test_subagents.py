@@ -13,6 +13,7 @@ from agent_magics.notebook._permissions import Policy
 from agent_magics.notebook._turn import TurnSettings, run_turn
 from agent_magics.wire import SendResult
 from tests.support.engine_harness import TOKEN, call, engine_in, say, served
+from tests.support.fake_session import prompting
 
 
 def a_cell(socket: Path) -> SendResult:
@@ -20,7 +21,7 @@ def a_cell(socket: Path) -> SendResult:
     transport = httpx.AsyncHTTPTransport(uds=str(socket))
     with Client(transport=transport, token=TOKEN) as client:
         settings = TurnSettings(policy=Policy(turn="once"))
-        return run_turn(client.create_session, "go", settings)
+        return run_turn(client.create_session, prompting("go"), settings)
 
 
 async def test_a_sub_agent_in_a_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,13 +25,15 @@ from tests.support.fake_session import (
     flood,
     full,
     hello,
+    prompting,
 )
 from tests.support.signals import stop_when
 
 
 def run(script: Script, prompt: str = "Hi", **settings: Any) -> tuple[SendResult, FakeSession]:
     session = FakeSession(script)
-    return run_turn(lambda: session, prompt, TurnSettings(**settings)), session  # type: ignore[arg-type,return-value]
+    begin = prompting(prompt, settings.get("model"))
+    return run_turn(lambda: session, begin, TurnSettings(**settings)), session  # type: ignore[arg-type,return-value]
 
 
 def test_text_streams_and_the_result_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +161,7 @@ def test_errors_before_the_turn_are_one_line() -> None:
     session = FakeSession(hello)
     session.start_error = ConnectionError("nobody\nlistens \x1b[2J")
     with pytest.raises(TurnFailed) as raised:
-        run_turn(lambda: session, "Hi", TurnSettings())  # type: ignore[arg-type,return-value]
+        run_turn(lambda: session, prompting("Hi"), TurnSettings())  # type: ignore[arg-type,return-value]
     assert raised.value._render_traceback_() == ["agent: ConnectionError: nobody listens"]
     assert raised.value.__cause__ is session.start_error
 
@@ -169,7 +171,7 @@ def test_an_error_while_the_session_is_made() -> None:
         raise ValueError("no such container")
 
     with pytest.raises(TurnFailed, match="no such container"):
-        run_turn(refuse, "Hi", TurnSettings())
+        run_turn(refuse, prompting("Hi"), TurnSettings())
 
 
 def drawn_text(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
@@ -193,7 +195,7 @@ def test_stop_aborts_and_drains(
     stop_when(drawn_text(monkeypatch).is_set)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(TurnInterrupted) as raised:
-        run_turn(lambda: session, "Hi", TurnSettings())  # type: ignore[arg-type,return-value]
+        run_turn(lambda: session, prompting("Hi"), TurnSettings())  # type: ignore[arg-type,return-value]
     assert session.calls == [("abort", session.turns[0].message_id)]
     assert raised.value._render_traceback_() == ["agent: the turn was stopped"]
     assert isinstance(raised.value, KeyboardInterrupt)
@@ -212,7 +214,7 @@ def test_stop_while_connecting_starts_nothing() -> None:
 
     stop_when(connecting.is_set)
     with pytest.raises(TurnInterrupted):
-        run_turn(slow, "Hi", TurnSettings())
+        run_turn(slow, prompting("Hi"), TurnSettings())
     go_on.set()
     for thread in threading.enumerate():
         if thread.name == "agent-magics _start":
@@ -233,7 +235,7 @@ def test_a_stop_that_is_not_confirmed_does_not_hang(
     session = FakeSession(deaf)
     stop_when(drawn_text(monkeypatch).is_set)
     with pytest.raises(TurnInterrupted):
-        run_turn(lambda: session, "Hi", TurnSettings())  # type: ignore[arg-type,return-value]
+        run_turn(lambda: session, prompting("Hi"), TurnSettings())  # type: ignore[arg-type,return-value]
     release.set()
     assert "has not confirmed the stop" in capsys.readouterr().out
 
@@ -254,14 +256,14 @@ def test_stop_at_the_keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
         return sessions[0]
 
     with pytest.raises(TurnInterrupted):
-        run_turn(acquire, "Hi", TurnSettings())
+        run_turn(acquire, prompting("Hi"), TurnSettings())
     assert [call[0] for call in sessions[0].calls] == ["abort"]
 
 
 def test_timeout_stops_the_turn() -> None:
     session = FakeSession(endless)
     with pytest.raises(TurnFailed, match=r"not over after 0\.2 s") as raised:
-        run_turn(lambda: session, "Hi", TurnSettings(timeout=0.2))  # type: ignore[arg-type,return-value]
+        run_turn(lambda: session, prompting("Hi"), TurnSettings(timeout=0.2))  # type: ignore[arg-type,return-value]
     assert session.calls == [("abort", session.turns[0].message_id)]
     assert raised.value.result is not None
     assert "word" in raised.value.result.text
@@ -286,7 +288,7 @@ def test_a_failing_view_does_not_leave_the_agent_at_work(monkeypatch: pytest.Mon
     monkeypatch.setattr(turn_module, "TerminalView", Failing)
     session = FakeSession(endless)
     with pytest.raises(RuntimeError, match="cannot draw this"):
-        run_turn(lambda: session, "Hi", TurnSettings())  # type: ignore[arg-type,return-value]
+        run_turn(lambda: session, prompting("Hi"), TurnSettings())  # type: ignore[arg-type,return-value]
     assert session.wait_for(lambda: session.turns[0].aborted.is_set())
 
 

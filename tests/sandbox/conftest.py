@@ -1,9 +1,11 @@
-"""A sandbox per test, on the default provider."""
+"""A sandbox per test, on the default provider; the modules of others say how theirs is opened."""
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ import pytest
 
 from agent_magics.sandbox import Limits, ProviderReport, Sandbox, open_sandbox, probe
 
+pytest.register_assert_rewrite("tests.sandbox.suite")
+
 MEGABYTE = 1 << 20
 
 
 @pytest.fixture(scope="session")
 def bubblewrap_report() -> ProviderReport:
-    return next(report for report in probe() if report.name == "bubblewrap")
+    return next(report for report in probe(["bubblewrap"]) if report.name == "bubblewrap")
 
 
 @pytest.fixture
@@ -31,8 +35,25 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def sandbox(root: Path, needs_bubblewrap: None) -> AsyncIterator[Sandbox]:
-    box = open_sandbox(root)
+def open_box(root: Path, needs_bubblewrap: None) -> Callable[..., Sandbox]:
+    """The sandbox of the provider under test."""
+    return lambda **options: open_sandbox(root, **options)
+
+
+@pytest.fixture
+def kill_container() -> Callable[[Sandbox], Awaitable[None]]:
+    """Ends the container of the provider under test, from outside and without notice."""
+
+    async def kill(sandbox: Sandbox) -> None:
+        assert sandbox._channel is not None
+        os.kill(sandbox._channel._process.pid, signal.SIGKILL)
+
+    return kill
+
+
+@pytest.fixture
+async def sandbox(open_box: Callable[..., Sandbox]) -> AsyncIterator[Sandbox]:
+    box = open_box()
     await box.start()
     yield box
     await box.destroy()

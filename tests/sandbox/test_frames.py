@@ -153,6 +153,9 @@ class TakenOver:
             stderr=stderr,
         )
 
+    async def clear(self, *, files: bool) -> None:
+        """Nothing is left."""
+
     def config(self) -> dict[str, Any]:
         return {}
 
@@ -189,10 +192,10 @@ async def test_taken_over_container_is_ended(tmp_path: Path, attack: bytes) -> N
     sandbox = Sandbox(TakenOver([HELLO, attack]), tmp_path, Limits())
     await sandbox.start()
     with pytest.raises(SandboxGone):
-        await asyncio.wait_for(sandbox.run("true", max_output=1000), 5)
+        await asyncio.wait_for(sandbox.run("true", max_output=1000), 30)
     assert not sandbox.alive
     assert sandbox._channel is not None
-    assert await asyncio.wait_for(sandbox._channel._process.wait(), 5) == -9
+    assert await asyncio.wait_for(sandbox._channel._process.wait(), 30) == -9
     await sandbox.stop()
 
 
@@ -234,7 +237,7 @@ async def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         await mute.start()
     deaf = Sandbox(TakenOver([HELLO]), tmp_path, Limits())
     await deaf.start()
-    result = await asyncio.wait_for(deaf.run("true", timeout=0.1), 5)
+    result = await asyncio.wait_for(deaf.run("true", timeout=0.1), 30)
     assert result.exit_code == 124 and not deaf.alive
     await deaf.stop()
 

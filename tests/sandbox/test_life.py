@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -18,11 +17,6 @@ from tests.support.processes import eventually, with_argument
 pytestmark = pytest.mark.container
 
 
-def container_process(sandbox: Sandbox) -> int:
-    assert sandbox._channel is not None
-    return sandbox._channel._process.pid
-
-
 async def test_nothing_happens_before_start(root: Path, needs_bubblewrap: None) -> None:
     sandbox = open_sandbox(root)
     assert (sandbox.provider, sandbox.isolated, sandbox.alive) == ("bubblewrap", True, False)
@@ -33,45 +27,6 @@ async def test_nothing_happens_before_start(root: Path, needs_bubblewrap: None) 
         await sandbox.read_file("x")
     await sandbox.stop()
     await sandbox.destroy()
-
-
-async def test_start_is_idempotent(sandbox: Sandbox) -> None:
-    first = container_process(sandbox)
-    await asyncio.gather(sandbox.start(), sandbox.start())
-    assert container_process(sandbox) == first
-
-
-async def test_stop_keeps_files(sandbox: Sandbox) -> None:
-    await sandbox.write_file("kept", b"x")
-    await sandbox.stop()
-    assert not sandbox.alive
-    await sandbox.start()
-    assert await sandbox.read_file("kept") == b"x"
-
-
-async def test_stop_under_a_running_command(sandbox: Sandbox) -> None:
-    task = asyncio.create_task(sandbox.run("echo here; sleep 60"))
-    await asyncio.sleep(0.2)
-    await sandbox.stop()
-    with pytest.raises(SandboxGone):
-        await task
-
-
-async def test_death_of_the_container(sandbox: Sandbox) -> None:
-    await sandbox.write_file("kept", b"x")
-    task = asyncio.create_task(sandbox.run("touch started; sleep 60"))
-    deadline = asyncio.get_running_loop().time() + 5
-    while not any(e.path == "/workspace/started" for e in await sandbox.list_files()):
-        assert asyncio.get_running_loop().time() < deadline
-    os.kill(container_process(sandbox), signal.SIGKILL)
-    with pytest.raises(SandboxGone):
-        await asyncio.wait_for(task, 5)
-    assert not sandbox.alive
-    with pytest.raises(SandboxGone):
-        await sandbox.run("true")
-    await sandbox.start()
-    assert await sandbox.read_file("kept") == b"x"
-    assert (await sandbox.run("pgrep -x sleep")).exit_code == 1
 
 
 async def test_death_of_the_engine(root: Path, needs_bubblewrap: None, seconds: str) -> None:

@@ -91,8 +91,9 @@ async def test_unknown_processor(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_unknown_provider(root: Path) -> None:
-    with pytest.raises(ValueError, match="auto, bubblewrap or local"):
-        open_sandbox(root, provider="docker")
+    names = "auto, bubblewrap, podman, docker, kubernetes, local"
+    with pytest.raises(ValueError, match=f"unknown sandbox 'lxc': one of {names}"):
+        open_sandbox(root, provider="lxc")
 
 
 async def test_session_directory_that_cannot_be_made(root: Path) -> None:
@@ -103,14 +104,14 @@ async def test_session_directory_that_cannot_be_made(root: Path) -> None:
 
 def test_probe_reports_failure(fake_bwrap: Path) -> None:
     fake_bwrap.write_text("bwrap: setting up uid map: Permission denied\n")
-    (report,) = probe()
+    (report,) = probe(["bubblewrap"])
     assert (report.name, report.works) == ("bubblewrap", False)
     assert "AppArmor" in report.reason and report.next_step
 
 
 @pytest.mark.container
 async def test_probe_inside_a_running_loop(needs_bubblewrap: None) -> None:
-    assert probe() == [ProviderReport("bubblewrap", True, "", "")]
+    assert probe(["bubblewrap"]) == [ProviderReport("bubblewrap", True, "", "")]
 
 
 @pytest.mark.container

@@ -21,10 +21,10 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
-from agent_magics.sandbox import ExecResult, Limits, SandboxGone, open_sandbox
+from agent_magics.sandbox import ExecResult, Limits, Network, Sandbox, SandboxGone, open_sandbox
 
 DECOY = os.environ.get("ATTACK_DECOY", "")
 """A secret of the host's: in the environment, in files, in a process."""
@@ -490,13 +490,13 @@ async def signals_to_the_agent_program(stand: Stand) -> None:
 @check
 async def killing_everything(stand: Stand) -> None:
     with contextlib.suppress(SandboxGone):
-        await stand.run("kill -9 -1; echo survived", timeout=5)
+        await stand.run("kill -9 -1; echo survived", timeout=30)
     assert (await stand.run("echo again")).stdout == b"again\n"
 
 
 @check
 async def killing_its_supervisor(stand: Stand) -> None:
-    result = await stand.run("(setsid sleep 61 &); kill -9 $PPID; sleep 62", timeout=5)
+    result = await stand.run("(setsid sleep 61 &); kill -9 $PPID; sleep 62", timeout=30)
     assert not result.timed_out
     assert (await stand.output("pgrep -x sleep || echo none")) == "none\n"
 
@@ -504,7 +504,7 @@ async def killing_its_supervisor(stand: Stand) -> None:
 @check
 async def stopping_its_supervisor(stand: Stand) -> None:
     result = await stand.run("kill -STOP $PPID; echo x; sleep 60", timeout=0.5)
-    assert result.timed_out and result.duration < 4
+    assert result.timed_out and result.duration < 30
     assert (await stand.output("pgrep -x sleep || echo none")) == "none\n"
 
 
@@ -578,12 +578,12 @@ async def fork_bomb_of_bash(stand: Stand) -> None:
     counter = asyncio.create_task(count())
     try:
         result = await stand.run(":(){ :|:& };:; sleep 30", timeout=1)
-        assert result.duration < 8
+        assert result.duration < 25
     except SandboxGone:
         pass  # ended as a whole: the last resort
     counter.cancel()
     assert most < 300, most
-    assert (await stand.run("echo on", timeout=5)).stdout == b"on\n"
+    assert (await stand.run("echo on", timeout=30)).stdout == b"on\n"
 
 
 def owner(path: Path) -> int:
@@ -596,7 +596,7 @@ def owner(path: Path) -> int:
 @check
 async def leftovers_of_a_command(stand: Stand) -> None:
     await stand.run("for i in $(seq 60); do sleep 63 & done")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (await stand.output("pgrep -xc sleep")).strip() != "0":
         assert time.monotonic() < deadline, "still there"
     await stand.run("for i in $(seq 5); do sleep 64 & done; sleep 0.3")
@@ -739,6 +739,136 @@ async def removing_through_links(stand: Stand) -> None:
     await box.destroy()
     assert not (stand.base / "doomed").exists()
     assert (stand.home / "victim").read_text() == "untouched"
+
+
+# --- the way to the network
+
+
+@contextlib.asynccontextmanager
+async def networked(stand: Stand) -> AsyncIterator[tuple[Sandbox, list[str]]]:
+    """Another container, which may reach whatever is public; and what it asked for."""
+    asked: list[str] = []
+
+    async def permit(host: str, port: int) -> str:
+        asked.append(host)
+        return ""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"] if host.endswith(".rebound.example") else [host]
+
+    box = open_sandbox(stand.base / "networked", network=Network(permit, resolve=resolve))
+    await box.start()
+    try:
+        yield box, asked
+    finally:
+        await box.destroy()
+
+
+@contextlib.contextmanager
+def service_of_the_host() -> Iterator[tuple[int, list[object]]]:
+    """Something that listens on all addresses of this machine; its port and who came."""
+    came: list[object] = []
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        listener.setblocking(False)
+
+        def look() -> None:
+            with contextlib.suppress(BlockingIOError):
+                connection, address = listener.accept()
+                connection.close()
+                came.append(address)
+
+        yield listener.getsockname()[1], came
+        look()
+
+
+@check
+async def host_through_the_proxy(stand: Stand) -> None:
+    spellings = (
+        *("127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.1.", "0", "::1"),
+        *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "0.0.0.0"),
+        *("[64:ff9b::7f00:1]", "[2002:7f00:1::]", "localhost", "LOCALHOST.", "a.localhost"),
+        *("x.rebound.example", "127.0.0.1%00.example.org", "a@127.0.0.1", "127.0.0.1#.example"),
+        *("169.254.169.254", "[fd00:ec2::254]", "10.0.0.1", "100.100.100.200", own_address()),
+    )
+    with service_of_the_host() as (port, came):
+        program = (
+            "for host in sys.argv[2:]:\n"
+            "  for line in (f'CONNECT {host}:{sys.argv[1]}', f'GET http://{host}:{sys.argv[1]}/'):\n"
+            "    with socket.create_connection(('127.0.0.1', 3128), 10) as s:\n"
+            "      s.sendall(f'{line} HTTP/1.1\\r\\n\\r\\n'.encode())\n"
+            "      print(line, s.recv(100).split(b' ')[1].decode())\n"
+        )
+        async with networked(stand) as (box, _):
+            words = " ".join(f"'{word}'" for word in (str(port), *spellings))
+            done = await box.run(f"python - {words}", stdin=(PRELUDE + program).encode())
+    answers = done.stdout.decode().splitlines()
+    assert len(answers) == 2 * len(spellings), done
+    assert all(line.endswith((" 403", " 400")) for line in answers), answers
+    assert came == []
+
+
+def own_address() -> str:
+    """The address by which this machine is known to others, if it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        with contextlib.suppress(OSError):
+            probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+
+
+@check
+async def host_around_the_proxy(stand: Stand) -> None:
+    with service_of_the_host() as (port, came):
+        program = (
+            "for host in ('127.0.0.1', '127.0.0.2', sys.argv[2], '192.0.2.1'):\n"
+            "  attempt(lambda: socket.create_connection((host, int(sys.argv[1])), 5))\n"
+        )
+        async with networked(stand) as (box, asked):
+            done = await box.run(
+                f"python - {port} {own_address()}", stdin=(PRELUDE + program).encode()
+            )
+    assert set(done.stdout.decode().split()) <= {"ECONNREFUSED", "ENETUNREACH"}, done
+    assert came == [] and asked == []
+
+
+@check
+async def bytes_that_are_no_requests(stand: Stand) -> None:
+    program = (
+        "kinds = [b'', b'\\0' * 70000, b'\\n' * 70000, b'GET ' + b'a' * 70000, os.urandom(5000),\n"
+        "         b'\\x16\\x03\\x01' * 99, b'\\x05\\x01\\0', b'PRI * HTTP/2.0\\r\\n\\r\\n']\n"
+        "kept = []\n"
+        "for n in range(200):\n"
+        "    s = socket.create_connection(('127.0.0.1', 3128), 10)\n"
+        "    try: s.sendall(kinds[n % len(kinds)])\n"
+        "    except OSError: pass\n"
+        "    s.close() if n % 5 else kept.append(s)\n"
+        "for s in kept: s.close()\n"
+        "with socket.create_connection(('127.0.0.1', 3128), 10) as s:\n"
+        "    s.sendall(b'CONNECT 127.0.0.1:1 HTTP/1.1\\r\\n\\r\\n')\n"
+        "    print(s.recv(12).decode())\n"
+    )
+    async with networked(stand) as (box, asked):
+        done = await box.run("python -", stdin=(PRELUDE + program).encode(), timeout=30)
+    assert done.stdout == b"HTTP/1.1 403\n", done
+    assert asked == []
+
+
+@check
+async def the_proxy_can_not_be_replaced(stand: Stand) -> None:
+    program = (
+        "def listen(reuse):\n"
+        "    s = socket.socket()\n"
+        "    s.setsockopt(socket.SOL_SOCKET, reuse, 1)\n"
+        "    s.bind(('127.0.0.1', 3128))\n"
+        "    s.listen()\n"
+        "attempt(lambda: listen(socket.SO_REUSEADDR))\n"
+        "attempt(lambda: listen(socket.SO_REUSEPORT))\n"
+    )
+    async with networked(stand) as (box, _):
+        await box.run("kill -9 -1")
+        done = await box.run("python -", stdin=(PRELUDE + program).encode())
+    assert done.stdout.split() == [b"EADDRINUSE"] * 2, done
 
 
 # --- the program

@@ -25,7 +25,7 @@ from agent_magics.engine._serve import _Server
 from agent_magics.engine._sessions import Session
 from agent_magics.engine._store import Store
 from agent_magics.engine._web import WebFetcher
-from agent_magics.engine.models import ModelNotFound, ProviderAuth, ResolvedModel
+from agent_magics.engine.models import ModelNotFound, ProviderAuth, ResolvedModel, Window
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools, tool_title
 from tests.support.fake_sandbox import FakeSandbox
 
@@ -128,6 +128,7 @@ class FakeRegistry:
 
     def __init__(self, model: Model) -> None:
         self.environs: list[dict[str, str]] = []
+        self.window = Window(1000)
         self._model = FunctionModel(stream_function=model.__call__, model_name="main")
 
     def default(self) -> str:
@@ -139,7 +140,7 @@ class FakeRegistry:
             raise ProviderAuth("Fake needs a key: set FAKE_API_KEY.", providerID="fake")
         if name != "fake/main":
             raise ModelNotFound(f"There is no {name}. There is: fake/main.")
-        return ResolvedModel(name, "fake", "main", self._model, 1000)
+        return ResolvedModel(name, "fake", "main", self._model, self.window)
 
     def providers(self) -> list[dict[str, Any]]:
         return [{"id": "fake", "name": "Fake", "models": {"main": {"id": "main"}}}]
@@ -242,13 +243,14 @@ async def engine_in(
     fetcher: WebFetcher | None = None,
     compaction: CompactionConfig | None = None,
     limits: LimitsConfig | None = None,
+    open_sandbox: Callable[..., Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Harness]:
     """
     An engine whose data is in `directory`, with an HTTP client that calls it directly.
 
     Summaries are made on demand only, if `compaction` doesn't say otherwise. `fetcher` stands for
-    the web, `options` are more of the engine's.
+    the web, `open_sandbox` for containers, `options` are more of the engine's.
     """
     directory.mkdir(exist_ok=True)
     model = Model(list(steps))
@@ -261,7 +263,7 @@ async def engine_in(
         instructions=INSTRUCTIONS,
         tool_title=tool_title,
         rules=DEFAULT_RULES,
-        open_sandbox=sandboxes_into(made),
+        open_sandbox=open_sandbox or sandboxes_into(made),
         sessions_dir=directory / "sessions",
         environ=environ or {},
         retry=retry or replace(RetryPolicy(), first_wait=0.01),

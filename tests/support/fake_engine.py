@@ -142,7 +142,7 @@ class FakeEngine:
 
     def __enter__(self) -> FakeEngine:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
         return self
 
     def __exit__(

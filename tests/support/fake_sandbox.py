@@ -7,11 +7,18 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent_magics.sandbox import ExecResult, FileStat, SandboxGone, SandboxUnavailable
+from agent_magics.sandbox import (
+    ExecResult,
+    FileStat,
+    Limits,
+    OpenFile,
+    SandboxGone,
+    SandboxUnavailable,
+)
 from tests.support.fake_tree import FakeTree
 
 
@@ -21,7 +28,17 @@ class FakeSandbox:
     unavailable: str | None = None
     """Set on the class, or an instance, to let `start` fail."""
 
-    def __init__(self, root: Path, *, provider: str = "auto", python: Any = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        provider: str = "auto",
+        python: Any = None,
+        network: Any = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.network = network
+        self.limits = limits or Limits()
         self.root = root
         self.workspace = root / "workspace"
         self.tree = FakeTree(self.workspace)
@@ -31,6 +48,9 @@ class FakeSandbox:
         self.python = python
         self.gone_once = False
         self.starts = 0
+        self.uses = 0
+        self.running = 0
+        self.jobs: list[str] = []
 
     async def start(self) -> None:
         if self.unavailable is not None:
@@ -54,6 +74,8 @@ class FakeSandbox:
             self.gone_once, self.alive = False, False
             raise SandboxGone("gone")
         started = time.monotonic()
+        self.uses += 1
+        self.running += 1
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
@@ -85,6 +107,7 @@ class FakeSandbox:
         except TimeoutError:
             timed_out = True
         finally:
+            self.running -= 1
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 await process.communicate()  # to the end of its pipes, so that they are closed
@@ -101,10 +124,24 @@ class FakeSandbox:
             time.monotonic() - started,
         )
 
+    @property
+    def busy(self) -> bool:
+        return self.running > 0
+
+    async def background(self) -> list[str]:
+        return self.jobs
+
     async def read_file(self, path: str, *, max_bytes: int = 64 << 20) -> bytes:
+        self.uses += 1
         return self._host(path).read_bytes()
 
-    async def write_file(self, path: str, data: bytes) -> None:
+    async def open_file(self, path: str) -> OpenFile:
+        data = await self.read_file(path)
+        return OpenFile(path, len(data), data, 1, None)  # type: ignore[arg-type]
+
+    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes]) -> None:
+        if not isinstance(data, bytes):
+            data = b"".join([piece async for piece in data])
         target = self._host(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)

@@ -219,6 +219,9 @@ class FakeSession:
     def get_file_buffer(self, path: str) -> bytes:
         return self.files[path]
 
+    def put_file(self, path: str, data: Any) -> None:
+        self.files[path] = data if isinstance(data, bytes) else data.read_bytes()
+
     def shell_stream(
         self, command: str, *, timeout: timedelta | None = None, cwd: str | None = None
     ) -> FakeShellStream:
@@ -265,6 +268,11 @@ class FakeClient:
 
     def close(self) -> None:
         self.calls.append(("close",))
+
+
+def prompting(prompt: Any, model: str | None = None) -> Any:
+    """What `run_turn` calls to begin a turn with this prompt."""
+    return lambda session, on_event: session.start(prompt, on_event=on_event, model=model)
 
 
 def install(shell: Any, script: Script) -> FakeClient:

@@ -87,7 +87,7 @@ class FrontEnd:
 
     # -- receiving -------------------------------------------------------------------------------
 
-    def until(self, condition: Callable[[], Any], timeout: float = 20.0, what: str = "") -> Any:
+    def until(self, condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
         """Handle messages until `condition()` is truthy; fails after `timeout` seconds."""
         end = time.monotonic() + timeout
         while True:

@@ -22,7 +22,7 @@ def with_argument(text: str) -> list[int]:
     return found
 
 
-async def eventually(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], timeout: float = 30.0) -> None:
     """Wait until the condition holds; fails at the deadline."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -16,6 +16,7 @@ It answers POST /v1/chat/completions and /v1/messages (streaming or not) and GET
         },
         "default": "hello",
         "api_keys": ["sk-test"],             # optional: any other key gets 401
+        "answers": {"/props": {...}},        # optional: what GET of other paths brings
     }
     with ThreadedLLM(script) as llm:
         llm.base_url, llm.anthropic_url, llm.log
@@ -123,7 +124,9 @@ class ScriptedLLM:
     async def _route(
         self, connection: _Connection, path: str, headers: dict[str, str], raw: bytes
     ) -> bool:
-        if path.endswith("/models"):
+        if path in (answers := self.script.get("answers", {})):
+            await connection.reply(200, answers[path])
+        elif path.endswith("/models"):
             models = [{"id": name, "object": "model"} for name in self.script["scenarios"]]
             await connection.reply(200, {"object": "list", "data": models})
         elif path.endswith("/chat/completions"):
@@ -286,9 +289,7 @@ class _Connection:
         await self._reader.readline()
         return body
 
-    async def reply(
-        self, status: int, value: dict[str, Any], headers: dict[str, str] | None = None
-    ) -> None:
+    async def reply(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
         body = dumps(value).encode()
         extra = "".join(f"{name}: {text}\r\n" for name, text in (headers or {}).items())
         head = (

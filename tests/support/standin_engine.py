@@ -2,8 +2,7 @@
 Run as a module by the launcher's tests: the least that the launcher takes for an engine.
 
 `STANDIN` in the environment makes it misbehave: "fail" (ends at once), "mute" (never ready),
-"deaf" (ready, then answers nothing), "new" (speaks a newer protocol), "old" (an older one),
-"sick" (says that it is not healthy).
+"new" (speaks a newer protocol), "old" (an older one), "sick" (says that it is not healthy).
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ def main() -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen()
-    if mode == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     info = {"pid": os.getpid(), "version": "9", "protocol": 1, "token": "t"}
     (arguments.state_dir / "engine.json").write_text(json.dumps(info))
     if mode != "mute":
@@ -53,7 +50,7 @@ def serve(server: socket.socket, mode: str) -> None:
         "protocol": protocol,
     }
     body = json.dumps(health).encode()
-    while mode in ("mute", "deaf"):
+    while mode == "mute":
         signal.pause()
     while True:
         connection, _ = server.accept()

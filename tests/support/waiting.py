@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-_DEADLINE = 15.0
+_DEADLINE = 30.0
 
 
 async def until(condition: Callable[[], object]) -> None:

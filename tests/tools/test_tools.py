@@ -13,7 +13,7 @@ from pydantic_ai import BinaryContent
 from pydantic_ai.messages import ModelRequest, ToolReturnPart
 
 from agent_magics.engine.tools import INSTRUCTIONS, build_tools, tool_title
-from agent_magics.sandbox import Sandbox, SandboxGone, SandboxUnavailable
+from agent_magics.sandbox import Limits, Sandbox, SandboxGone, SandboxUnavailable
 from tests.support.agent_loop import Record, run_turn
 from tests.tools.conftest import CallTool, one_call
 
@@ -104,7 +104,7 @@ async def test_bash_bad_arguments_can_be_mended(call: CallTool, arguments: dict[
 async def test_cancelling_a_turn_kills_the_command(record: Record, sandbox: Sandbox) -> None:
     model = one_call("bash", {"command": "echo $$ > pid; sleep 60"})
     turn = asyncio.create_task(run_turn(record, model, "go"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 pid = int(await sandbox.read_file("pid"))
@@ -387,6 +387,7 @@ class DeadSandbox:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+        self.limits = Limits()
         self.starts = 0
 
     async def start(self) -> None:
@@ -443,3 +444,12 @@ async def test_a_failing_container_is_told_to_the_model(
 )
 def test_titles(tool: str, arguments: dict[str, Any], title: str) -> None:
     assert tool_title(tool, arguments) == title
+
+
+@pytest.mark.parametrize(("command", "told"), [("cat /workspace/x", True), ("cat x", False)])
+async def test_commands_without_a_container_are_told_of_the_workspace(
+    call: CallTool, command: str, told: bool
+) -> None:
+    output = (await call("bash", command=command)).result
+    assert "[exit code 1]" in output
+    assert ("use relative paths, or $HOME" in output) is told

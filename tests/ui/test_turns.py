@@ -71,6 +71,55 @@ def test_permission_is_clicked_while_the_cell_runs(
     assert page.dialogs == []
 
 
+def test_a_sub_agents_permission_is_clicked_while_the_cell_runs(
+    notebook: OpenNotebook, llm: StartModel
+) -> None:
+    order = {
+        "description": "Count the rows",
+        "prompt": "child: count the rows",
+        "subagent_type": "general",
+    }
+    model = llm(
+        {
+            "child": scenario("^child:", bash("echo rows: $((6*7))"), say("There are 42 rows.")),
+            "parent": scenario(
+                "ask somebody",
+                {
+                    "do": [
+                        {"text": "I let somebody look."},
+                        {"tool": {"name": "task", "args": order}},
+                    ]
+                },
+                say("The **sub-agent** counted them."),
+            ),
+        }
+    )
+    cells = (LOAD, "%%agent\nask somebody", "print('next', _agent.text)")
+    page = notebook(*cells, environ=model.environ)
+    page.run(0)
+    page.run(1, wait=False)
+    page.run(2, wait=False)  # queued behind the running cell
+
+    allow = page.output(1).get_by_role("button", name="Allow once")
+    expect(allow).to_be_visible()
+    card = page.output(1).locator(".agent-ask")
+    expect(card).to_contain_text("The sub-agent general (Count the rows) asks to run")
+    expect(card).to_contain_text("echo rows: $((6*7))")
+    assert page.is_running(1)
+    allow.click()
+
+    page.wait_done(1)
+    expect(allow).to_have_count(0)
+    expect(page.output(1).locator("strong", has_text="sub-agent")).to_be_visible()
+    page.wait_done(2)
+    expect(page.output(2)).to_contain_text("counted them.")
+    results = [m for m in model.log[-1]["body"]["messages"] if m["role"] == "tool"]
+    assert [m["content"] for m in results] == ["There are 42 rows."]
+    child = [entry for entry in model.log if entry["scenario"] == "child"][-1]
+    assert "rows: 42" in child["body"]["messages"][-1]["content"]
+    assert page.dialogs == []
+
+
 def test_stop_in_mid_stream(notebook: OpenNotebook, llm: StartModel) -> None:
     endless = {"do": [{"text": {"repeat": "word ", "n": 5000}}], "delay": 0.01}
     model = llm({"endless": scenario("talk", endless), "short": scenario("hello", say("Hi."))})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 from agent_magics.widgets import MIME, TurnRecord
-from agent_magics.wire import Tokens, TurnStarted
+from agent_magics.widgets._describe import always_label, ask_blocks, ask_title
+from agent_magics.wire import PermissionRequest, Tokens, TurnStarted
 from tests.support.agent_events import (
     asked,
     ended,
@@ -215,6 +217,19 @@ def test_a_task_is_a_card_and_its_question_says_who_asks() -> None:
     assert "The sub-agent explore (Find &lt;b&gt;it) asks to run a command in /workspace" in html
     assert "[task] Find it (@explore) (1 tool call, 2.0 s)" in text_form
     assert "[permission] bash ls -l for the sub-agent explore (Find <b>it)" in text_form
+
+
+def test_a_wish_for_the_network_is_one_clear_sentence() -> None:
+    site = ("data.example.org:443",)
+    wish = PermissionRequest("per_1", "ses_1", "network", site, site, {"port": 443}, "msg_1", "c_1")
+    title = "A command in the container wants to reach data.example.org:443"
+    assert ask_title(wish) == title and ask_blocks(wish) == []
+    assert always_label(wish) == "Always allow data.example.org:443 in this session"
+    of_child = replace(wish, parent_id="ses_1", agent="mine", call_id="")
+    assert ask_title(of_child) == (
+        "A background process of the sub-agent mine in the container wants to reach "
+        "data.example.org:443"
+    )
 
 
 def test_a_sub_agent_without_a_title_is_named_all_the_same() -> None:

@@ -197,8 +197,18 @@ def test_session_info() -> None:
         "demo/guide",
         "local",
     )
+    failed = {"id": "ses_1", "error": {"name": "APIError", "data": {"message": "No."}}}
+    info = wire.SessionInfo.from_json(failed)
+    assert (info.status, info.error) == (
+        "error",
+        wire.WireError("APIError", "No.", {"message": "No."}),
+    )
+    # It works again, and the two answers that make this object were not given at the same time.
+    info = wire.SessionInfo.from_json(failed, "busy")
+    assert (info.status, info.error) == ("busy", None)
     plain = wire.SessionInfo.from_json({"id": "ses_1", "time": {"archived": 0}})
     assert not plain.archived
+    assert (plain.status, plain.error) == ("idle", None)
     assert plain.isolated
     assert plain.model == ""
 
@@ -254,3 +264,10 @@ def test_missing_required_key_is_a_key_error() -> None:
         wire.part_from_json({"type": "text"})
     with pytest.raises(KeyError):
         wire.WireEvent.from_json({"properties": {}})
+
+
+def test_a_session_says_what_its_commands_reach() -> None:
+    session = {"id": "ses_1", "title": "t"}
+    assert wire.SessionInfo.from_json(session).network is None
+    found = wire.SessionInfo.from_json({**session, "network": {"allow": ["packages"]}})
+    assert found.network == ("packages",)

@@ -8,8 +8,9 @@ models is first asked for, never before.
 from __future__ import annotations
 
 from ._errors import ModelError, ModelNotFound, ProviderAuth
-from ._price import price
+from ._price import is_priced, price
 from ._registry import DEMO_MODEL, ModelRegistry, ResolvedModel
+from ._windows import Window
 
 __all__ = [
     "DEMO_MODEL",
@@ -18,5 +19,7 @@ __all__ = [
     "ModelRegistry",
     "ProviderAuth",
     "ResolvedModel",
+    "Window",
+    "is_priced",
     "price",
 ]

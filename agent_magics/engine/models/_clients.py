@@ -62,6 +62,12 @@ class ClientCache:
             self._providers.popitem(last=False)
         return _model(access.family, model_id, provider)
 
+    def asker(self, access: Access) -> AsyncOpenAI | None:
+        """The client of a server that may tell the windows of its models, once it was used."""
+        provider = self._providers.get(access)
+        tells = access.family != "anthropic" and not _is_openai(access.base_url)
+        return provider.client if provider is not None and tells else None
+
     async def aclose(self) -> None:
         """Close all connections."""
         while self._providers:

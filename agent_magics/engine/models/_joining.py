@@ -10,9 +10,8 @@ one. A slow stream passes as it is, and at once.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
 import httpx2
@@ -39,52 +38,63 @@ async def join_deltas(response: httpx2.Response) -> None:
 
 
 class _JoinedStream(httpx2.AsyncByteStream):
-    """Reads ahead while the reader is busy with what it has got."""
+    """
+    Reads ahead while the reader is busy with what it has got.
+
+    No async generator: whoever stops in the middle does not close those, and several of them in
+    one another can't be closed by the garbage collector.
+    """
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
         self._unread = bytearray()
+        self._rest = b""
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(self._blocks()) as blocks:
-            rest = b""
-            async for block in blocks:
-                whole, found, rest = (rest + block).rpartition(_BREAK)
-                if found:
-                    yield join_frames(whole + found)
-            if rest:
-                yield rest
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while block := await self._block():
+            whole, found, self._rest = (self._rest + block).rpartition(_BREAK)
+            if found:
+                return join_frames(whole + found)
+        if not self._rest:
+            raise StopAsyncIteration
+        rest, self._rest = self._rest, b""
+        return rest
 
     async def aclose(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+            if not self._reading.cancelled():
+                self._reading.exception()  # whoever leaves early does not want to know
         await self._stream.aclose()
 
-    async def _blocks(self) -> AsyncGenerator[bytes, None]:
-        """What has arrived since the last one, until the end or the stream's own error."""
+    async def _block(self) -> bytes:
+        """What has arrived since the last one; empty at the end. Raises the stream's own error."""
         loop = asyncio.get_running_loop()
-        reading = asyncio.create_task(self._read())
-        reading.add_done_callback(lambda _: self._changed.set())
-        last = 0.0
-        try:
-            while not (reading.done() and not self._unread):
-                await self._changed.wait()
-                if not reading.done() and loop.time() - last < _LINGER:
-                    await asyncio.sleep(_LINGER)
-                block = bytes(self._unread)
-                self._unread.clear()
-                if not reading.done():
-                    self._changed.clear()
-                self._taken.set()
-                if block:
-                    yield block
-                last = loop.time()
-            reading.result()
-        finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-            if not reading.cancelled():
-                reading.exception()  # whoever leaves early does not want to know
+        last = loop.time()
+        if self._reading is None:
+            last = 0.0
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(lambda _: self._changed.set())
+        while self._unread or not self._reading.done():
+            await self._changed.wait()
+            if not self._reading.done() and loop.time() - last < _LINGER:
+                await asyncio.sleep(_LINGER)
+            block = bytes(self._unread)
+            self._unread.clear()
+            if not self._reading.done():
+                self._changed.clear()
+            self._taken.set()
+            if block:
+                return block
+        self._reading.result()
+        return b""
 
     async def _read(self) -> None:
         async for data in self._stream:

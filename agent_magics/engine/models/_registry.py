@@ -16,6 +16,7 @@ from ._clients import Access, ClientCache
 from ._errors import ModelNotFound, ProviderAuth
 from ._listing import provider_json
 from ._local import LocalModels
+from ._windows import Window, WindowBook
 from .demo import GuideModel
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ class ResolvedModel:
     """
     A model that is ready to be used.
 
-    `context_limit` in tokens, None where it is not known. `settings` go with every request.
+    `window` is its context window. `settings` go with every request.
     """
 
     name: str
     provider_id: str
     model_id: str
     model: Model
-    context_limit: int | None
+    window: Window
     settings: dict[str, Any] | None = None
 
 
@@ -50,6 +51,7 @@ class _Shared:
     clients: ClientCache
     local: LocalModels
     demo: GuideModel
+    windows: WindowBook
 
 
 class ModelRegistry:
@@ -65,7 +67,9 @@ class ModelRegistry:
         self._environ = dict(environ)
         self._caller: dict[str, str] = {}
         self._specs = _specs(config)
-        self._shared = _Shared(ClientCache(), LocalModels(), GuideModel.from_environ(environ))
+        self._shared = _Shared(
+            ClientCache(), LocalModels(), GuideModel.from_environ(environ), WindowBook()
+        )
 
     def with_environ(self, extra: Mapping[str, str]) -> ModelRegistry:
         """
@@ -84,6 +88,7 @@ class ModelRegistry:
 
     async def aclose(self) -> None:
         """Close all connections and stop the local model's server, if it runs."""
+        await self._shared.windows.aclose()
         await self._shared.clients.aclose()
         await self._shared.local.aclose()
 
@@ -124,13 +129,15 @@ class ModelRegistry:
             known = f" It has: {listed}." if listed else f" Write {spec.id}/<model id>."
             message = f"{spec.name} has no model {model_id!r}." if model_id else "Which model?"
             raise ModelNotFound(message + known, providerID=spec.id, modelID=model_id)
-        model = self._shared.clients.model(self._access(spec), model_id)
+        access, clients = self._access(spec), self._shared.clients
+        model = clients.model(access, model_id)
+        size = model.profile.get("context_window")
         return ResolvedModel(
             name=f"{spec.id}/{model_id}",
             provider_id=spec.id,
             model_id=model_id,
             model=model,
-            context_limit=model.profile.get("context_window"),
+            window=self._shared.windows.of(access, model_id, size, clients.asker(access)),
         )
 
     def providers(self) -> list[dict[str, Any]]:
@@ -153,13 +160,13 @@ class ModelRegistry:
         if model_id not in ("", "guide"):
             message = f"The demo provider has no model {model_id!r}. It has: {DEMO_MODEL}."
             raise ModelNotFound(message, providerID="demo", modelID=model_id)
-        return ResolvedModel(DEMO_MODEL, "demo", "guide", self._shared.demo, None)
+        return ResolvedModel(DEMO_MODEL, "demo", "guide", self._shared.demo, Window())
 
     def _local(self, model_id: str) -> ResolvedModel:
         model_id = model_id or LocalModels.models[0]
         model = self._shared.local.model(model_id)
-        limit = model.profile.get("context_window")
-        return ResolvedModel(f"local/{model_id}", "local", model_id, model, limit)
+        window = Window(model.profile.get("context_window"))
+        return ResolvedModel(f"local/{model_id}", "local", model_id, model, window)
 
     def _unknown(self, wanted: str) -> str:
         known = ", ".join([*(spec.id for spec in self._specs), "local", "demo"])

@@ -10,10 +10,14 @@ from ._output import OutputTail, clean_terminal
 
 __all__ = ["bash"]
 
-DEFAULT_TIMEOUT = 120_000
 MAX_TIMEOUT = 600_000
 _CAPTURE = 4 << 20
 """Bytes of output that are streamed live at most; the model gets far less."""
+
+
+_NO_WORKSPACE = (
+    "[there is no container and so no /workspace for commands: use relative paths, or $HOME]"
+)
 
 
 @checked
@@ -35,7 +39,8 @@ async def bash(
 
     Args:
         command: The command line, for bash.
-        timeout: Milliseconds until the command is killed; default 120000, at most 600000.
+        timeout: Milliseconds until the command is killed; default 120000, at most 600000, unless
+            the machine's configuration says less.
         workdir: Directory to run in; default /workspace.
         description: What the command does, in 3 to 8 words, for the user.
     """
@@ -44,7 +49,9 @@ async def bash(
     if timeout is not None and timeout < 1:
         raise ModelRetry("`timeout` is in milliseconds and must be at least 1.")
     call = tool_context(ctx)
-    limit = min(timeout or DEFAULT_TIMEOUT, MAX_TIMEOUT)
+    limits = call.sandbox.limits
+    longest = min(MAX_TIMEOUT, int(limits.longest_timeout * 1000))
+    limit = min(timeout or int(limits.timeout * 1000), longest)
     collected = OutputTail()
 
     def on_output(stream: str, chunk: bytes) -> None:
@@ -67,6 +74,8 @@ async def bash(
     )
     output = clean_terminal(collected.text()).rstrip("\n")
     ending = _ending(result.exit_code, result.timed_out, result.killed_by, limit)
+    if result.exit_code and not call.sandbox.isolated and WORKSPACE in command:
+        ending += f"\n{_NO_WORKSPACE}"
     return "\n".join(part for part in (output or "(no output)", ending) if part)
 
 

@@ -33,6 +33,7 @@ _MODULES = (  # in the order they import each other
     "trees",
     "files",
     "commands",
+    "network",
     "main",
 )
 

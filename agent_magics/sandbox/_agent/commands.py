@@ -8,8 +8,8 @@ import time
 
 from .capture import Capture
 from .files import unnamed_file, write_all
-from .processes import descendants, kill_tree, parents, signal_all
-from .protocol import CHUNK, EXIT, FAIL, STDERR, STDOUT
+from .processes import command_line, descendants, kill_tree, parents, signal_all
+from .protocol import CHUNK, DATA, DONE, EXIT, FAIL, STDERR, STDOUT
 from .supervisor import STATUS, supervise
 from .watchdog import Watchdog, heaviest
 
@@ -25,8 +25,12 @@ DRAIN = 1.0
 DRAIN_BACKGROUND = 0.05
 """The same while children live on: they hold the pipes open, the end may never come."""
 KILL_POLL = 0.01
+INTERRUPT_GRACE = 0.3
+"""Seconds between SIGINT and SIGTERM."""
 BUSY_CHECK = 0.1
 IDLE_CHECK = 1.0
+MOST_LINES, LONGEST_LINE = 50, 200
+"""Of what is said about processes in the background."""
 
 
 class Job:
@@ -41,6 +45,7 @@ class Job:
         self.code: int | None = None
         self.background = 0
         self.killed_by: str | None = None
+        self.terminate_at: float | None = None  # it was interrupted; then it is asked to end
         self.kill_at: float | None = None  # it was asked to end; from then on it is made to
         self.finish_at: float | None = None  # it ended; from then on its output is not awaited
         self.reported = False
@@ -117,16 +122,36 @@ class Commands:
         self._check_at = min(self._check_at, time.monotonic() + BUSY_CHECK)
 
     def kill(self, number: int, grace: float, reason: str) -> None:
-        """Ask the command's tree to end; after `grace` seconds it is made to."""
+        """
+        Ask the command's tree to end; after `grace` seconds it is made to.
+
+        What is cancelled is interrupted first, as by Ctrl-C: only the command in front gets that.
+        """
         job = self._jobs.get(number)
         if job is None:
             return
         if not job.reported and job.killed_by is None:
             job.killed_by = reason
+        job.kill_at = time.monotonic() + grace
+        if reason == "cancelled" and job.code is None and job.supervisor is not None:
+            signal_all([job.supervisor], signal.SIGINT)  # it hands it on
+            job.terminate_at = time.monotonic() + INTERRUPT_GRACE
+            job.kill_at += INTERRUPT_GRACE
+        else:
+            self._terminate(job)
+
+    def _terminate(self, job: Job) -> None:
         tree = job.tree()
         signal_all(tree, signal.SIGTERM)
         signal_all(tree, signal.SIGCONT)  # a stopped process would sleep through its last chance
-        job.kill_at = time.monotonic() + grace
+        job.terminate_at = None
+
+    def list_jobs(self, number: int) -> None:
+        """Send the command lines of what finished commands left running."""
+        left = [pid for job in self._jobs.values() if job.reported for pid in job.tree()]
+        lines = [command_line(pid)[:LONGEST_LINE] for pid in left[:MOST_LINES]]
+        self._out.send_json(DATA, number, [line for line in lines if line])
+        self._out.send(DONE, number)
 
     def kill_all(self) -> None:
         """The host is gone. (The end of a PID 1 ends all others by itself.)"""
@@ -153,6 +178,10 @@ class Commands:
     def tick(self) -> None:
         self._reap()
         for job in list(self._jobs.values()):
+            if job.terminate_at is not None and (
+                job.code is not None or time.monotonic() >= job.terminate_at
+            ):
+                self._terminate(job)
             if job.kill_at is not None and (time.monotonic() >= job.kill_at or not job.tree()):
                 self._kill_now(job)
             if job.code is not None and job.kill_at is None and not job.reported:

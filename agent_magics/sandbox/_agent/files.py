@@ -54,6 +54,18 @@ def temporary_name(name: str) -> str:
     return f".{name[:50]}.{os.urandom(6).hex()}.tmp"
 
 
+def _open_regular(path: str) -> tuple[int, os.stat_result]:
+    """A regular file, open for reading, and what is known of it."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        if stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise OSError(errno.EINVAL, "not a regular file")
+    return fd, found
+
+
 class Writing:
     """A file on its way: a temporary file next to it, renamed at the end."""
 
@@ -141,6 +153,9 @@ class Files:
     def read(self, number: int, path: str, limit: int) -> None:
         self._tasks[number] = self._read(number, path, limit)
 
+    def read_piece(self, number: int, request: dict[str, Any]) -> None:
+        self._tasks[number] = self._piece(number, **request)
+
     def list_names(self, number: int, request: dict[str, Any]) -> None:
         self._tasks[number] = self._list(number, **request)
 
@@ -204,14 +219,24 @@ class Files:
         if writing is not None:
             writing.abandon()
 
-    def _read(self, number: int, path: str, limit: int) -> Generator[None, None, None]:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    def _piece(
+        self, number: int, path: str, offset: int, length: int
+    ) -> Generator[None, None, None]:
+        fd, found = _open_regular(path)
         try:
-            found = os.fstat(fd)
-            if stat.S_ISDIR(found.st_mode):
-                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
+            facts = [found.st_size, found.st_ino]
+            self._out.send(DATA, number, json.dumps(facts).encode())
+            while length and (data := os.pread(fd, min(CHUNK, length), offset)):
+                offset += len(data)
+                length -= len(data)
+                self._out.send(DATA, number, data)
+                yield
+        finally:
+            os.close(fd)
+
+    def _read(self, number: int, path: str, limit: int) -> Generator[None, None, None]:
+        fd, found = _open_regular(path)
+        try:
             left = limit - found.st_size
             while left >= 0:
                 data = os.read(fd, CHUNK)

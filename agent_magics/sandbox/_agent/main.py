@@ -15,6 +15,7 @@ import sys
 
 from .commands import Commands
 from .files import Files
+from .network import hand_over
 from .outlet import Outlet
 from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 from .protocol import (
@@ -24,8 +25,10 @@ from .protocol import (
     FETCH,
     HEADER,
     HELLO,
+    JOBS,
     KILL,
     LIST,
+    PIECE,
     PUT,
     READ,
     RUN,
@@ -97,8 +100,12 @@ class Agent:
             self._commands.start(number, request)
         elif kind == KILL:
             self._commands.kill(number, request["grace"], request["reason"])
+        elif kind == JOBS:
+            self._commands.list_jobs(number)
         elif kind == READ:
             self._files.read(number, request["path"], request["limit"])
+        elif kind == PIECE:
+            self._files.read_piece(number, request)
         elif kind == LIST:
             self._files.list_names(number, request)
         elif kind == DELETE:
@@ -126,6 +133,8 @@ def main(config: dict[str, Any]) -> NoReturn:
     _allow_many_descriptors()
     prctl(PR_SET_DUMPABLE, 0)  # no ptrace of, no /proc/PID/fd of this process and the supervisors
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if "network" in config:
+        hand_over(config["network"])
     outlet = Outlet(out)
     _wake_on_child(outlet)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):

@@ -86,6 +86,16 @@ def _childless(pid: int) -> bool:
         return False
 
 
+def command_line(pid: int) -> str:
+    """What a process was started with; empty where that can't be read."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            found = file.read(4096)
+    except OSError:
+        return ""
+    return found.replace(b"\0", b" ").decode("utf-8", "replace").strip()
+
+
 def signal_all(pids: Iterable[int], number: int) -> None:
     """Send a signal to each process that still exists."""
     for pid in pids:

@@ -33,13 +33,16 @@ SCAN = 11  # skip, limit: what the workspace contains
 FETCH = 12  # paths, limit, budget: contents of files of the workspace
 CHANGE = 13  # steps: remove, make, link, set modes in the workspace
 PUT = 14  # path, mode, mtime: a file of the workspace; then WRITE_DATA and WRITE_END
+JOBS = 15  # empty object: command lines of what finished commands left running
+PIECE = 16  # path, offset, length: a part of a file
 
 # agent to host
 HELLO = 65  # pid, python
 STDOUT = 66  # bytes
 STDERR = 67  # bytes
 EXIT = 68  # code, killed_by, truncated, background: last frame of a RUN
-DATA = 69  # READ: bytes; LIST, SCAN: JSON array of rows; FETCH: a letter and what it says
+DATA = 69  # READ: bytes; LIST, SCAN, JOBS: JSON array of rows; FETCH: a letter and what it says;
+# PIECE: JSON of size and inode, then bytes
 DONE = 70  # empty: last frame of a file request
 FAIL = 71  # errno, message: last frame of a request that failed
 

@@ -18,6 +18,7 @@ from .processes import (
     descendants,
     kill_tree,
     prctl,
+    signal_all,
 )
 
 TYPE_CHECKING = False
@@ -47,6 +48,7 @@ def supervise(
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     close_all_but([0, 1, 2, *streams, status])
+    command = _Foreground()
     try:
         main = os.fork()
     except OSError as error:
@@ -56,16 +58,47 @@ def supervise(
     if main == 0:
         os.close(status)
         _execute(request, config, streams)
+    command.begin(main)
     for fd in streams:
         os.close(fd)
     while True:
         pid, code = os.waitpid(-1, 0)
         if pid == main:
+            command.end()
             break
     left = len(descendants(os.getpid()))
     os.write(status, STATUS.pack(os.waitstatus_to_exitcode(code), left))
     _guard_leftovers(config["background"])
     os._exit(0)
+
+
+class _Foreground:
+    """Hands SIGINT on to the process group of the command in front, as a terminal does."""
+
+    def __init__(self) -> None:
+        self._main = 0
+        self._interrupted = False
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def begin(self, main: int) -> None:
+        self._main = main
+        if self._interrupted:
+            self._pass_on()
+
+    def end(self) -> None:
+        """Its number may be another's from now on."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _interrupt(self, *_: object) -> None:
+        self._interrupted = True
+        if self._main:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        try:
+            os.killpg(self._main, signal.SIGINT)
+        except OSError:  # not yet a group of its own
+            signal_all([self._main], signal.SIGINT)
 
 
 def close_all_but(keep: Iterable[int]) -> None:

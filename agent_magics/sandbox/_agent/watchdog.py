@@ -38,10 +38,12 @@ class Watchdog:
         everything = descendants(os.getpid())
         if self._processes is not None and len(everything) > self._processes:
             return "processes"
-        if everything and self._machine_is_full():
+        held = resident(everything)
+        # of many containers on a full machine, those that hold little are not what fills it
+        if held > self._reserve // 4 and self._machine_is_full():
             return "memory"
         # the quick figure is too high where memory is shared, the exact one is slow to get
-        if self._too_much(resident(everything)):
+        if self._too_much(held):
             if self._isolated:
                 release_system_v_memory()
             if self._too_much(proportional(everything)):

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="provider/model-id that answers")
     parser.add_argument("--simple", default=Prompts().simple, help="a prompt answered with text")
     parser.add_argument("--asking", default=Prompts().asking, help="one that needs a permission")
+    parser.add_argument("--failing", default=Prompts().failing, help="one whose turn fails")
     parser.add_argument("--only", action="append", default=[], metavar="CHECK")
     parser.add_argument("--list", action="store_true", help="name the checks")
     options = parser.parse_args(arguments)
@@ -46,7 +47,7 @@ async def _run(options: argparse.Namespace) -> list[Outcome]:
     try:
         return await run(
             client,
-            prompts=Prompts(options.simple, options.asking),
+            prompts=Prompts(options.simple, options.asking, options.failing),
             model=options.model,
             only=options.only,
             on_outcome=_tell,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 
 from agent_magics.client import FileMissing
 
@@ -58,6 +60,21 @@ async def files_are_exact(kit: Kit) -> None:
         kit.same(shown.stdout.split(), ["grüße", str(len(_ALL_BYTES))], "files in the container")
         listed = {entry.path: entry.kind for entry in await session.list_files(recursive=True)}
         kit.same(listed.get("/workspace/deep/er/all.bin"), "file", "kind of a listed file")
+
+
+@check
+async def large_files_go_through_local_files(kit: Kit) -> None:
+    """put_file() of a Path and get_file_to() carry files that are not taken into memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source"), Path(folder, "target")
+        source.write_bytes(_ALL_BYTES * 600)
+        async with kit.session() as session:
+            await session.put_file("/workspace/large", source)
+            size = await session.get_file_to("/workspace/large", target)
+            kit.same(size, len(_ALL_BYTES) * 600, "size")
+            kit.same(target.read_bytes() == source.read_bytes(), True, "bytes are the same")
+            async with kit.refused(FileMissing, "get_file_to() of nothing"):
+                await session.get_file_to("/workspace/nothing", target)
 
 
 @check

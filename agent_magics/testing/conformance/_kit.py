@@ -26,10 +26,14 @@ class NotTested(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """`simple` is answered with text; `asking` makes the model ask for a permission."""
+    """
+    `simple` is answered with text; `asking` makes the model ask for a permission; `failing` ends
+    the turn with an error.
+    """
 
     simple: str = "What can you do?"
     asking: str = "look around"
+    failing: str = "show me an error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import asyncio
 from agent_magics.client import BadRequest, Busy, ModelNotFound
 from agent_magics.wire import AgentEvent, TextDelta, TurnStarted
 
-from ._kit import Checks, Kit, ending
+from ._kit import Checks, Kit, NotTested, ending
 
 check = Checks()
 
@@ -85,6 +85,22 @@ async def bad_prompts_are_refused(kit: Kit) -> None:
             await session.send(kit.prompts.simple, model="no-such-provider/no-such-model")
         kit.same(await session.get_messages(), [], "messages")
         kit.same((await session.send(kit.prompts.simple)).error, None, "error afterwards")
+
+
+@check
+async def failures_are_remembered(kit: Kit) -> None:
+    """A session whose last turn failed says so, with the error, until the next turn begins."""
+    async with kit.session() as session:
+        failed = await session.send(kit.prompts.failing)
+        if failed.error is None:
+            raise NotTested("the turn did not fail; give it another prompt")
+        listed = {info.id: info for info in await kit.client.list_sessions()}
+        for info in (await session.get_info(), listed[session.id]):
+            kit.same(info.status, "error", "status")
+            kit.same(info.error, failed.error, "the session's error")
+        kit.same((await session.send(kit.prompts.simple)).error, None, "error of the next turn")
+        info = await session.get_info()
+        kit.same((info.status, info.error), ("idle", None), "status after the next turn")
 
 
 @check

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_ai import RunContext
+from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import (
     ModelMessage,
     ModelMessagesTypeAdapter,
@@ -74,6 +75,8 @@ class GuideModel(Model):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         step = next_step(messages, _tool_names(model_request_parameters))
+        if step.failure:
+            raise ModelAPIError(self.model_name, step.failure)
         calls = [ToolCallPart(c.tool, c.arguments, tool_call_id=_call_id()) for c in step.calls]
         text = [TextPart(step.spoken)] if step.text else []
         return ModelResponse(
@@ -117,6 +120,8 @@ class _GuideStream(StreamedResponse):
             yield event
             if self.delay:
                 await asyncio.sleep(self.delay)
+        if self.step.failure:
+            raise ModelAPIError(self.model_name, self.step.failure, in_stream=True)
         self.finish_reason = "tool_call" if self.step.calls else "stop"
 
     def _events(self) -> Iterator[ModelResponseStreamEvent]:

@@ -9,7 +9,7 @@ from pydantic_ai.messages import ModelMessage
 
 from ._csv import analyse_csv
 from ._csv_request import CsvRequest, parse_csv_request
-from ._small import LABEL, look_around, make_plan, other, write_and_run
+from ._small import LABEL, fail, look_around, make_plan, other, write_and_run
 from ._steps import Position, Step, Walk, position, replay
 from ._summary import summary
 
@@ -24,6 +24,9 @@ _CODE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PLAN = re.compile(r"\b(?:plan|plans|planning|to-?dos?)\b", re.IGNORECASE)
+_FAIL = re.compile(
+    r"\W*(?:please\b)?\W*(?:show|give)\b(?: me)? an? (?:error|failure)\W*", re.IGNORECASE
+)
 _LOOK = re.compile(
     r"\blook around\b|\bexplore\b"
     r"|\b(?:list|show|which|what)\b.{0,30}\b(?:files?|folder|directory)\b"
@@ -53,6 +56,8 @@ def _not_possible(missing: Sequence[str]) -> Step:
 
 def _walk(where: Position) -> Walk:
     prompt = where.prompt
+    if _FAIL.fullmatch(prompt):
+        return fail()
     if (request := _csv_request(where)) is not None:
         return analyse_csv(request)
     if _CODE.search(prompt):

@@ -10,7 +10,7 @@ from .._catalog import BUILTIN
 from ._steps import Call, Result, Step, Walk, todos
 from ._text import cell, code, tail
 
-__all__ = ["LABEL", "look_around", "make_plan", "other", "write_and_run"]
+__all__ = ["LABEL", "fail", "look_around", "make_plan", "other", "write_and_run"]
 
 LABEL = "*I am the built-in demo model: a script, not an AI. The tools and results are real.*"
 
@@ -45,7 +45,16 @@ def other() -> Walk:
         "- `look around`\n"
         "- `analyse data.csv, mean price per city, save a bar chart as prices.png`\n"
         "- `plan: load the data, clean it, draw a chart`\n"
-        "- `write a hello function with a test and run it`"
+        "- `write a hello function with a test and run it`\n"
+        "- `show me an error`"
+    )
+
+
+def fail() -> Walk:
+    """What it looks like when a model fails in the middle of its reply."""
+    yield Step(
+        f"{LABEL}\n\nModels fail now and then, as I do now. What was said until then is kept.",
+        failure="The demo model failed, as you asked it to. Nothing is broken: just go on.",
     )
 
 

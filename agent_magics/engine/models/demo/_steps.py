@@ -44,10 +44,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Step:
-    """One reply: text, then tool calls. A step without calls ends the turn."""
+    """
+    One reply: text, then tool calls. A step without calls ends the turn.
+
+    With `failure` the reply fails with that sentence when the rest is said.
+    """
 
     text: str
     calls: tuple[Call, ...] = ()
+    failure: str = ""
 
     @property
     def spoken(self) -> str:

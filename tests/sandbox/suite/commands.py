@@ -7,15 +7,14 @@ import asyncio
 import pytest
 
 from agent_magics.sandbox import Sandbox, SandboxError
-
-pytestmark = pytest.mark.container
+from tests.support.processes import with_argument
 
 
 async def test_streams_and_exit_code(sandbox: Sandbox) -> None:
     result = await sandbox.run("echo out; echo err >&2; exit 7")
     assert (result.stdout, result.stderr, result.exit_code) == (b"out\n", b"err\n", 7)
     assert (result.timed_out, result.truncated, result.killed_by) == (False, False, None)
-    assert 0 < result.duration < 5
+    assert result.duration > 0
 
 
 async def test_output_comes_live_and_in_order(sandbox: Sandbox) -> None:
@@ -29,7 +28,7 @@ async def test_output_comes_live_and_in_order(sandbox: Sandbox) -> None:
 
     command = "echo one; until [ -e go ]; do sleep 0.01; done; echo two >&2; sleep 0.2; echo three"
     task = asyncio.create_task(sandbox.run(command, on_output=on_output))
-    await asyncio.wait_for(proceed.wait(), 5)
+    await asyncio.wait_for(proceed.wait(), 30)
     assert not task.done()  # the first line was here before the command ended
     await sandbox.write_file("go", b"")
     result = await task
@@ -37,13 +36,13 @@ async def test_output_comes_live_and_in_order(sandbox: Sandbox) -> None:
     assert result.stdout == b"one\nthree\n"
 
 
-async def test_a_failing_listener_ends_the_command(sandbox: Sandbox) -> None:
+async def test_a_failing_listener_ends_the_command(sandbox: Sandbox, seconds: str) -> None:
     def on_output(stream: str, data: bytes) -> None:
         raise RuntimeError("listener")
 
     with pytest.raises(RuntimeError, match="listener"):
-        await sandbox.run("echo x; sleep 60; touch /workspace/survived", on_output=on_output)
-    assert (await sandbox.run("pgrep -x sleep")).exit_code == 1
+        await sandbox.run(f"echo x; sleep {seconds}", on_output=on_output)
+    assert not with_argument(seconds)
 
 
 @pytest.mark.parametrize(("cwd", "shown"), [("/tmp", "/tmp"), (".", "/workspace"), ("a", None)])

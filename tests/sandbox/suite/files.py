@@ -9,8 +9,6 @@ import pytest
 
 from agent_magics.sandbox import FileStat, Sandbox
 
-pytestmark = pytest.mark.container
-
 ALL_BYTES = bytes(range(256))
 
 
@@ -71,11 +69,11 @@ async def test_special_files_do_not_block(sandbox: Sandbox) -> None:
     await sandbox.run(f'mkfifo fifo; python3 -c "{socket}"')
     for path in ("fifo", "socket", "/dev/zero", "/dev/null"):
         with pytest.raises(OSError) as caught:
-            await asyncio.wait_for(sandbox.read_file(path), 5)
+            await asyncio.wait_for(sandbox.read_file(path), 30)
         assert caught.value.errno in (errno.EINVAL, errno.ENXIO)
     for path in ("fifo", "socket"):
         with pytest.raises(OSError) as caught:
-            await asyncio.wait_for(sandbox.write_file(path, b"x"), 5)
+            await asyncio.wait_for(sandbox.write_file(path, b"x"), 30)
         assert caught.value.errno == errno.EINVAL
         await sandbox.delete_file(path)
 
@@ -90,7 +88,7 @@ async def test_too_large(sandbox: Sandbox) -> None:
 
 
 async def test_read_only_places(sandbox: Sandbox) -> None:
-    for path in ("/usr/x", "/etc/passwd", "/x", "/run/x", "/proc/x"):
+    for path in ("/usr/x", "/etc/passwd", "/x", "/proc/x"):
         with pytest.raises((PermissionError, FileNotFoundError)):
             await sandbox.write_file(path, b"x")
     with pytest.raises(PermissionError):

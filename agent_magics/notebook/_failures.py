@@ -1,0 +1,80 @@
+"""The cell that failed last: what `%agent_fix` shows the agent."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from ._text import printable
+
+__all__ = ["FailedCell", "FailureWatch"]
+
+_LONGEST_CELL = 20_000
+_LONGEST_TRACEBACK = 20_000
+_MOST_FRAMES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCell:
+    """`source` of the cell and its `error` as text, both cut in the middle when very long."""
+
+    source: str
+    error: str
+
+    def prompt(self, more: str) -> str:
+        """What the agent is asked; `more` is what the user adds."""
+        fence = "`" * max(3, _longest_ticks(self.source) + 1)
+        wish = f"\n\nThe user adds: {more}" if more.strip() else ""
+        return (
+            "This cell of my Jupyter notebook failed. Say in two or three sentences why, then "
+            "give the whole corrected cell as one block of Python. It runs in the notebook's own "
+            "kernel, whose variables you can't see; don't run it in your container.\n\n"
+            f"The cell:\n{fence}python\n{self.source}\n{fence}\n\n"
+            f"The error:\n{fence}text\n{self.error}\n{fence}{wish}"
+        )
+
+
+class FailureWatch:
+    """
+    Remembers the last cell that failed. `remember` is for IPython's `post_run_cell`.
+
+    Cells of the agent's own magics and interrupted ones don't count.
+    """
+
+    def __init__(self) -> None:
+        self.last: FailedCell | None = None
+
+    def remember(self, result: Any) -> None:
+        error = result.error_before_exec or result.error_in_exec
+        source = getattr(result.info, "raw_cell", "") or ""
+        if not isinstance(error, Exception) or _is_ours(source, error):
+            return
+        self.last = FailedCell(
+            _cut(source.strip("\n"), _LONGEST_CELL), _cut(_told(error), _LONGEST_TRACEBACK)
+        )
+
+
+def _is_ours(source: str, error: Exception) -> bool:
+    return source.lstrip().startswith(("%agent", "%%agent")) or hasattr(error, "_render_traceback_")
+
+
+def _told(error: Exception) -> str:
+    """The traceback without IPython's own frames and without colours."""
+    told = traceback.TracebackException.from_exception(error, limit=-_MOST_FRAMES)
+    return printable("".join(told.format()))
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n[... {len(text) - limit} characters left out ...]\n{text[-half:]}"
+
+
+def _longest_ticks(text: str) -> int:
+    longest = run = 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    return longest

@@ -1,0 +1,78 @@
+"""Which session belongs to which notebook: remembered beside the sessions' own data."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SessionMemory", "notebook_path"]
+
+_MOST = 500
+_log = logging.getLogger("agent_magics.notebook")
+
+
+def notebook_path(shell: Any) -> str:
+    """The notebook that `shell` runs for, as far as its front end tells; empty if it doesn't."""
+    namespace: dict[str, Any] = getattr(shell, "user_ns", {})
+    in_vscode = namespace.get("__vsc_ipynb_file__")
+    if isinstance(in_vscode, str):
+        return in_vscode
+    return os.environ.get("JPY_SESSION_NAME", "")  # set by jupyter_server
+
+
+class SessionMemory:
+    """
+    The session of one `notebook`, an absolute path; without one nothing is remembered.
+
+    The memory is a convenience: whatever goes wrong with its file, turns go on.
+    """
+
+    def __init__(self, notebook: str = "", folder: Path | None = None) -> None:
+        self._notebook = notebook
+        self._path = (folder or _data_folder()) / "notebooks.json"
+
+    def recall(self, server: str) -> str:
+        """The id of the session that the notebook had on `server`, empty if it had none."""
+        entry = self._read().get(self._notebook) if self._notebook else None
+        if not isinstance(entry, dict) or entry.get("server") != server:
+            return ""
+        return str(entry.get("session") or "")
+
+    def remember(self, server: str, session_id: str) -> None:
+        """From now on this one; an empty id forgets it."""
+        if not self._notebook or self.recall(server) == session_id:
+            return
+        entries = self._read()
+        entries.pop(self._notebook, None)
+        if session_id:
+            entries[self._notebook] = {"server": server, "session": session_id}
+        try:
+            self._write(dict(list(entries.items())[-_MOST:]))
+        except OSError as error:
+            _log.info("the notebook's session can't be remembered: %s", error)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write(self, entries: dict[str, Any]) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".notebooks-")
+        with os.fdopen(handle, "w") as file:
+            json.dump(entries, file, indent=1)
+        Path(name).replace(self._path)
+
+
+def _data_folder() -> Path:
+    """Where the embedded engine keeps its data."""
+    if chosen := os.environ.get("AGENT_MAGICS_DATA_DIR"):
+        return Path(chosen)
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "agent-magics"
