@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,8 +38,9 @@ class AsyncClient:
     """
     A client of an agent server. Use one per event loop; `async with` or `aclose()` ends it.
 
-    `url` is a server's address and `token` its token; without a `url` the user's own embedded
-    engine is found or started at first use, in `state_dir` if given. `timeout` is in seconds, for
+    `url` is a server's address and `token` its token; the variables AGENT_MAGICS_URL and
+    AGENT_MAGICS_TOKEN stand for what is not given. Without a `url` the user's own embedded engine
+    is found or started at first use, in `state_dir` if given. `timeout` is in seconds, for
     connecting and for each answer. `transport` replaces the network, for tests.
 
     Keys of model providers that stand in this process's environment go along with each prompt to
@@ -205,7 +207,10 @@ def _connector(
     timeout: float,
     launcher: EngineLauncher | None,
 ) -> Connector:
+    if (transport, state_dir, launcher) == (None, None, None):
+        url = url or os.environ.get("AGENT_MAGICS_URL") or None
     if url is not None or transport is not None:
+        token = token or os.environ.get("AGENT_MAGICS_TOKEN") or None
         endpoint = Endpoint(url=(url or "http://agent").rstrip("/"), token=token)
         return UrlConnector(endpoint, timeout=timeout, transport=transport)
     if launcher is None:

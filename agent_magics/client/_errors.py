@@ -318,8 +318,9 @@ def error_from_response(
     kind = _BY_NAME.get(name) or _BY_STATUS.get(status)
     if kind is None:
         kind = ServerError if status >= 500 else ApiError
-    if kind is NotFound:
-        kind = missing
+    if kind is NotFound:  # what was asked for is missing, or the whole session
+        whole = "sessionID" in data and missing is not TaskNotFound  # a task is its session
+        kind = SessionNotFound if whole else missing
     return kind(str(message), status=status, name=name, data=data)
 
 

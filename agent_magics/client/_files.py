@@ -57,7 +57,7 @@ async def send_file(api: Api, session_id: str, path: str, data: bytes | str | Pa
     """Write a file of the container: bytes, a text, or what a local file has. Raises `TooLarge`."""
     url, params = session_path(session_id, "fs"), {"path": path}
     if not isinstance(data, Path):
-        content = data.encode("utf-8") if isinstance(data, str) else bytes(data)
+        content = _plain_bytes(data)
         await api.request("PUT", url, params=params, content=content)
         return
     size = (await asyncio.to_thread(data.stat)).st_size
@@ -119,3 +119,11 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def _plain_bytes(data: bytes | str) -> bytes:
+    if isinstance(data, str):
+        return data.encode("utf-8")
+    if not isinstance(data, bytes | bytearray | memoryview):  # bytes(5) would be five zeros
+        raise TypeError(f"a file's content is bytes, str or a Path, not {type(data).__name__}")
+    return bytes(data)

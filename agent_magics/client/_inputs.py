@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import mimetypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,13 @@ from typing import Any
 from ._errors import BadRequest
 
 __all__ = ["FileInput", "PromptInput", "TextInput", "model_reference", "prompt_parts"]
+
+
+_FORMS: dict[str, tuple[set[str], set[str]]] = {
+    "text": ({"text"}, set()),
+    "file": ({"url", "mime"}, {"filename"}),
+}
+"""Type of a part -> the keys it must have, and those it may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +40,24 @@ class FileInput:
     filename: str | None = None
 
 
-PromptInput = str | Sequence[str | TextInput | FileInput]
+PromptPart = str | TextInput | FileInput | Mapping[str, Any]
+"""A mapping is a part as JSON has it: `{"type": "file", "url": "data:…", "mime": "image/png"}`."""
+
+PromptInput = str | Sequence[PromptPart] | Mapping[str, Any]
+"""A text, parts, or `{"parts": [...]}`."""
 
 
 def prompt_parts(prompt: PromptInput) -> list[dict[str, Any]]:
     """
     The `parts` of a prompt's JSON. Text is passed on unchanged.
 
-    Raises `BadRequest` for an empty prompt, `TypeError` for something that is no input, and
-    `OSError` for a file that cannot be read.
+    Raises `BadRequest` for an empty prompt and for mappings of another form, `TypeError` for
+    something that is no input, and `OSError` for a file that cannot be read.
     """
+    if isinstance(prompt, Mapping):
+        if set(prompt) != {"parts"}:
+            raise BadRequest('A prompt that is a mapping has the form {"parts": [...]}.')
+        prompt = prompt["parts"]
     items = [prompt] if isinstance(prompt, str) else list(prompt)
     parts = [_part(item) for item in items]
     if not any(part["type"] == "file" or part["text"].strip() for part in parts):
@@ -69,14 +84,29 @@ def network_choice(network: bool | Sequence[str]) -> bool | list[str]:
     return [network] if isinstance(network, str) else list(network)
 
 
-def _part(item: str | TextInput | FileInput) -> dict[str, Any]:
+def _part(item: PromptPart) -> dict[str, Any]:
     if isinstance(item, str):
         return {"type": "text", "text": item}
     if isinstance(item, TextInput):
         return {"type": "text", "text": item.text}
     if isinstance(item, FileInput):
         return _file_part(item)
+    if isinstance(item, Mapping):
+        return _json_part(item)
     raise TypeError(f"a prompt is made of str, TextInput and FileInput, not {type(item).__name__}")
+
+
+def _json_part(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A part that is JSON already. Its `url` is never a path on this machine."""
+    needed, optional = _FORMS.get(str(item.get("type")), (set(), set()))
+    named = {"type", *needed}
+    if not needed or not named <= set(item) <= named | optional:
+        raise BadRequest(
+            'A part is {"type": "text", "text"} or {"type": "file", "url", "mime", "filename"?}.'
+        )
+    if not all(isinstance(value, str) for value in item.values()):
+        raise BadRequest("The values of a part are texts.")
+    return dict(item)
 
 
 def _file_part(item: FileInput) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import math
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -52,15 +53,18 @@ def shell_request(
     """
     The JSON of a command. A number as `timeout` is in milliseconds, like `timeout_ms`.
 
-    Raises `BadRequest` for an empty command and a timeout that is not positive.
+    Raises `BadRequest` for an empty command, two timeouts, and one that is not positive or has no
+    end.
     """
     if not command.strip():
         raise BadRequest("The command is empty.")
+    if timeout is not None and timeout_ms is not None:
+        raise BadRequest("There are two timeouts; give `timeout` or `timeout_ms`.")
     limit = timeout_ms if timeout is None else timeout
     if isinstance(limit, timedelta):
         limit = limit.total_seconds() * 1000
-    if limit is not None and limit <= 0:
-        raise BadRequest("The timeout must be positive.")
+    if limit is not None and not (math.isfinite(limit) and limit > 0):
+        raise BadRequest("The timeout must be positive and finite.")
     body: dict[str, Any] = {
         "command": command,
         "timeout": None if limit is None else max(1, round(limit)),

@@ -328,7 +328,8 @@ class SendResult:
     """
     What one turn brought.
 
-    `message_id` is the id of the agent's message, empty when the turn ended before there was one.
+    `message_id` is the id of the agent's last message; that of the prompt when the turn ended
+    before there was one.
     `text` is the agent's text, `parts` everything it did, in order. `error` is set when the turn
     failed or was aborted; what had arrived until then is kept.
     """

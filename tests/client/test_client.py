@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -126,6 +127,9 @@ async def test_files_are_exact_bytes(engine: FakeEngine, tmp_path: Path) -> None
         await session.put_file("/workspace/b", tmp_path / "local.bin")
         assert await session.get_file_buffer("/workspace/b") == data
         await session.put_file("/workspace/t", "  grüße\r\n")
+        for wrong in (5, None, [1]):  # bytes() would take them
+            with pytest.raises(TypeError):
+                await session.put_file("/workspace/w", wrong)  # type: ignore[arg-type]
         assert await session.get_file("/workspace/t") == "  grüße\r\n"
         with pytest.raises(NotText, match=r"get_file_buffer\(\) has its bytes"):
             await session.get_file("/workspace/b")
@@ -201,8 +205,11 @@ async def test_a_command_that_cannot_run(engine: FakeEngine) -> None:
         engine.exec_frames = [("stdout", "no object")]
         with pytest.raises(ProtocolError):
             await session.shell("x")
-        for wrong in [{"timeout": 0}, {"timeout_ms": -1}, {"timeout": timedelta(0)}]:
-            with pytest.raises(BadRequest, match="positive"):
+        for wrong in [
+            *({"timeout": 0}, {"timeout_ms": -1}, {"timeout": timedelta(0)}),
+            *({"timeout": 5, "timeout_ms": 5}, {"timeout": math.inf}, {"timeout": math.nan}),
+        ]:
+            with pytest.raises(BadRequest, match=r"positive|two timeouts"):
                 await session.shell("x", **wrong)
         with pytest.raises(BadRequest, match="empty"):
             await session.shell(" ")

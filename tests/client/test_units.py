@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 import agent_magics.client as client_package
@@ -23,12 +25,19 @@ from agent_magics.client import (
     ConnectionFailed,
     Endpoint,
     FileInput,
+    FileMissing,
+    NotFound,
     RateLimited,
+    SessionNotFound,
+    TaskNotFound,
     TextInput,
 )
 from agent_magics.client import _errors as errors
+from agent_magics.client._async_client import _connector
 from agent_magics.client._channel import Channel
+from agent_magics.client._connection import UrlConnector
 from agent_magics.client._daemon import run_in_daemon_thread
+from agent_magics.client._errors import error_from_response
 from agent_magics.client._ids import new_message_id, new_opencode_message_id
 from agent_magics.client._inputs import prompt_parts
 from agent_magics.client._loop_thread import LoopThread
@@ -102,6 +111,54 @@ def test_text_inputs() -> None:
     assert prompt_parts(" a {b} ") == expected
     assert prompt_parts([" a {b} "]) == expected
     assert prompt_parts([TextInput(" a {b} ")]) == expected
+
+
+def test_inputs_as_json() -> None:
+    file = {"type": "file", "url": "data:,x", "mime": "text/plain"}
+    text = {"type": "text", "text": "a"}
+    assert prompt_parts({"parts": [text, file]}) == [text, file]
+    assert prompt_parts(["b", {**file, "filename": "f"}])[1]["filename"] == "f"
+    for wrong in (
+        *({}, {"parts": ["a"], "text": "b"}, {"text": "a"}, {"parts": []}),
+        *([{}], [{"type": "text"}], [{"type": "image"}], [{**text, "x": 1}], [{"text": "a"}]),
+        *([{**file, "mime": None}], [{"type": ["text"], "text": "a"}], [{"type": "file"}]),
+    ):
+        with pytest.raises(BadRequest):
+            prompt_parts(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "missing", "kind"),
+    [
+        ({"sessionID": "ses_1"}, FileMissing, SessionNotFound),
+        ({"sessionID": "ses_1"}, TaskNotFound, TaskNotFound),
+        ({}, FileMissing, FileMissing),
+    ],
+)
+def test_a_missing_session_is_no_missing_file(
+    body: dict[str, Any], missing: type[NotFound], kind: type[NotFound]
+) -> None:
+    error = {"name": "NotFoundError", "data": {"message": "m", **body}}
+    response = httpx.Response(404, json=error)
+    assert type(error_from_response(response, missing=missing)) is kind
+
+
+async def test_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_MAGICS_URL", "http://there:1/")
+    monkeypatch.setenv("AGENT_MAGICS_TOKEN", "t")
+
+    def endpoint(*arguments: Any, **options: Any) -> tuple[str, str | None] | None:
+        values: dict[str, Any] = dict.fromkeys(("token", "transport", "state_dir", "launcher"))
+        found = _connector(*arguments, **{"timeout": 1.0, **values, **options})
+        if not isinstance(found, UrlConnector):
+            return None
+        return found._endpoint.url, found._endpoint.token
+
+    assert endpoint(None) == ("http://there:1", "t")
+    assert endpoint("http://here", token="x") == ("http://here", "x")
+    assert endpoint(None, state_dir="/tmp/x") is None
+    monkeypatch.delenv("AGENT_MAGICS_URL")
+    assert endpoint(None) is None and endpoint("http://here") == ("http://here", "t")
 
 
 @pytest.mark.parametrize(
