@@ -78,7 +78,9 @@ def with_data(prompt: TurnInput, packed: Sequence[Packed]) -> TurnInput:
         return prompt
     if isinstance(prompt, CommandCall):
         raise UsageError("a command takes no data: put it into the container with %agent_put")
-    parts = [prompt] if isinstance(prompt, str) else [*prompt]
+    parts: list[Any] = [prompt] if isinstance(prompt, str) else []
+    if not parts:
+        parts += prompt["parts"] if isinstance(prompt, Mapping) else prompt
     text = "\n\n".join(["Attached from the notebook:", *(item.text for item in packed)])
     return [*parts, TextInput(text), *(image for item in packed for image in item.images)]
 

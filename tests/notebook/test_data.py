@@ -144,6 +144,7 @@ def test_the_prompt_itself_is_unchanged() -> None:
     prompt, text = with_data("pr{o}mpt ", packed)  # type: ignore[misc]
     assert prompt == "pr{o}mpt " and isinstance(text, TextInput)
     assert next(iter(with_data([TextInput("a")], packed))) == TextInput("a")  # type: ignore[arg-type]
+    assert next(iter(with_data({"parts": ["a"]}, packed))) == "a"
     with pytest.raises(UsageError, match="a command takes no data"):
         with_data(CommandCall("x"), packed)
 
