@@ -141,8 +141,13 @@ class TakenOver:
         # one answer at the start, the others after each further request has come in
         program = (
             "import os, sys\n"
-            f"for answer in {self._answers!r}:\n"
-            "    os.read(0, 1 << 20)\n"
+            "def exactly(size):\n"
+            "    data = b''\n"
+            "    while len(data) < size: data += os.read(0, size - len(data))\n"
+            "    return data\n"
+            "exactly(int(exactly(8)))\n"  # the agent program and its configuration
+            f"for number, answer in enumerate({self._answers!r}):\n"
+            "    if number: os.read(0, 1 << 20)\n"
             "    os.write(1, answer)\n"
             "while os.read(0, 1 << 20): pass\n"
         )
@@ -235,6 +240,7 @@ async def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mute = Sandbox(TakenOver([]), tmp_path, Limits())
     with pytest.raises(SandboxUnavailable, match="did not answer"):
         await mute.start()
+    monkeypatch.setattr(sandbox_module, "START_TIMEOUT", 30)
     deaf = Sandbox(TakenOver([HELLO]), tmp_path, Limits())
     await deaf.start()
     result = await asyncio.wait_for(deaf.run("true", timeout=0.1), 30)
