@@ -324,12 +324,12 @@ async def test_pods_that_do_not_start(
 
 async def test_no_node_takes_it(cluster: FakeCluster, open_box: Callable[..., Sandbox]) -> None:
     cluster.unscheduled = "0/3 nodes are available: 3 Insufficient memory."
-    error = await refused(open_box(start_timeout=1))
-    assert "within 1 seconds: no node takes it: 0/3 nodes are available" in error.reason
+    error = await refused(open_box(start_timeout=3))
+    assert "within 3 seconds: no node takes it: 0/3 nodes are available" in error.reason
     assert "start_timeout" in error.next_step
     cluster.unscheduled, cluster.waits = "", ("ContainerCreating", "")
-    error = await refused(open_box(start_timeout=1))
-    assert "within 1 seconds: ContainerCreating." in error.reason
+    error = await refused(open_box(start_timeout=3))
+    assert "within 3 seconds: ContainerCreating." in error.reason
     assert cluster.pods == {}
 
 
