@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
-
-from agent_magics.wire import SendResult, StatusChanged
 
 from ._errors import SessionNotFound
 from ._protocol import as_mapping, parse, session_path
-from ._runner import Emit, TurnRunner
-from ._stream import EventStream
+from ._runner import TurnRunner
 
 if TYPE_CHECKING:
     from ._api import Api
@@ -26,21 +22,11 @@ class TurnFollower(TurnRunner):
     """
 
     def __init__(self, api: Api, session_id: str, message_id: str, after: int) -> None:
-        super().__init__(api, session_id, {}, message_id)
+        super().__init__(api, session_id, {}, message_id, str(after))
         self.accepted = self._sending = True
-        self._after = after
 
-    async def run(self, emit: Emit) -> SendResult:
-        """All events of the turn; `emit` gets them, the last one is `TurnEnded`."""
-        self._emit = emit
-        await emit(StatusChanged("connecting"))
-        opener = functools.partial(self._api.open_events, self.session_id)
-        stream = EventStream(opener, self._api.policy, str(self._after))
-        try:
-            await stream.open()
-            return (await self._follow(stream)).result
-        finally:
-            await stream.aclose()
+    async def _send(self) -> None:
+        """It runs already."""
 
 
 async def find_turn(api: Api, session_id: str, *, only_running: bool) -> TurnFollower | None:

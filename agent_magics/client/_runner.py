@@ -29,7 +29,7 @@ from ._turn import TurnReader
 if TYPE_CHECKING:
     from ._api import Api
 
-__all__ = ["Emit", "TurnRunner"]
+__all__ = ["TurnRunner"]
 
 Emit = Callable[[AgentEvent], Awaitable[None]]
 
@@ -43,6 +43,7 @@ class TurnRunner:
         session_id: str,
         body: dict[str, Any],
         message_id: str,
+        after: str | None = None,
     ) -> None:
         self.session_id = session_id
         self.message_id = message_id
@@ -50,6 +51,7 @@ class TurnRunner:
         """The server has taken the prompt."""
         self._api = api
         self._body = body
+        self._after = after  # the event that the turn's follow; None: those that come from now on
         self._sending = False
         self._abort_wanted = False
         self._idle_seen = 0
@@ -93,7 +95,7 @@ class TurnRunner:
             self.message_id = new_opencode_message_id()
             self._reader = TurnReader(self.session_id, self.message_id)
         opener = functools.partial(self._api.open_events, self.session_id)
-        stream = EventStream(opener, self._api.policy)
+        stream = EventStream(opener, self._api.policy, self._after)
         try:
             await stream.open()
             await self._send()

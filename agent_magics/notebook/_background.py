@@ -117,9 +117,6 @@ class BackgroundTurn:
 class BackgroundTurns(list[BackgroundTurn]):
     """All of a notebook that were not announced yet, oldest first."""
 
-    def running(self) -> list[BackgroundTurn]:
-        return [turn for turn in self if not turn.done]
-
     def wait_for_those_before(self, mine: BackgroundTurn | None, session_id: str) -> None:
         """Until no earlier turn of the session runs: a session has one turn at a time."""
         for turn in list(self):

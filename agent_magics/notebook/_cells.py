@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from IPython.core.error import UsageError
 
+from ._text import fenced
+
 __all__ = ["chosen_cells", "outline"]
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -24,7 +26,7 @@ def chosen_cells(history: Sequence[str], choice: str) -> str:
     if choice == "outline":
         return outline(past)
     numbers = range(1, len(past)) if choice == "all" else _numbers(choice, len(past))
-    cells = [f"In [{n}]:\n{_fenced(past[n])}" for n in numbers if past[n].strip()]
+    cells = [f"In [{n}]:\n{fenced(past[n], 'python')}" for n in numbers if past[n].strip()]
     if not cells:
         raise UsageError(f"--cells {choice}: no such cell has been run")
     return "\n\n".join(["Cells of the notebook, as they were run:", *cells])
@@ -59,10 +61,3 @@ def _numbers(choice: str, count: int) -> list[int]:
             raise UsageError(f"--cells {choice}: {most}")
         numbers += range(first, last + 1)
     return list(dict.fromkeys(numbers))
-
-
-def _fenced(text: str) -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}python\n{text}\n{fence}"

@@ -15,15 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._manage_options import PARSERS, PERMISSION_ACTIONS, SESSION_ACTIONS
-from ._options import (
-    PERMISSIONS,
-    SANDBOXES,
-    MagicParser,
-    agent_parser,
-    fix_parser,
-    run_parser,
-    shell_parser,
-)
+from ._options import PERMISSIONS, SANDBOXES, TURN_PARSERS, MagicParser
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -39,13 +31,7 @@ _MAGIC_LINE = re.compile(r"\s*%%?(agent\w*)[ \t]+(.*)\Z", re.DOTALL)
 _FIELD = re.compile(r"\{([^\W\d]\w*)?\Z")
 _OWN_WORDS = {"agent_permissions": PERMISSION_ACTIONS, "agent_session": SESSION_ACTIONS}
 
-_ALL_PARSERS: Mapping[str, Callable[[], MagicParser]] = {
-    **PARSERS,
-    "agent": agent_parser,
-    "agent_fix": fix_parser,
-    "agent_run": run_parser,
-    "agent_shell": shell_parser,
-}
+_ALL_PARSERS: Mapping[str, Callable[[], MagicParser]] = {**PARSERS, **TURN_PARSERS}
 
 
 class Completion:

@@ -22,6 +22,7 @@ from IPython.core.error import UsageError
 
 from ._paths import matching_files
 from ._tabular import is_table, packed_table
+from ._text import fenced
 
 if TYPE_CHECKING:
     from ..client import FileInput, TurnInput
@@ -140,15 +141,15 @@ def _file(name: str, path: Path) -> Packed:
     if mime in _IMAGES:
         packed.images.append(_image(path.read_bytes(), path.name, mime))
     elif size <= _INLINE and (text := _decoded(path.read_bytes())) is not None:
-        packed.text += f" Its content:\n{_fenced(text)}"
+        packed.text += f" Its content:\n{fenced(text)}"
     return packed
 
 
 def _text(name: str, value: str) -> Packed:
     if len(value) <= _INLINE:
-        return Packed(name, f"{name}, a text:\n{_fenced(value)}")
+        return Packed(name, f"{name}, a text:\n{fenced(value)}")
     path = f"{FOLDER}/{name}.txt"
-    start = f"It begins:\n{_fenced(value[:1000])}"
+    start = f"It begins:\n{fenced(value[:1000])}"
     text = f"{name}, a text of {len(value)} characters, in the file {path}. {start}"
     return Packed(name, text, {path: value.encode("utf-8", "surrogatepass")})
 
@@ -158,7 +159,7 @@ def _source(name: str, value: Any) -> Packed:
         source = inspect.getsource(value)
     except (OSError, TypeError):
         raise UsageError(f"the source of {name} is not known") from None
-    return Packed(name, f"{name}, defined as:\n{_fenced(source, 'python')}")
+    return Packed(name, f"{name}, defined as:\n{fenced(source, 'python')}")
 
 
 def _array(name: str, value: Any) -> Packed | None:
@@ -173,7 +174,7 @@ def _array(name: str, value: Any) -> Packed | None:
     numpy.save(buffer, array, allow_pickle=False)
     shown = numpy.array2string(array, threshold=50, edgeitems=3)
     head = f"a NumPy array (numpy.load), shape {array.shape}, dtype {array.dtype}"
-    text = f"{head}:\n{_fenced(shown)}"
+    text = f"{head}:\n{fenced(shown)}"
     return _with_file(name, (".npy", buffer.getvalue(), text))
 
 
@@ -219,10 +220,10 @@ def _json(name: str, value: Any) -> Packed | None:
         return None
     kind = type(value).__name__
     if len(text) <= _INLINE:
-        return Packed(name, f"{name}, a {kind}, as JSON:\n{_fenced(text, 'json')}")
+        return Packed(name, f"{name}, a {kind}, as JSON:\n{fenced(text, 'json')}")
     path = f"{FOLDER}/{name}.json"
     length = f" with {len(value)} entries" if hasattr(value, "__len__") else ""
-    start = f"It begins:\n{_fenced(text[:1000], 'json')}"
+    start = f"It begins:\n{fenced(text[:1000], 'json')}"
     data = text.encode("utf-8", "surrogatepass")
     return Packed(name, f"{name}, a {kind}{length}, in the file {path}. {start}", {path: data})
 
@@ -232,10 +233,3 @@ def _decoded(data: bytes) -> str | None:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-def _fenced(text: str, language: str = "text") -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}"

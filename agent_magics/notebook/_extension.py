@@ -11,7 +11,7 @@ from typing import Any
 from ._completion import add_completion, remove_completion
 from ._frontend import kernel_of
 from ._magics import AgentMagics
-from ._manage_magics import managing_magics
+from ._manage_magics import HOMES, managing_magics
 from ._question import QuestionLine
 from ._session import Connection, keeper_of
 
@@ -87,4 +87,4 @@ def _foreign_magics(shell: Any) -> dict[tuple[str, str], Any]:
 def _names() -> list[tuple[str, str]]:
     """Kind and name of every magic of ours."""
     own = [(kind, name) for kind, table in AgentMagics.magics.items() for name in table]
-    return [*own, *(("line", name) for name in managing_magics())]
+    return [*own, *(("line", name) for names in HOMES.values() for name in names)]

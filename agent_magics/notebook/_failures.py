@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from ._text import printable
+from ._text import fenced, printable
 
 __all__ = ["FailedCell", "FailureWatch"]
 
@@ -24,14 +24,13 @@ class FailedCell:
 
     def prompt(self, more: str) -> str:
         """What the agent is asked; `more` is what the user adds."""
-        fence = "`" * max(3, _longest_ticks(self.source) + 1)
         wish = f"\n\nThe user adds: {more}" if more.strip() else ""
         return (
             "This cell of my Jupyter notebook failed. Say in two or three sentences why, then "
             "give the whole corrected cell as one block of Python. It runs in the notebook's own "
             "kernel, whose variables you can't see; don't run it in your container.\n\n"
-            f"The cell:\n{fence}python\n{self.source}\n{fence}\n\n"
-            f"The error:\n{fence}text\n{self.error}\n{fence}{wish}"
+            f"The cell:\n{fenced(self.source, 'python')}\n\n"
+            f"The error:\n{fenced(self.error)}{wish}"
         )
 
 
@@ -70,11 +69,3 @@ def _cut(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}\n[... {len(text) - limit} characters left out ...]\n{text[-half:]}"
-
-
-def _longest_ticks(text: str) -> int:
-    longest = run = 0
-    for character in text:
-        run = run + 1 if character == "`" else 0
-        longest = max(longest, run)
-    return longest

@@ -25,6 +25,7 @@ from ._failures import FailureWatch
 from ._names import named_in
 from ._options import (
     SANDBOXES,
+    TURN_PARSERS,
     MagicParser,
     agent_parser,
     fix_parser,
@@ -290,11 +291,5 @@ def _print_help(parser: MagicParser) -> None:
     sys.stdout.write(parser.format_help())
 
 
-_PARSERS = {
-    "agent": agent_parser,
-    "agent_fix": fix_parser,
-    "agent_run": run_parser,
-    "agent_shell": shell_parser,
-}
-for _name, _parser in _PARSERS.items():
+for _name, _parser in TURN_PARSERS.items():
     AgentMagics.__dict__[_name].__doc__ = _parser().format_help()  # what `%agent?` shows

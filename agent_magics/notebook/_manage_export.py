@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 
 from ..widgets import clock, render_markdown, visible, without_escapes
 from ..wire import FilePart, ReasoningPart, TextPart, ToolPart
+from ._text import fenced
 from ._wait import patiently
 from ._workbench import Workbench
 
@@ -98,14 +99,9 @@ def _part(part: Any) -> str:
             given = json.dumps(dict(state.input), indent=1, ensure_ascii=False)
             result = without_escapes(state.output or state.error)
             head = f"**{part.tool}** {state.title} ({state.status})"
-            return f"{visible(head)}\n\n{_fence(given, 'json')}\n\n{_fence(result)}"
+            return (
+                f"{visible(head)}\n\n{fenced(visible(given), 'json')}\n\n{fenced(visible(result))}"
+            )
         case FilePart():
             return f"File: {visible(part.path or part.filename or part.mime)}"
     return ""
-
-
-def _fence(text: str, language: str = "text") -> str:
-    ticks = "```"
-    while ticks in text:
-        ticks += "`"
-    return f"{ticks}{language}\n{visible(text)}\n{ticks}"

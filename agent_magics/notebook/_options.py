@@ -7,6 +7,7 @@ import difflib
 import keyword
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
@@ -16,6 +17,7 @@ from ._load import parse_wish
 __all__ = [
     "PERMISSIONS",
     "SANDBOXES",
+    "TURN_PARSERS",
     "MagicParser",
     "agent_parser",
     "choice",
@@ -280,3 +282,12 @@ def shell_parser() -> MagicParser:
     add("--cwd", metavar="DIR", help="directory to run in (default: /workspace)")
     add("--out", metavar="NAME", type=_variable, help="variable that gets the result")
     return parser
+
+
+TURN_PARSERS: dict[str, Callable[[], MagicParser]] = {
+    "agent": agent_parser,
+    "agent_fix": fix_parser,
+    "agent_run": run_parser,
+    "agent_shell": shell_parser,
+}
+"""What the magics for turns and commands accept, by their names."""

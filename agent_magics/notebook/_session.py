@@ -168,8 +168,10 @@ class SessionKeeper:
     def use(self, session: SessionHandle, sandbox: str | None = None) -> None:
         """Make `session` the notebook's."""
         with self._lock:
+            is_another = self._current is not session
             self._current, self._sandbox = session, sandbox
-            self._memory.remember(self._connection.url or "", session.id)
+            if is_another:
+                self._memory.remember(self._connection.url or "", session.id)
 
     def forget(self, session: SessionHandle) -> None:
         """`session` does not exist any more: the next turn makes a new one."""

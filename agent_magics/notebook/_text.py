@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["one_line", "printable"]
+__all__ = ["fenced", "one_line", "printable"]
 
 _HARMLESS = re.compile(r"\x1b\[[0-9;]{0,32}m|\r")  # colours, and what progress bars need
 
@@ -32,3 +32,11 @@ def one_line(text: str, limit: int = 600) -> str:
     """`text` as one safe line of at most `limit` characters."""
     line = " ".join(printable(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """`text` as a code block of Markdown that nothing in it can end."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}"

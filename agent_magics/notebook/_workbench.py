@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
-from ._core import connection_of, setting, settings_of
+from ._core import connection_of, current_session, setting, settings_of
 from ._frontend import current_shell
-from ._session import SessionKeeper, Wanted, keeper_of
+from ._session import SessionKeeper, keeper_of
 
 if TYPE_CHECKING:
     from ..client import Client, SessionHandle
@@ -67,11 +67,7 @@ class Workbench:
 
     def session_or_new(self, id: str | None = None) -> SessionHandle:
         """The session `id`, else the notebook's, which is made if there is none."""
-        return self.client().session(id) if id is not None else self.new_if_none()
-
-    def new_if_none(self) -> SessionHandle:
-        wanted = Wanted(model=self.model, sandbox=self._sandbox(None))
-        return self._keeper.acquire(connection_of(self._settings), wanted)
+        return self.client().session(id) if id is not None else current_session()
 
     def new(
         self,

@@ -41,7 +41,7 @@ def client(shell: Any, gate: Gate) -> Iterator[FakeClient]:
     shell.extension_manager.load_extension("agent_magics")
     yield client
     gate.open.set()
-    for turn in turns_of(shell).running():
+    for turn in turns_of(shell):
         turn.abort()
     shell.extension_manager.unload_extension("agent_magics")
 
