@@ -94,7 +94,7 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame:
             raise ProtocolError("the container's answer was cut") from None
         raise EOFError from None
     kind, request, length = protocol.HEADER.unpack(header)
-    if not protocol.HELLO <= kind <= protocol.FAIL:
+    if not protocol.HELLO <= kind <= protocol.NET_CLOSED:
         raise ProtocolError(f"unknown frame type {kind}")
     if length > protocol.MAX_PAYLOAD:
         raise ProtocolError(f"frame of {length} bytes")

@@ -70,7 +70,6 @@ def open_sandbox(
         network: what it may reach; None: nothing. ("local" reaches what the user does.)
 
     Raises:
-        SandboxUnavailable: this provider has no way to the network, and one is asked for.
         ValueError: unknown provider.
     """
     python = python or PythonEnv.current()
@@ -160,7 +159,9 @@ class Sandbox:
 
     async def _open(self) -> Channel:
         with tempfile.TemporaryFile(buffering=0) as stderr:
-            channel = Channel(await self._provider.spawn(stderr.fileno()))
+            process = await self._provider.spawn(stderr.fileno())
+            tunnel = None if self._link is None else self._link.tunnel()
+            channel = Channel(process, tunnel)
             try:
                 await self._greet(channel, stderr.fileno())
             except SandboxUnavailable:
@@ -168,7 +169,7 @@ class Sandbox:
                 raise
         if self._link is not None:
             try:
-                self._link.open()
+                self._link.open(tunnel)
             except BaseException:
                 await channel.close()
                 raise

@@ -40,6 +40,14 @@ from tests.sandbox.suite.life import (
     test_stop_keeps_files,
     test_stop_under_a_running_command,
 )
+from tests.sandbox.suite.network import (
+    test_a_new_container_has_it_again,
+    test_more_at_once_than_there_may_be,
+    test_much_in_both_directions,
+    test_the_end_of_either_side_reaches_the_other,
+    test_what_is_allowed_and_nothing_else,
+    test_who_never_reads_holds_up_nobody,
+)
 from tests.sandbox.suite.output import (
     test_binary_output,
     test_exactly_the_limit_is_not_truncated,
