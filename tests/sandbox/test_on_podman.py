@@ -51,6 +51,7 @@ from tests.sandbox.suite.output import (
 )
 from tests.sandbox.suite.timeouts import (
     test_cancel_kills_the_tree,
+    test_ctrl_c_as_at_a_prompt,
     test_daemons_survive_a_normal_end,
     test_stubborn_one_is_killed,
 )
