@@ -60,10 +60,13 @@ class Tunnel:
             raise ProtocolError("content where none belongs")
         elif kind == protocol.NET_ENDED:
             connection.ended()
-        else:
+        elif kind == protocol.NET_LOST:
+            connection.cut()
+        elif connection.may_be_closed:
             del self._connections[number]
-            self._unserved.pop(number, None)
             connection.lost(None)
+        else:
+            raise ProtocolError("a connection was closed, and nobody had asked for it")
 
     def lost(self) -> None:
         """The container is gone, and all connections with it."""
@@ -124,12 +127,13 @@ class _Connection(asyncio.Transport):
         self._closing = False
         self._close_went = False
         self._drop_went = False  # or it would be pointless
+        self._was_cut = False
         self._over = False
 
     # what the agent program says
 
     def received(self, data: bytes) -> None:
-        if not data or self._end_came or len(data) > self._may_come:
+        if not data or self._end_came or self._was_cut or len(data) > self._may_come:
             raise ProtocolError("bytes of a connection that may not come")
         self._may_come -= len(data)
         if not self._closing:
@@ -137,25 +141,40 @@ class _Connection(asyncio.Transport):
             self._hand_on()
 
     def ended(self) -> None:
-        if self._end_came:
+        if self._end_came or self._was_cut:
             raise ProtocolError("a second end of a connection")
         self._end_came = True
         self._hand_on()
 
     def taken(self, size: int) -> None:
-        if not 0 < size <= protocol.NET_WINDOW - self._may_go:
+        if self._was_cut or not 0 < size <= protocol.NET_WINDOW - self._may_go:
             raise ProtocolError("more was taken than was sent")
         self._may_go += size
         self._flush()
 
+    def cut(self) -> None:
+        """The program has gone. An unserved connection keeps its place until its turn comes."""
+        if self._was_cut:
+            raise ProtocolError("a connection was cut twice")
+        self._was_cut = True
+        if self._protocol is not None:
+            self._drop(ConnectionResetError("the program has cut the connection"))
+
+    @property
+    def may_be_closed(self) -> bool:
+        """We have said that it is over."""
+        return self._close_went or self._drop_went
+
     def lost(self, error: Exception | None) -> None:
         """There is nobody there any more; nothing else will be said about it."""
         self._drop_went = True
-        self._finish(error or (None if self._closing else ConnectionResetError("it was closed")))
+        self._finish(error)
 
     # what the proxy does before it has a transport
 
     async def connect(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        if self._was_cut:
+            self.abort()
         if self._over:
             raise ConnectionResetError("the connection is gone")
         self._protocol = protocol
@@ -210,10 +229,7 @@ class _Connection(asyncio.Transport):
             self._flush()
 
     def abort(self) -> None:
-        if not self._drop_went:
-            self._drop_went = True
-            self._send(protocol.NET_DROP, self._number, b"")
-        self._finish(None)
+        self._drop(None)
 
     # in between
 
@@ -255,6 +271,12 @@ class _Connection(asyncio.Transport):
         elif self._end_goes and not self._closing and not self._end_went:
             self._end_went = True
             self._send(protocol.NET_END, self._number, b"")
+
+    def _drop(self, error: Exception | None) -> None:
+        if not self._drop_went:
+            self._drop_went = True
+            self._send(protocol.NET_DROP, self._number, b"")
+        self._finish(error)
 
     def _finish(self, error: Exception | None) -> None:
         if self._over:

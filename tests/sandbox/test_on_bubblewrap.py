@@ -3,6 +3,7 @@
 import pytest
 
 from tests.sandbox.suite.commands import *
+from tests.sandbox.suite.engine import *
 from tests.sandbox.suite.files import *
 from tests.sandbox.suite.life import *
 from tests.sandbox.suite.network import *

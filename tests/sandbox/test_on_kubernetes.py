@@ -25,6 +25,10 @@ from tests.sandbox.suite.commands import (
     test_twenty_at_once,
     test_variables,
 )
+from tests.sandbox.suite.engine import (
+    test_a_container_rests_and_names_its_jobs,
+    test_other_hosts_are_asked_about,
+)
 from tests.sandbox.suite.files import (
     test_cancelled_write_leaves_nothing,
     test_directories,
@@ -41,9 +45,7 @@ from tests.sandbox.suite.life import (
     test_stop_under_a_running_command,
 )
 from tests.sandbox.suite.network import (
-    test_a_new_container_has_it_again,
-    test_more_at_once_than_there_may_be,
-    test_much_in_both_directions,
+    test_much_and_many,
     test_the_end_of_either_side_reaches_the_other,
     test_what_is_allowed_and_nothing_else,
     test_who_never_reads_holds_up_nobody,
@@ -82,9 +84,11 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_box(root: Path, cluster: FakeCluster) -> Callable[..., Sandbox]:
+def opens(cluster: FakeCluster) -> Callable[..., Sandbox]:
     options = ProviderOptions(kubernetes=KubernetesOptions(kubeconfig=str(cluster.kubeconfig())))
-    return lambda **more: open_sandbox(root, provider="kubernetes", options=options, **more)
+    return lambda root, **more: open_sandbox(
+        root, **{**more, "provider": "kubernetes", "options": options}
+    )
 
 
 @pytest.fixture

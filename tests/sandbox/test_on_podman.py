@@ -23,6 +23,10 @@ from tests.sandbox.suite.commands import (
     test_twenty_at_once,
     test_variables,
 )
+from tests.sandbox.suite.engine import (
+    test_a_container_rests_and_names_its_jobs,
+    test_other_hosts_are_asked_about,
+)
 from tests.sandbox.suite.files import (
     test_directories,
     test_mode_and_links_are_kept,
@@ -38,9 +42,7 @@ from tests.sandbox.suite.life import (
     test_stop_under_a_running_command,
 )
 from tests.sandbox.suite.network import (
-    test_a_new_container_has_it_again,
-    test_more_at_once_than_there_may_be,
-    test_much_in_both_directions,
+    test_much_and_many,
     test_the_end_of_either_side_reaches_the_other,
     test_what_is_allowed_and_nothing_else,
     test_who_never_reads_holds_up_nobody,
@@ -85,8 +87,10 @@ def provider(
 
 
 @pytest.fixture
-def open_box(root: Path, provider: str) -> Callable[..., Sandbox]:
-    return lambda **more: open_sandbox(root, provider=provider, **{"options": OPTIONS, **more})
+def opens(provider: str) -> Callable[..., Sandbox]:
+    return lambda root, **more: open_sandbox(
+        root, **{"options": OPTIONS, **more, "provider": provider}
+    )
 
 
 async def test_what_a_command_can_do_and_see(sandbox: Sandbox, root: Path) -> None:

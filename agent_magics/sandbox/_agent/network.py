@@ -14,6 +14,7 @@ from .protocol import (
     NET_DROP,
     NET_END,
     NET_ENDED,
+    NET_LOST,
     NET_MORE,
     NET_OPENED,
     NET_SENT,
@@ -67,7 +68,7 @@ class Tunnel:
         outlet.watch(self._listener.fileno(), self._accept)
 
     def frame(self, kind: int, number: int, payload: bytes) -> None:
-        """What the host says; of connections that are gone it may not know yet."""
+        """What the host says. It may not know yet that a connection is gone."""
         connection = self._connections.get(number)
         if connection is None:
             return
@@ -81,9 +82,10 @@ class Tunnel:
             connection.close()
         elif kind == NET_DROP:
             connection.drop()
+            self.gone(number)
 
     def gone(self, number: int) -> None:
-        """A connection is over; there is room for another."""
+        """The host has closed a connection; there is room for another."""
         if len(self._connections) == NET_CONNECTIONS:
             self._out.watch(self._listener.fileno(), self._accept)
         del self._connections[number]
@@ -148,7 +150,7 @@ class Connection:
 
     def _read_on(self) -> None:
         """Read while there is something that the host would take."""
-        wanted = self._may_send > 0 and not self._ended and not self._closes
+        wanted = self._may_send > 0 and not self._ended and not self._closes and not self._over
         if wanted == self._reads:
             return
         self._reads = wanted
@@ -165,7 +167,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError:
-            self.drop()
+            self._lost()
             return
         if data:
             self._may_send -= len(data)
@@ -174,6 +176,14 @@ class Connection:
             self._ended = True
             self._out.send(NET_ENDED, self._number)
         self._read_on()
+
+    def _lost(self) -> None:
+        """The program is gone. The host's word is still needed: it sets the pace for new ones."""
+        self.drop()
+        if self._closes:
+            self._tunnel.gone(self._number)
+        else:
+            self._out.send(NET_LOST, self._number)
 
     def taken(self, size: int) -> None:
         """The host has taken so many of the program's bytes."""
@@ -194,17 +204,20 @@ class Connection:
     def close(self) -> None:
         """Over, as soon as the program has got what is pending."""
         self._closes = True
-        self._read_on()
-        self._write()
+        if self._over:
+            self._tunnel.gone(self._number)
+        else:
+            self._read_on()
+            self._write()
 
     def drop(self) -> None:
-        """Over."""
-        self._over = self._closes = True
-        self._read_on()
-        self._wait_for_room(False)
-        self._socket.close()
-        self._room.close()
-        self._tunnel.gone(self._number)
+        """Let go of the program."""
+        if not self._over:
+            self._over = True
+            self._read_on()
+            self._wait_for_room(False)
+            self._socket.close()
+            self._room.close()
 
     def _write(self) -> None:
         if self._over:
@@ -218,11 +231,12 @@ class Connection:
                 self._socket.shutdown(1)  # SHUT_WR
         except BlockingIOError:
             pass
-        except OSError:  # the program has gone away
-            self.drop()
+        except OSError:
+            self._lost()
             return
         if not self._pending and self._closes:
             self.drop()
+            self._tunnel.gone(self._number)
             return
         self._wait_for_room(bool(self._pending))
         if self._given >= NET_WINDOW // 2:

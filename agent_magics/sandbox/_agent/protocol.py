@@ -41,8 +41,8 @@ INTERRUPT = 17  # patience, grace (seconds): Ctrl-C to a command; KILL follows i
 NET_DATA = 18  # bytes for the program
 NET_END = 19  # empty: no more of them will come
 NET_TAKEN = 20  # four bytes: so many of its bytes were taken, as many more may come
-NET_CLOSE = 21  # empty: close it once the program has got all
-NET_DROP = 22  # empty: close it now
+NET_CLOSE = 21  # empty: close it once the program has got all; answered by NET_CLOSED
+NET_DROP = 22  # empty: close it now; answered by NET_CLOSED unless that is on its way
 
 # agent to host
 HELLO = 65  # pid, python
@@ -59,7 +59,8 @@ NET_OPENED = 72  # empty: a program has connected
 NET_SENT = 73  # bytes of the program
 NET_ENDED = 74  # empty: no more of them will come
 NET_MORE = 75  # four bytes: so many bytes were taken by the program, as many more may come
-NET_CLOSED = 76  # empty: last frame of the connection, once
+NET_LOST = 76  # empty: the program has cut it; only NET_CLOSED follows
+NET_CLOSED = 77  # empty: last frame of the connection; only when the host closes it
 
 NET_WINDOW = 1 << 18
 """Bytes of a connection that may be on their way, in each direction."""
