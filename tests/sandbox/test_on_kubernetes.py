@@ -27,6 +27,7 @@ from tests.sandbox.suite.commands import (
 )
 from tests.sandbox.suite.engine import (
     test_a_container_rests_and_names_its_jobs,
+    test_a_turn_is_taken_back,
     test_other_hosts_are_asked_about,
 )
 from tests.sandbox.suite.files import (

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_magics.sandbox import OciOptions, ProviderOptions, Sandbox, open_sandbox
+from agent_magics.sandbox import Limits, OciOptions, ProviderOptions, Sandbox, open_sandbox
+from agent_magics.sandbox._oci import OWN_PROCESSES
 from tests.sandbox.suite.commands import (
     test_a_failing_listener_ends_the_command,
     test_background_server_lives_on,
@@ -25,6 +26,7 @@ from tests.sandbox.suite.commands import (
 )
 from tests.sandbox.suite.engine import (
     test_a_container_rests_and_names_its_jobs,
+    test_a_turn_is_taken_back,
     test_other_hosts_are_asked_about,
 )
 from tests.sandbox.suite.files import (
@@ -109,6 +111,19 @@ async def test_what_a_command_can_do_and_see(sandbox: Sandbox, root: Path) -> No
     assert links.stdout == b"1\n"  # lo, and no way out
     room = await sandbox.run("head -c 600000000 /dev/zero > /tmp/large")
     assert room.exit_code != 0 and b"No space left" in room.stderr
+
+
+async def test_the_kernel_holds_memory_and_processes(
+    podman: Podman, open_box: Callable[..., Sandbox]
+) -> None:
+    if podman.cgroups:
+        pytest.skip(f"NO CGROUPS HERE, LIMITS OF THE KERNEL ARE NOT TESTED: {podman.cgroups}")
+    box = open_box(limits=Limits(memory=300 << 20, processes=50))
+    await box.start()
+    files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
+    seen = (await box.run(f"cat {files}")).stdout.split()
+    await box.destroy()
+    assert [int(number) for number in seen] == [300 << 20, 50 + OWN_PROCESSES]
 
 
 async def test_left_behind_by_a_dead_engine(

@@ -60,6 +60,31 @@ async def test_other_hosts_are_asked_about(tmp_path: Path, opens: Callable[..., 
             await harness.engine.delete_session(session)
 
 
+async def test_a_turn_is_taken_back(tmp_path: Path, opens: Callable[..., Sandbox]) -> None:
+    """With its files, by snapshots that the agent program takes."""
+    command = "echo new > kept; mkdir -p d/.git; echo x > d/.git/f; ln -s kept l; chmod 600 kept"
+    steps = [call(("bash", {"command": command})), say("done")]
+    async with (
+        asyncio.timeout(PATIENCE),
+        engine_in(tmp_path, steps, open_sandbox=opens) as harness,
+    ):
+        session = await harness.session(rules=FREE)
+        box = await harness.engine.containers.started(session)
+        await box.run("echo old > kept; chmod 640 kept")
+        message = await harness.prompt(session)
+        await harness.recorder.wait("turn.ended", messageID=message)
+        look = "cat kept; stat -c %a kept; ls -AR"
+        after = b"new\n600\n.:\nd\nkept\nl\n\n./d:\n.git\n\n./d/.git:\nf\n"
+        assert (await box.run(look)).stdout == after
+        path = f"/session/{session.id}"
+        taken = await harness.http.post(f"{path}/revert", json={"messageID": message})
+        assert taken.status_code == 200, taken.text
+        assert (await box.run(look)).stdout == b"old\n640\n.:\nkept\n"
+        assert (await harness.http.post(f"{path}/unrevert")).status_code == 200
+        assert (await box.run(look)).stdout == after
+        await harness.engine.delete_session(session)
+
+
 async def test_a_container_rests_and_names_its_jobs(
     tmp_path: Path, opens: Callable[..., Sandbox], seconds: str
 ) -> None:
