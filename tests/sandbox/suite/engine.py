@@ -31,7 +31,7 @@ async def test_other_hosts_are_asked_about(tmp_path: Path, opens: Callable[..., 
     def fetch(host: str, port: int) -> Step:
         url = f"http://{host}.example.org:{port}/"
         code = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
-        return call(("bash", {"command": f'for i in 1 2; do python3 -c "{code}" 2>&1; done'}))
+        return call(("bash", {"command": f'python3 -c "{code}" 2>&1'}))
 
     replies: dict[str, Any] = {"once": "once", "always": "always", "no": "reject"}
     config = NetworkConfig(private=(SERVER,), deny=("paste.example.org",))
@@ -55,8 +55,8 @@ async def test_other_hosts_are_asked_about(tmp_path: Path, opens: Callable[..., 
             await harness.recorder.wait("turn.ended", messageID=message)
             assert asked == ["once", "once", "always", "no"]
             shown = [part["state"]["output"] for part in harness.recorder.parts("tool")]
-            assert [text.count("hello") for text in shown] == [2, 2, 2, 2, 2, 0, 0]
-            assert shown[5].count("was not allowed") == shown[6].count("is not allowed here") == 2
+            assert [text.count("hello") for text in shown] == [1, 1, 1, 1, 1, 0, 0]
+            assert "was not allowed" in shown[5] and "is not allowed here" in shown[6]
             await harness.engine.delete_session(session)
 
 
