@@ -119,8 +119,8 @@ async def test_ctrl_c_as_at_a_prompt(sandbox: Sandbox, seconds: str) -> None:
     assert (result.killed_by, result.timed_out) == (None, False)
     await eventually(lambda: len(with_argument(seconds)) == 1)
     program = (
-        "import time\nprint('up', flush=True)\n"
-        "try: time.sleep(60)\nexcept KeyboardInterrupt: print('last words'); raise SystemExit(7)"
+        "import time\ntry: print('up', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt: print('last words'); raise SystemExit(7)"
     )
     result = await press_when_it_says(sandbox, f'exec python3 -c "{program}"', b"up\n")
     assert (result.stdout, result.exit_code) == (b"up\nlast words\n", 7)
