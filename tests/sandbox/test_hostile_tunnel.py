@@ -295,7 +295,7 @@ frames = st.one_of(
     max_examples=200,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(st.lists(frames, max_size=40), st.integers(0, 5), st.booleans())
+@given(st.lists(frames, max_size=40), st.integers(0, 20), st.booleans())
 async def test_any_frames(
     tmp_path: Path,
     story: list[tuple[int | str, int, bytes]],

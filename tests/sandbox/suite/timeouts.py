@@ -110,8 +110,11 @@ async def press_when_it_says(
     return result
 
 
-async def test_ctrl_c_as_at_a_prompt(sandbox: Sandbox, seconds: str) -> None:
+async def test_ctrl_c_as_at_a_prompt(
+    sandbox: Sandbox, seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the command prints until its end is there; the background goes on."""
+    monkeypatch.setattr(running_module, "PATIENCE", 60)
     ready = f"sh -c 'touch ready; exec sleep {seconds}' & until [ -e ready ]; do sleep 0.02; done"
     command = f"{ready}; echo up; sleep {seconds}; echo never"
     result = await press_when_it_says(sandbox, command, b"up\n")
@@ -127,8 +130,9 @@ async def test_ctrl_c_as_at_a_prompt(sandbox: Sandbox, seconds: str) -> None:
     assert (await sandbox.run("echo on")).stdout == b"on\n"
 
 
-async def test_ctrl_c_at_any_moment(sandbox: Sandbox) -> None:
+async def test_ctrl_c_at_any_moment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """However early it comes, it is not lost."""
+    monkeypatch.setattr(running_module, "PATIENCE", 60)
     for pause in range(20):
         interrupt = Interrupt()
         task = asyncio.create_task(sandbox.run("sleep 50", timeout=60, interrupt=interrupt))
