@@ -41,6 +41,11 @@ class RealTools:
         self._session = session
         self.left_out: set[str] = set()
 
+    @staticmethod
+    def runs(part: ToolPart) -> bool:
+        """Whether such a call is carried out again."""
+        return part.tool in _TOOLS
+
     def again(self, part: ToolPart) -> tuple[ToolPart, bool] | None:
         """
         The call as it ends today, and whether it brings something else than was recorded.

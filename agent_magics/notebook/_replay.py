@@ -26,6 +26,7 @@ from ..wire import (
     ToolComplete,
     ToolPart,
     ToolStart,
+    ToolUpdate,
 )
 from ._errors import TurnFailed, TurnInterrupted, describe
 from ._frontend import FrontEnd, current_shell, front_end, kernel_of
@@ -180,6 +181,8 @@ class _Replay:
             return
         if self._stepper is not None and self._begins_step(what):
             self._stepper.wait()
+        if isinstance(what, ToolUpdate) and real is not None and real.runs(what.part):
+            what = dataclasses.replace(what, output="")  # what it prints today is shown at its end
         if isinstance(what, ToolComplete) and real is not None:
             what = self._again(what, real)
         self._view.handle(self._moved(what))
@@ -200,6 +203,8 @@ class _Replay:
             return event
         part, differs = fresh
         self._fresh[part.id] = part
+        if part.tool == "bash":
+            self._view.handle(ToolUpdate(part, part.state.output + "\n"))
         if differs:
             what = one_line(part.state.title or part.tool, 200)
             self._view.note(f"{part.tool}: {what}: not what was recorded, see above", "warning")

@@ -32,18 +32,18 @@ class Structured:
     result: SendResult
 
 
-def ask_json(prompt: TurnInput, model: Any, *, retries: int = 2, **options: Any) -> Any:
+def ask_json(prompt: TurnInput, form: Any, /, *, retries: int = 2, **options: Any) -> Any:
     """
     Give the agent a task whose reply is data, and return that.
 
-    `model` is a pydantic model, a dataclass, a TypedDict or another type that pydantic takes: the
+    `form` is a pydantic model, a dataclass, a TypedDict or another type that pydantic takes: the
     value is of that type. Or it is a JSON Schema as a mapping: the value is plain JSON. The schema
     goes along with the prompt. A reply that does not fit is asked for again, with what is wrong
     with it, at most `retries` times. `options` are those of `ask()`.
 
     Raises what `ask()` raises, and `InvalidReply` (a `TurnFailed`) when no reply fits.
     """
-    return ask_structured(prompt, shape_of(model), retries, options).value
+    return ask_structured(prompt, shape_of(form), retries, options).value
 
 
 def ask_structured(
