@@ -78,6 +78,8 @@ def ask(
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
     when it was stopped, and IPython's `UsageError` for data that can't be sent.
     """
+    from ._recorder import listener_for
+
     keeper = keeper_of(current_shell())
     if replay is not None:
         if record is not None:
@@ -102,14 +104,15 @@ def ask(
         data=data,
         large=large,
     )
-    listener = _listener(prompt, record, plan.settings.model)
+    listener = listener_for(prompt, record, plan.settings.model)
     try:
         result = run_turn(lambda: plan.acquire(None), listener.wrap(plan.begin), plan.settings)
     except TurnFailed as failed:
         _forget_lost_session(keeper, failed)
         raise
     finally:
-        _save(listener)
+        listener.save()
+    _show_made(listener, result)
     return result
 
 
@@ -159,10 +162,9 @@ def _plan(
     magics = settings_of(current_shell())
     wanted = _wanted(session, new, title, model, sandbox, network)
     keeper, connection = keeper_of(current_shell()), connection_of(magics)
-    settings = replace(
-        _turn_settings(permissions, timeout), model=wanted.model, notes=notes, news=keeper.news
-    )
+    settings = replace(_turn_settings(permissions, timeout), model=wanted.model, news=keeper.news)
     packed = _packed(data or {}, large)
+    settings = replace(settings, notes=(*notes, *_notes_on(packed)))
     whole = _with_data(prompt, packed)
     turns = turns_of(current_shell())
 
@@ -179,6 +181,7 @@ def _plan(
         for item in packed:
             for path, content in item.files.items():
                 session.put_file(path, content)
+            item.discard()
         return session.start(whole, on_event=on_event, model=wanted.model, agent=agent)
 
     return _Plan(acquire, begin, settings)
@@ -204,21 +207,20 @@ def _wanted(
     )
 
 
-def _listener(prompt: TurnInput, record: str | Path | None, model: str | None) -> Listener:
-    from ._recorder import Listener, Recorder, recording_path
-    from ._recording import prompt_text
-
-    if record is None:
-        return Listener()
-    return Recorder(recording_path(str(record)), prompt_text(prompt), model or "")
-
-
-def _save(listener: Listener) -> None:
-    from ._recorder import Recorder
+def _show_made(listener: Listener, result: SendResult) -> None:
+    """Show the files that the turn made, below it."""
+    from ._made import made_files, may_have_made, show_made_files
     from ._wait import patiently
 
-    if isinstance(listener, Recorder):
-        patiently(listener.save)
+    wanted = setting(settings_of(current_shell()), "show_files")
+    session = listener.session
+    if not wanted or session is None or not may_have_made(result):
+        return
+    try:
+        files = patiently(lambda: made_files(session, listener.message_id, result))
+    except TurnFailed:  # other servers may not know what a turn changed; the turn itself is fine
+        return
+    show_made_files(files)
 
 
 def _real_tools(session: str | SessionHandle | None, wanted: Wanted) -> RealTools:
@@ -282,12 +284,23 @@ def follow(
 def _packed(data: Mapping[str, Any], large: bool) -> list[Packed]:
     if not data:
         return []
-    from ._data import pack, too_large
+    from ._data import pack, too_large, too_large_to_pack
 
+    if not large and (question := too_large_to_pack(data)):
+        raise UsageError(question)
     packed = [pack(name, value) for name, value in data.items()]
     if not large and (question := too_large(packed)):
         raise UsageError(question)
     return packed
+
+
+def _notes_on(packed: list[Packed]) -> tuple[str, ...]:
+    """What the user is told of the data that goes along."""
+    if not packed:
+        return ()
+    from ._data import sent_note
+
+    return (sent_note(packed), *(item.note for item in packed if item.note))
 
 
 def _with_data(prompt: TurnInput, packed: list[Packed]) -> TurnInput:

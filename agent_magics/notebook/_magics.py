@@ -93,6 +93,9 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         ),
     ).tag(config=True)
     show_reasoning = Bool(True, help="Show the model's reasoning, folded.").tag(config=True)
+    show_files = Bool(
+        True, help="Show tables, Markdown and pictures that a turn made below it, as safe output."
+    ).tag(config=True)
     url = Unicode(
         None, allow_none=True, help="Server to use. Unset: the embedded engine is started."
     ).tag(config=True)

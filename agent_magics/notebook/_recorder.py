@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 
 from ..wire import Attachment, FilePart, SessionInfo, TurnEnded, TurnStarted, UnknownEvent
-from ._recording import Entry, Image, Recording, write_recording
+from ._recording import Entry, Image, Recording, prompt_text, write_recording
+from ._wait import patiently
 
 if TYPE_CHECKING:
-    from ..client import SessionHandle, Turn
+    from ..client import SessionHandle, Turn, TurnInput
     from ..wire import AgentEvent
     from ._turn import Begin
 
-__all__ = ["Listener", "Recorder", "recording_path"]
+__all__ = ["Listener", "Recorder", "listener_for"]
 
 _IMAGE_LIMIT = 5 << 20  # bytes, as in the transcript
 
@@ -44,6 +45,9 @@ class Listener:
             return begin(session, hear)
 
         return listened
+
+    def save(self) -> None:
+        """The turn is over: keep what is to be kept."""
 
     def hear(self, event: AgentEvent) -> None:
         """Called on the client's thread, in order."""
@@ -74,8 +78,11 @@ class Recorder(Listener):
         """
         Fetch the images and write the file, if the turn has come to its end.
 
-        Blocks on the network. Raises the client's errors and `OSError`.
+        Raises `TurnFailed` when that can't be done.
         """
+        patiently(self._save)
+
+    def _save(self) -> None:
         if self.session is None or not self._entries:
             return
         if not isinstance(self._entries[-1].what, TurnEnded):
@@ -131,9 +138,15 @@ def _without_account(info: SessionInfo) -> SessionInfo:
     )
 
 
-def recording_path(name: str) -> Path:
-    """Where `--record NAME` writes. Raises `UsageError` before anything is sent."""
-    path = Path(name).expanduser()
+def listener_for(prompt: TurnInput, record: str | Path | None, model: str | None) -> Listener:
+    """
+    One for a turn, which writes it to the file `record` if there is one.
+
+    Raises `UsageError` when that can't be written, before anything is sent.
+    """
+    if record is None:
+        return Listener()
+    path = Path(record).expanduser()
     if path.is_dir() or not path.parent.is_dir():
-        raise UsageError(f"--record {name}: no file can be written there")
-    return path
+        raise UsageError(f"--record {record}: no file can be written there")
+    return Recorder(path, prompt_text(prompt), model or "")
