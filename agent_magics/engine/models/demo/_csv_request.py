@@ -84,8 +84,9 @@ class CsvRequest:
 
 def parse_csv_request(prompt: str) -> CsvRequest | None:
     """What `prompt` wants to know about a table; None if it is not about one."""
-    table = _path(_TABLE_FILE, prompt)
-    file = _path(_DATA_FILE, _TABLE_FILE.sub(" ", prompt))
+    without_charts = _CHART_FILE.sub(" ", prompt)
+    table = _path(_TABLE_FILE, without_charts)
+    file = _path(_DATA_FILE, _TABLE_FILE.sub(" ", without_charts))
     # File names are no words for columns: "by" in "by_city.csv" means nothing.
     words = _CHART_FILE.sub(" ", _DATA_FILE.sub(" ", prompt))
     phrase = _PHRASE.search(words)
