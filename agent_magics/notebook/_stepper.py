@@ -32,7 +32,7 @@ class Stepper:
         self._display = uuid.uuid4().hex
         self._box: Any = None
         self._opened = time.monotonic()
-        self._go = False
+        self._wanted = 0  # steps
         self._free = False
 
     def open(self) -> None:
@@ -51,9 +51,8 @@ class Stepper:
 
     def wait(self) -> None:
         """Until the person wants the next step. Raises `KeyboardInterrupt` after a Stop."""
-        self._go = False
         asked = False
-        while not (self._go or self._free):
+        while not (self._wanted or self._free):
             if not asked and self._wants_keyboard():
                 asked = self._ask()
             try:
@@ -63,6 +62,7 @@ class Stepper:
             self._view.tick()
             if asked and self._keyboard is not None:
                 self._read(self._keyboard)
+        self._wanted = max(self._wanted - 1, 0)
 
     def close(self) -> None:
         """Take the buttons away: they are not saved with the notebook."""
@@ -78,7 +78,7 @@ class Stepper:
         self._box = None
 
     def _clicked(self, *, free: bool) -> None:
-        self._go = True
+        self._wanted += 1
         self._free |= free
         self._pump.post(None)
 
@@ -103,5 +103,5 @@ class Stepper:
             self._free = True
             return
         if line is not None:
-            self._go = True
+            self._wanted += 1
             self._free = line.strip().lower().startswith("r")

@@ -65,7 +65,8 @@ class CsvRequest:
     `file`, `chart` and `table` are paths as the user wrote them, `value` and `group` words for
     columns.
 
-    `chart` and `table` are None when no file was named; `wants_chart` is False only if the user wants none.
+    `chart` and `table` are None when no file was named; `wants_chart` is False only if the user
+    wants none.
     """
 
     prompt: str
