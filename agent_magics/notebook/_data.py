@@ -16,14 +16,13 @@ import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
 from ._paths import matching_files
 from ._pictures import figure_facts, is_plotly, plotly_json, png_of
-from ._tabular import PackedTable, is_table, packed_table, size_in_memory, stored
+from ._tabular import Folder, PackedTable, is_table, packed_table, size_in_memory, stored
 from ._text import fenced
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Packed:
     images: list[FileInput] = field(default_factory=list)
     note: str = ""
     """What the user has to know of it."""
-    folder: TemporaryDirectory[str] | None = None
+    folder: Folder | None = None
     """Holds what is too large for the memory."""
 
     def discard(self) -> None:

@@ -166,8 +166,15 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         failed = self.failures.last
         if failed is None:
             raise UsageError("no cell has failed since the magics were loaded")
-        data = self._data(options, self.variables())
-        return self._turn(failed.prompt(text), options, data=data)
+        variables = self.variables()
+        data = self._data(options, variables)
+        options.code = not (options.background or options.json)
+        told = ""
+        if not options.bare:
+            from ._facts import facts_of
+
+            told = facts_of(failed.names(), variables)
+        return self._turn(failed.prompt(text, told), options, data=data)
 
     def _data(
         self,

@@ -321,11 +321,13 @@ def fix_parser() -> MagicParser:
     parser = MagicParser(
         "%agent_fix",
         "%agent_fix [options] [what else the agent should know]",
-        "Show the agent the cell that failed last, with its error, and have it propose a cell\n"
-        "that works; --code puts that into a new cell. Nothing else of the notebook is sent.",
+        "Show the agent the cell that failed last, its error, and what the variables are that it\n"
+        "names: types, sizes, columns, keys. The agent proposes a cell that works, which is put\n"
+        "into a new cell and not run. Nothing else of the notebook is sent.",
     )
     add_turn_options(parser)
     _add_data_options(parser)
+    parser.add_argument("--bare", action="store_true", help="say nothing of the variables")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections import Counter
@@ -35,8 +36,12 @@ def is_plotly(value: Any) -> bool:
 
 
 def plotly_json(figure: Any) -> str:
-    """Traces and layout without the template, which says only how plotly looks by default."""
-    content: dict[str, Any] = json.loads(figure.to_json())
+    """
+    Traces and layout, with arrays as lists.
+
+    Without the template, which says only how plotly looks by default.
+    """
+    content: dict[str, Any] = json.loads(figure.to_json(), object_hook=_as_list)
     content.get("layout", {}).pop("template", None)
     return json.dumps(content, ensure_ascii=False)
 
@@ -61,6 +66,17 @@ def figure_facts(text: str) -> str:
         fields = ", ".join(key for key in trace if key not in ("type", "name"))
         lines.append(f"- {trace.get('name') or trace.get('type', 'scatter')}: {fields}"[:300])
     return "\n".join(lines)
+
+
+def _as_list(found: dict[str, Any]) -> Any:
+    """An array in plotly's JSON, which is binary in base64; anything else as it is."""
+    if not {"dtype", "bdata"} <= found.keys() <= {"dtype", "bdata", "shape"}:
+        return found
+    import numpy
+
+    array = numpy.frombuffer(base64.b64decode(found["bdata"]), found["dtype"])
+    shape = [int(size) for size in str(found.get("shape", len(array))).split(",")]
+    return array.reshape(shape).tolist()
 
 
 def _plotly_png(figure: Any) -> bytes | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import shutil
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 from IPython.core.error import UsageError
 
-__all__ = ["PackedTable", "is_table", "packed_table", "size_in_memory", "stored"]
+__all__ = ["Folder", "PackedTable", "is_table", "packed_table", "size_in_memory", "stored"]
 
 _ROWS = 5
 _MOST_COLUMNS = 100
@@ -26,6 +28,18 @@ _TABLES = {
 }
 
 
+class Folder:
+    """A directory that goes with the last one who holds it, at the latest with the kernel."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="agent-magics-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def cleanup(self) -> None:
+        """Remove it now."""
+        self._remove()
+
+
 @dataclass(frozen=True, slots=True)
 class PackedTable:
     """
@@ -37,7 +51,7 @@ class PackedTable:
     suffix: str
     content: bytes | Path
     text: str
-    folder: TemporaryDirectory[str] | None = None
+    folder: Folder | None = None
 
 
 def is_table(value: Any) -> bool:
@@ -59,7 +73,7 @@ def size_in_memory(value: Any) -> int:
 
 def stored(
     size: int, suffix: str, write: Callable[[Any], object]
-) -> tuple[bytes | Path, TemporaryDirectory[str] | None]:
+) -> tuple[bytes | Path, Folder | None]:
     """
     What `write(target)` writes for something of `size` bytes: in memory when that is little, else
     in a file of its own folder. Raises what `write` raises.
@@ -68,8 +82,8 @@ def stored(
         buffer = io.BytesIO()
         write(buffer)
         return buffer.getvalue(), None
-    folder = TemporaryDirectory(prefix="agent-magics-")
-    path = Path(folder.name) / f"data{suffix}"
+    folder = Folder()
+    path = folder.path / f"data{suffix}"
     write(path)
     return path, folder
 
