@@ -9,6 +9,7 @@ sent as their source. Nothing is imported that the notebook has not imported alr
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from ._frontend import current_shell
 from ._paths import matching_files
 from ._pictures import figure_facts, is_plotly, plotly_json, png_of
 from ._tabular import Folder, PackedTable, is_table, packed_table, size_in_memory, stored
@@ -208,8 +210,33 @@ def _source(name: str, value: Any) -> Packed:
     try:
         source = inspect.getsource(value)
     except (OSError, TypeError):
-        raise UsageError(f"the source of {name} is not known") from None
+        source = _class_in_cells(value)
+        if not source:
+            raise UsageError(f"the source of {name} is not known") from None
     return Packed(name, f"{name}, defined as:\n{fenced(source, 'python')}")
+
+
+def _class_in_cells(value: Any) -> str:
+    """
+    The latest definition of a class in the cells that were run, empty without one.
+
+    Of classes in notebooks Python itself does not know where they were defined.
+    """
+    shell = current_shell()
+    if not inspect.isclass(value) or shell is None:
+        return ""
+    for cell in reversed(shell.user_ns.get("In", ())):
+        if value.__name__ not in cell:
+            continue
+        try:
+            tree = ast.parse(cell)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in reversed(tree.body):
+            if isinstance(node, ast.ClassDef) and node.name == value.__name__:
+                first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+                return "\n".join(cell.split("\n")[first - 1 : node.end_lineno])
+    return ""
 
 
 def _array(name: str, value: Any) -> Packed | None:

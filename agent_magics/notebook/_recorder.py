@@ -36,7 +36,7 @@ class Listener:
         """`begin`, listened to."""
 
         def listened(session: SessionHandle, on_event: Callable[[AgentEvent], None]) -> Turn:
-            self.session = session
+            self.placed(session)
 
             def hear(event: AgentEvent) -> None:
                 self.hear(event)
@@ -45,6 +45,10 @@ class Listener:
             return begin(session, hear)
 
         return listened
+
+    def placed(self, session: SessionHandle) -> None:
+        """The turn is about to begin in this session. May block on the network."""
+        self.session = session
 
     def save(self) -> None:
         """The turn is over: keep what is to be kept."""
@@ -66,6 +70,11 @@ class Recorder(Listener):
         self._created = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._first: float | None = None
         self._entries: list[Entry] = []
+        self._info: SessionInfo | None = None
+
+    def placed(self, session: SessionHandle) -> None:
+        super().placed(session)
+        self._info = session.get_info()  # now: after a failed turn the engine may be gone
 
     def hear(self, event: AgentEvent) -> None:
         super().hear(event)
@@ -83,17 +92,16 @@ class Recorder(Listener):
         patiently(self._save)
 
     def _save(self) -> None:
-        if self.session is None or not self._entries:
+        if self.session is None or self._info is None or not self._entries:
             return
         if not isinstance(self._entries[-1].what, TurnEnded):
             sys.stderr.write(f"{self._path} is not written: the end of the turn did not come.\n")
             return
-        info = self.session.get_info()
         write_recording(
             self._path,
             Recording(
                 prompt=self._prompt,
-                session=_without_account(info),
+                session=_without_account(self._info),
                 entries=tuple(self._with_images(self.session)),
                 model=self._model,
                 created=self._created,

@@ -23,8 +23,7 @@ import base64
 import binascii
 import itertools
 import json
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,13 +110,11 @@ def prompt_text(prompt: TurnInput) -> str:
 
 def write_recording(path: Path, recording: Recording) -> None:
     """Write it, at once: the file is whole or as it was before. Raises `OSError`."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass") as file:
+        with temporary.open("x", encoding="utf-8", errors="surrogatepass") as file:
             for line in _lines(recording):
                 file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -143,6 +143,7 @@ class _Replay:
                 self._wait(entry.at - before)
                 before = entry.at
                 self._show(entry.what, real)
+            self._view.took(self._recording.seconds)
             if real is not None and real.left_out:
                 names = ", ".join(sorted(real.left_out))
                 self._view.note(f"not carried out again, shown as recorded: {names}")
@@ -150,7 +151,6 @@ class _Replay:
         finally:
             if self._stepper is not None:
                 self._stepper.close()
-            self._view.took(self._recording.seconds)
             self._view.finish()
 
     def _wait(self, seconds: float) -> None:

@@ -371,6 +371,21 @@ def test_with_and_names_and_cells(shell: Any, client: FakeClient) -> None:
     assert set(session.files) >= {"/workspace/data/df.parquet"}
 
 
+def test_classes_of_the_notebook(shell: Any, client: FakeClient) -> None:
+    shell.run_cell("class Old:\n    x = 1", store_history=True)
+    cell = (
+        "import functools\n@functools.total_ordering\nclass Old:\n    x = 2\n    __lt__ = 1\ny = 3"
+    )
+    shell.run_cell(cell, store_history=True)
+    shell.run_cell("%agent look at @Old", store_history=True)
+    (turn,) = session_of(client).turns
+    assert (
+        "@functools.total_ordering\nclass Old:\n    x = 2\n    __lt__ = 1\n```"
+        in turn.prompt[1].text
+    )
+    assert not shell.run_cell("%agent --with int hi").success
+
+
 def test_raw_sends_nothing_along(shell: Any, client: FakeClient) -> None:
     shell.user_ns["df"] = FRAME
     shell.run_cell("%%agent --raw\nLook at @df")
