@@ -117,16 +117,23 @@ def _refuse(problems: list[str]) -> NoReturn:
 
 def _found_json(text: str) -> Iterator[Any]:
     """All JSON that may be meant, the likeliest first."""
-    from markdown_it import MarkdownIt
-
-    fences = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
-    named = [t.content for t in fences if t.info.strip().lower() in ("", "json", "json5", "jsonc")]
-    for whole in (text, *reversed(named)):
+    for whole in _pieces(text):
         try:
             yield json.loads(whole, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             continue
     yield from _embedded(text)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The whole text, then its fenced blocks from the last to the first."""
+    from markdown_it import MarkdownIt
+
+    yield text
+    fences = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
+    for fence in reversed(fences):
+        if fence.info.strip().lower() in ("", "json", "json5", "jsonc"):
+            yield fence.content
 
 
 def _embedded(text: str) -> Iterator[Any]:

@@ -462,9 +462,9 @@ class Penguins(pydantic.BaseModel):
 
 
 def wish_for(schema: Mapping[str, Any]) -> str:
-    return (
-        f"{TASK}\nEnd with JSON that matches this JSON Schema:\n```json\n{json.dumps(schema)}\n```"
-    )
+    task = "mean body mass per species of penguins.csv, no chart"
+    wish = "End with JSON that matches this JSON Schema:"
+    return f"{task}\n{wish}\n```json\n{json.dumps(schema)}\n```"
 
 
 async def test_a_reply_in_json(record: Record) -> None:
@@ -506,7 +506,7 @@ def test_what_is_no_wish_for_json() -> None:
     assert wanted_schema("JSON Schema:\n```json\n{\n```") is None
     assert wanted_schema("JSON Schema:\n```json\n[1]\n```") is None
     assert wanted_schema("What is a JSON Schema?") is None
-    assert without_schema(wish_for({"max": 1})) == f"{TASK}\n"
+    assert without_schema(wish_for({"max": 1})).endswith("no chart\n")
 
 
 async def test_a_parquet_file(record: Record) -> None:

@@ -101,7 +101,7 @@ def test_json_is_found(form: str) -> None:
     assert fitting_value(REPLIES[form], shape_of(City)).name == "Rome"
 
 
-@pytest.mark.parametrize("text", ["", "none", "{", "```json\n{\n```", "{" * 100_000, "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "none", "{", "```json\n{\n```", "{" * 20_000, "[" * 20_000])
 def test_there_is_none(text: str) -> None:
     with pytest.raises(NotFitting, match="no JSON"):
         fitting_value(text, shape_of(City))
