@@ -19,6 +19,7 @@ from tests.benchmarks import (
     imports,
     network,
     overhead,
+    sending,
     streams,
     turns,
 )
@@ -36,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "snapshot": history.snapshots,
     "summary": history.summaries,
     "network": network.measure,
+    "send": sending.measure,
 }
 
 

@@ -247,6 +247,13 @@ class FakeSession:
         self.calls.append(("shell", command, timeout, cwd))
         return FakeShellStream(self)
 
+    def shell(
+        self, command: str, *, timeout: timedelta, cwd: str, on_output: Callable[[str, str], Any]
+    ) -> ShellResult:
+        self.calls.append(("shell", command, timeout, cwd))
+        on_output("stdout", self.shell_result.stdout)
+        return self.shell_result
+
     def update(self, **values: Any) -> None:
         self.calls.append(("update", values))
 
