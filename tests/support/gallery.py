@@ -33,9 +33,9 @@ the groups differ clearly; printing them cost $5 and then $10.
 
 | id | species | n | mean (g) | sd | 95 % interval | note |
 | --- | --- | ---: | ---: | ---: | :---: | --- |
-| ses_01JQX4 | Adelie | 151 | 3,700.66 | 458.57 | 3,627–3,774 | the smallest, on all three islands |
-| ses_01JQX5 | Chinstrap | 68 | 3,733.09 | 384.34 | 3,640–3,826 | Dream only |
-| ses_01JQX6 | Gentoo | 123 | 5,076.02 | 504.12 | 4,986–5,166 | Biscoe only; see [the paper](https://doi.org/10.1371/journal.pone.0090081) |
+| ses_01JQX4 | Adelie | 151 | 3,700.66 | 458.57 | 3,627-3,774 | the smallest, on all the islands |
+| ses_01JQX5 | Chinstrap | 68 | 3,733.09 | 384.34 | 3,640-3,826 | Dream only |
+| ses_01JQX6 | Gentoo | 123 | 5,076.02 | 504.12 | 4,986-5,166 | see [here](https://example.org/) |
 
 1. Read the file with `pd.read_csv`
 2. Group it:

@@ -473,7 +473,7 @@ class Reply {
     this.room -= html.length;
     this.length += html.length;
     this.root.classList.toggle('agent-long', this.length > 4 * CHUNK);
-    const made = element('div', 'mathjax_ignore');
+    const made = element('div');
     made.append(safe(html));
     this.chunk.append(made);
     this.typeset(made);
@@ -482,6 +482,7 @@ class Reply {
   /** @param {Element} box */
   typeset(box) {
     if (box.querySelector('.agent-formula')) {
+      box.classList.add('mathjax_ignore'); // all but the formulas, whatever it looks like
       void this.store.typeset(box);
     }
   }
