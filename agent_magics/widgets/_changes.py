@@ -49,7 +49,7 @@ def change_blocks(path: str, left: dict[str, Any], metadata: Mapping[str, Any]) 
 
 
 def changed_lines(metadata: Mapping[str, Any]) -> str:
-    """`+2 −1`: how many lines a change added and removed; empty when that is not known."""
+    """How many lines a change added and removed, `+2 \u22121`; empty when that is not known."""
     lines = _stated(metadata).split("\n")
     added = sum(line.startswith("+") for line in lines)
     removed = sum(line.startswith("-") for line in lines)

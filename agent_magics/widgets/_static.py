@@ -119,7 +119,8 @@ def _item_html(item: Item, left: int) -> str:
             return body + (_note_html("The text is cut here.", "warning") if cut else "")
         case ThinkItem():
             body = _pre(visible(item.text), _OUTPUT_LIMIT)
-            return f'<details style="{_SMALL};margin:4px 0"><summary>Reasoning</summary>{body}</details>'
+            head = f'<details style="{_SMALL};margin:4px 0"><summary>Reasoning</summary>'
+            return f"{head}{body}</details>"
         case ToolItem():
             return _tool_html(item)
         case AskItem():
@@ -298,6 +299,7 @@ def record_json(record: TurnRecord) -> dict[str, Any]:
             "cache": {"read": tokens.cache_read, "write": tokens.cache_write},
         },
         "cost": record.cost,
+        "context": {"used": record.context_used, "limit": record.context_limit},
         "steps": record.steps,
         "seconds": round(record.elapsed, 3),
         "tools": [p.tool for p in parts if isinstance(p, ToolPart)],
