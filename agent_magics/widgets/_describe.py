@@ -65,6 +65,8 @@ def tool_facts(part: ToolPart) -> list[str]:
     state = part.state
     words = {"pending": "preparing", "running": "running", "completed": "", "error": "failed"}
     found = [words.get(state.status, visible(state.status))]
+    if state.status == "pending" and state.input:  # complete, but not allowed yet
+        found = ["waiting"]
     if code := exit_code(part):
         found.append(f"exit code {code}")
     if changed := changed_lines(state.metadata):

@@ -79,7 +79,7 @@ def data_url(mime: str, data: bytes) -> str:
 
 def record_html(record: TurnRecord, limit: int = _LIMIT) -> str:
     """The whole turn as HTML of at most about `limit` characters; what is cut says so."""
-    pieces = [f'<div style="line-height:1.5">{_head(record)}']
+    pieces = [f'<div style="line-height:1.5;padding:0 4px">{_head(record)}']
     left = limit - len(pieces[0])
     for item in record.items.values():
         if _is_hidden(record, item):
