@@ -54,3 +54,13 @@ def test_axe_finds_nothing(notebook: OpenNotebook) -> None:
         page.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=theme)
         expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
         assert not (found := violations(page, ".jp-OutputArea-output")), f"{theme}\n{found}"
+
+    # JupyterLab has shortcuts of its own for the same keys
+    allow = output.get_by_role("button", name="Allow once").first
+    allow.focus()
+    page.page.keyboard.press("Enter")
+    expect(output.locator(".agent-delivery").first).to_have_text("Sent.")
+    summary = output.locator(".agent-turn summary").first
+    summary.focus()
+    page.page.keyboard.press("Space")
+    expect(output.locator(".agent-turn details").first).not_to_have_attribute("open", "")
