@@ -152,6 +152,11 @@ def test_a_long_output_is_folded_and_all_there(script: Script) -> None:
     expect(more).to_have_text("Show fewer lines")
     expect(more).to_have_attribute("aria-expanded", "true")
     assert output.evaluate("e => e.clientHeight === e.scrollHeight")
+    table = "| n |\n|---|\n" + "".join(f"| {n} |\n" for n in range(1200))
+    script.follow(text(table), ended())
+    page.get_by_role("button", name="Show 200 more rows").click()
+    expect(page.locator("td")).to_have_count(1200)
+    expect(page.locator("td").last).to_have_text("1199")
 
 
 def test_what_cannot_be_copied_is_selected(script: Script) -> None:

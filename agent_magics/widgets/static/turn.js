@@ -8,6 +8,7 @@ const TAGS = new Set(
 const OUTPUT_SHOWN = 1000000; // characters of a call's output in the page
 const CHUNK = 16000; // characters that the page lays out, or passes over, as one
 const FOLDED = 14; // lines of output that are shown without a click
+const ROWS = 1000; // rows of a table, items of a list that are shown without a click
 const SHORT_CELL = 28; // characters of a table's cell that are not broken into lines
 const DELIVERY_TIME = 5000; // ms until an unconfirmed answer is called that
 
@@ -21,7 +22,12 @@ const DELIVERY_TIME = 5000; // ms until an unconfirmed answer is called that
  * @param {Node} to
  */
 function rebuild(from, to) {
+  let rows = /^(TBODY|UL|OL)$/.test(to.nodeName) ? ROWS : Infinity;
   for (const node of from.childNodes) {
+    if (node instanceof Element && (rows -= 1) < 0) {
+      to.appendChild(moreRows(node, to.nodeName === 'TBODY' ? 'tr' : 'li'));
+      return;
+    }
     if (node.nodeType === Node.TEXT_NODE) {
       if (to instanceof DocumentFragment && !(node.textContent || '').trim()) {
         continue; // line ends between blocks
@@ -33,6 +39,29 @@ function rebuild(from, to) {
       to.appendChild(rebuilt(node));
     }
   }
+}
+
+/**
+ * A button in a row of its own that shows `first` and all that follow it.
+ * @param {Element} first
+ * @param {'tr' | 'li'} tag
+ */
+function moreRows(first, tag) {
+  const rows = [first];
+  for (let next = first.nextElementSibling; next; next = next.nextElementSibling) {
+    rows.push(next);
+  }
+  const button = element('button', 'agent-fold', `Show ${grouped(rows.length)} more rows`);
+  button.type = 'button';
+  const row = element(tag);
+  const box = tag === 'tr' ? element('td', 'agent-cell') : row;
+  if (box instanceof HTMLTableCellElement) {
+    box.colSpan = 1000;
+    row.append(box);
+  }
+  box.append(button);
+  button.addEventListener('click', () => row.replaceWith(...rows.map(rebuilt)));
+  return row;
 }
 
 /**
@@ -114,7 +143,9 @@ function rebuilt(from) {
   }
   const align = (from.getAttribute('style') || '').match(/^text-align:(left|right|center)$/);
   if (made instanceof HTMLTableCellElement) {
-    made.style.textAlign = align ? align[1] : 'left';
+    if (align) {
+      made.style.textAlign = align[1];
+    }
     const short = (from.textContent || '').length <= SHORT_CELL;
     made.className = short ? 'agent-cell' : 'agent-cell agent-wide';
   }
@@ -183,6 +214,11 @@ function element(tag, name, text) {
 function stopwatch() {
   const start = performance.now();
   return () => (performance.now() - start) / 1000;
+}
+
+/** @param {number} number */
+function grouped(number) {
+  return number.toLocaleString('en').replaceAll(',', '\u202f');
 }
 
 /** @param {number} seconds */
@@ -629,9 +665,8 @@ class Output {
     /** @type {any} */
     const last = this.pre.lastChild?.firstChild;
     const lines = this.lines + Number(!last?.data.endsWith('\n'));
-    const number = lines.toLocaleString('en').replaceAll(',', '\u202f');
     this.fold.hidden = lines <= FOLDED;
-    this.fold.textContent = open ? 'Show fewer lines' : `Show all ${number} lines`;
+    this.fold.textContent = open ? 'Show fewer lines' : `Show all ${grouped(lines)} lines`;
     this.fold.setAttribute('aria-expanded', String(open));
   }
 }
