@@ -54,6 +54,9 @@ class TurnView(Protocol):
     def tick(self) -> None:
         """Draw what has gathered; called at most about 30 times a second."""
 
+    def took(self, seconds: float) -> None:
+        """Say that the turn took so long; a replay says what was recorded."""
+
     def finish(self, *, empty: bool = False) -> None:
         """Leave the static record; nothing at all when the turn was `empty`."""
 
@@ -139,6 +142,9 @@ class WidgetView:
     def tick(self) -> None:
         self._widget.tick()
 
+    def took(self, seconds: float) -> None:
+        self._widget.record.took(seconds)
+
     def finish(self, *, empty: bool = False) -> None:
         if empty:
             self._output.clear()
@@ -189,6 +195,9 @@ class HeadlessView:
         if self._changed and now - self._drawn >= _HEADLESS_INTERVAL:
             self._draw()
             self._drawn = time.monotonic()
+
+    def took(self, seconds: float) -> None:
+        self._record.took(seconds)
 
     def finish(self, *, empty: bool = False) -> None:
         if empty:
@@ -263,6 +272,9 @@ class TerminalView:
 
     def tick(self) -> None:
         self._out.flush()
+
+    def took(self, seconds: float) -> None:
+        return
 
     def finish(self, *, empty: bool = False) -> None:
         if not self._at_line_start:

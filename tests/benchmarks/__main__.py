@@ -20,6 +20,7 @@ from tests.benchmarks import (
     imports,
     network,
     overhead,
+    sending,
     streams,
     turns,
 )
@@ -38,6 +39,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "snapshot": history.snapshots,
     "summary": history.summaries,
     "network": network.measure,
+    "send": sending.measure,
 }
 
 

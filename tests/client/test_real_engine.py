@@ -251,6 +251,22 @@ def test_leaving_a_command_ends_it(session: SessionHandle) -> None:
     wait_until(lambda: not is_running())
 
 
+def test_an_interrupted_command_says_how_it_ended(session: SessionHandle) -> None:
+    with session.shell_stream("echo up; sleep 988; echo never") as stream:
+        assert not stream.running and not stream.interrupt()
+        assert next(stream).text == "up\n"
+        assert stream.running and stream.interrupt()
+        assert list(stream) == []
+    assert stream.result is not None and not stream.running
+    assert (stream.result.stdout, stream.result.exit_code) == ("up\n", 130)
+    assert not stream.interrupt()
+    with session.shell_stream("trap '' INT TERM; echo up; while :; do sleep 0.1; done") as stream:
+        assert next(stream).text == "up\n"
+        assert stream.interrupt(kill=True)
+        assert list(stream) == []
+    assert stream.result is not None and stream.result.exit_code == 137
+
+
 def test_files(session: SessionHandle, tmp_path: Path) -> None:
     data = bytes(range(256)) * 500
     session.put_file("/workspace/deep/ä b.bin", data)
