@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from ._hub_state import file_json
+from ._hub_state import listing_json
 
 if TYPE_CHECKING:
     from ..client import SessionHandle
@@ -18,7 +18,6 @@ __all__ = ["ACTIONS", "Answer", "Call", "Transfers"]
 
 _CHUNK = 512 * 1024  # bytes in one message
 _LARGEST = 64 << 20  # bytes that go through the browser
-_MOST_FILES = 500
 _AT_ONCE = 4
 
 
@@ -151,10 +150,7 @@ def _reply(call: Call) -> Answer:
 
 
 def _list(call: Call) -> Answer:
-    entries = call.session.list_files(call.text("path"))
-    entries.sort(key=lambda entry: (entry.kind != "directory", entry.path))
-    shown = [file_json(entry) for entry in entries[:_MOST_FILES]]
-    return Answer({"entries": shown, "more": len(entries) - len(shown)})
+    return Answer(listing_json(call.session.list_files(call.text("path"))))
 
 
 def _read(call: Call) -> Answer:

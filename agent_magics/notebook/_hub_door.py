@@ -14,10 +14,12 @@ Nothing of the hub is imported before the first request comes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._frontend import kernel_of
+from ._pump import show_busy
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -42,8 +44,9 @@ class _Door:
             answer: dict[str, Any] = {"status": "ok", "protocol": PROTOCOL}
         except ValueError as error:
             answer = {"status": "error", "message": str(error)}
-        session = kernel_of(self._shell).session
-        session.send(stream, REPLY, answer, parent=message, ident=idents)
+        kernel = kernel_of(self._shell)
+        kernel.session.send(stream, REPLY, answer, parent=message, ident=idents)
+        asyncio.get_running_loop().call_soon(show_busy, kernel)  # after ipykernel's own "idle"
 
     def _take(self, content: Any, buffers: Any) -> None:
         from ._hub import Hub, Request

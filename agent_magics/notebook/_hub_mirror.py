@@ -151,8 +151,6 @@ class Mirror:
                 _log.info("no %s: %s", facet, error)
                 if facet == "info":
                     state["problem"] = one_line(str(error))
-        if "files" in facets:
-            state["files"] += 1
         state["status"] = shape.status_of(self._info, self._permissions)
         return state
 
@@ -172,6 +170,11 @@ class Mirror:
 
     def _look_at_history(self, session: SessionHandle) -> dict[str, Any]:
         return {"history": shape.history_json(session.get_messages())}
+
+    def _look_at_files(self, session: SessionHandle) -> dict[str, Any]:
+        listing = shape.listing_json(session.list_files(shape.HOME))
+        # the count tells front ends that show another folder to ask for it again
+        return {"files": self._state["files"] + 1, "listing": listing}
 
     def _look_at_artifacts(self, session: SessionHandle) -> dict[str, Any]:
         return {"artifacts": [shape.artifact_json(a) for a in session.list_artifacts()]}
@@ -207,6 +210,7 @@ class Mirror:
 
 _LOOKS: Mapping[str, Callable[[Mirror, SessionHandle], dict[str, Any]]] = {
     "artifacts": Mirror._look_at_artifacts,
+    "files": Mirror._look_at_files,
     "history": Mirror._look_at_history,
     "info": Mirror._look_at_info,
     "metrics": Mirror._look_at_metrics,

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "HOME",
     "artifact_json",
     "empty_state",
-    "file_json",
     "history_json",
+    "listing_json",
     "metrics_json",
     "permission_json",
     "session_json",
@@ -31,6 +32,10 @@ __all__ = [
     "todo_json",
 ]
 
+HOME = "/workspace"
+"""The folder whose listing is part of the state."""
+
+_MOST_FILES = 500
 _MOST_SESSIONS = 30
 _MOST_TURNS = 40
 _WORKING = frozenset({"busy", "compacting", "retry"})
@@ -48,6 +53,7 @@ def empty_state() -> dict[str, Any]:
         "artifacts": [],
         "permissions": [],
         "files": 0,
+        "listing": {"entries": [], "more": 0},
         "problem": "",
     }
 
@@ -129,7 +135,14 @@ def history_json(messages: Iterable[Message]) -> list[dict[str, Any]]:
     return list(turns.values())[-_MOST_TURNS:]
 
 
-def file_json(entry: FileEntry) -> dict[str, Any]:
+def listing_json(entries: Iterable[FileEntry]) -> dict[str, Any]:
+    """Folders first; `more` says how many are left out of a very long one."""
+    found = sorted(entries, key=lambda entry: (entry.kind != "directory", entry.path))
+    shown = [_file_json(entry) for entry in found[:_MOST_FILES]]
+    return {"entries": shown, "more": len(found) - len(shown)}
+
+
+def _file_json(entry: FileEntry) -> dict[str, Any]:
     """`path` is what requests name; `name` is for people."""
     name = visible(entry.path.rstrip("/").rpartition("/")[2])
     return {"path": entry.path, "name": name, "kind": entry.kind, "size": entry.size}

@@ -2,12 +2,10 @@ import type { IResult } from "./link";
 import { attempt, type IContext } from "./context";
 import { button, el, redraw } from "./dom";
 import { joined, parentOf, sizeText } from "./format";
-import type { IAgentState, IArtifact, IFile, IListing } from "./protocol";
+import { HOME, type IAgentState, type IArtifact, type IFile, type IListing } from "./protocol";
 import { Section } from "./section";
 import { download, LARGEST, upload } from "./transfers";
 import { save, viewer } from "./viewer";
-
-const HOME = "/workspace";
 
 /** Open or save something of the container. */
 class Fetcher {
@@ -48,7 +46,6 @@ export class FilesSection extends Section {
   constructor(private readonly context: IContext) {
     super(context.trans.__("Files"), "files");
     this.fetcher = new Fetcher(context);
-    this.node.addEventListener("toggle", () => void this.list());
     this.node.addEventListener("dragover", (event) => this.onDrag(event, true));
     this.node.addEventListener("dragleave", (event) => this.onDrag(event, false));
     this.node.addEventListener("drop", (event) => {
@@ -65,20 +62,20 @@ export class FilesSection extends Section {
     if (state.session?.id !== this._session) {
       this._session = state.session?.id;
       this._folder = HOME;
-      this._listing = null;
-      this.show();
     }
     void this.list();
   }
 
   /** Ask for the folder again. */
   private async list(): Promise<void> {
-    const link = this.context.links.current;
+    const { current: link, state } = this.context.links;
     const session = this._session;
-    if (link === null || session === undefined || !this.node.open) {
+    const folder = this._folder;
+    if (link === null || session === undefined || folder === HOME) {
+      this._listing = state.listing; // came by itself
+      this.show();
       return;
     }
-    const folder = this._folder;
     let result: IResult | null = null;
     try {
       result = await link.request("list", { path: folder, session });
@@ -104,7 +101,7 @@ export class FilesSection extends Section {
       return;
     }
     const rows: HTMLElement[] = [];
-    if (this._folder !== "/") {
+    if (this._folder !== HOME) {
       rows.push(row(this.name("..", `up:${this._folder}`, "am-mod-folder", () => this.go(parentOf(this._folder))), "", null));
     }
     rows.push(...(this._listing?.entries ?? []).map((entry) => this.fileRow(entry)));
@@ -170,7 +167,6 @@ export class FilesSection extends Section {
         await upload((...all) => link.request(...all), joined(folder, file.name), data, session);
       });
     }
-    await this.list();
   }
 
   private readonly fetcher: Fetcher;

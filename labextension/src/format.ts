@@ -1,6 +1,8 @@
 import type { TranslationBundle } from "@jupyterlab/translation";
-import type { Status } from "./protocol";
+import type { IPermission, Status } from "./protocol";
 
+/** Characters of a message that JupyterLab shows before it cuts it. */
+const LONGEST_MESSAGE = 140;
 const UNITS = ["kB", "MB", "GB"];
 
 /** 512 B, 1.5 kB, 20 MB. */
@@ -66,6 +68,17 @@ export function statusText(status: Status, trans: TranslationBundle): string {
     default:
       return trans.__("not loaded");
   }
+}
+
+/** A question in a line, and where there is room its notebook; `isWhole`: nothing of it is left out. */
+export function summary(notebook: string, { title, blocks }: IPermission): { text: string; isWhole: boolean } {
+  const details = blocks.map((block) => block.text).join(" ");
+  const question = details ? `${title}: ${details}` : title;
+  if (question.length > LONGEST_MESSAGE || details.includes("\n")) {
+    return { text: `${question.slice(0, LONGEST_MESSAGE - 1)}…`, isWhole: false };
+  }
+  const text = `${question} (${notebook})`;
+  return { text: text.length > LONGEST_MESSAGE ? question : text, isWhole: true };
 }
 
 /** Text without the sequences that colour a traceback. */

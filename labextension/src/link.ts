@@ -53,15 +53,23 @@ export class KernelLink {
     return this._isDisposed;
   }
 
-  /** Ask the kernel for the agent magics. False when it has none, or says nothing in time. */
+  /**
+   * Ask the kernel for the agent magics. False when it has none, or says nothing in time.
+   *
+   * Each call asks anew: the magics may have been loaded since the one before.
+   */
   async attach(): Promise<boolean> {
     if (this.isAttached) {
       return true;
     }
-    this._attaching ??= this.tryToAttach().finally(() => {
-      this._attaching = null;
-    });
-    return this._attaching;
+    const opened = new Promise<void>((resolve) => this._onOpened.push(resolve));
+    try {
+      await this.send(UUID.uuid4(), "attach", {}, []);
+      await within(opened, this.patience);
+    } catch {
+      // no magics there, or no kernel any more
+    }
+    return this.isAttached;
   }
 
   /** Have the kernel do something. Rejects with what went wrong, for people. */
@@ -94,22 +102,6 @@ export class KernelLink {
     this._isDisposed = true;
     this.reset();
     Signal.clearData(this);
-  }
-
-  private async tryToAttach(): Promise<boolean> {
-    const opened = new Promise<void>((resolve) => {
-      this._onOpened = resolve;
-    });
-    try {
-      const answer = await this.send(UUID.uuid4(), "attach", {}, []);
-      if (answer.status !== "ok") {
-        return false;
-      }
-      await within(opened, this.patience);
-    } catch {
-      return false; // no magics there, or no kernel any more
-    }
-    return this.isAttached;
   }
 
   /** Send a request; its reply says only whether it was understood. */
@@ -155,7 +147,7 @@ export class KernelLink {
     this._comm = comm;
     comm.onMsg = (incoming) => this.received(incoming);
     comm.onClose = () => this.reset();
-    this._onOpened();
+    this._onOpened.splice(0).forEach((resolve) => resolve());
   }
 
   private received(message: KernelMessage.ICommMsgMsg): void {
@@ -202,8 +194,7 @@ export class KernelLink {
   private readonly _changed = new Signal<this, void>(this);
   private readonly _waiting = new Map<string, IWaiting>();
   private _comm: Kernel.IComm | null = null;
-  private _attaching: Promise<boolean> | null = null;
-  private _onOpened: () => void = () => undefined;
+  private readonly _onOpened: (() => void)[] = [];
   private _state: IAgentState = OFF;
   private _isDisposed = false;
 }

@@ -2,6 +2,7 @@ import { Notification as Toast } from "@jupyterlab/apputils";
 import type { NotebookPanel } from "@jupyterlab/notebook";
 import { type IContext, tell } from "./context";
 import type { KernelLink } from "./link";
+import { summary } from "./format";
 import type { IPermission } from "./protocol";
 import type { Choices } from "./settings";
 
@@ -56,11 +57,16 @@ export class Notifier {
   private toast(panel: NotebookPanel, link: KernelLink, permission: IPermission): string {
     const { trans } = this.context;
     const answer = (reply: "once" | "reject") => void tell(trans, () => link.answer(permission.id, reply));
-    // JupyterLab cuts long texts: whoever needs the whole question finds it in the panel
-    return Toast.emit(trans.__("%1: %2", panel.title.label, permission.title), "warning", {
+    const { text, isWhole } = summary(panel.title.label, permission);
+    const allow: Toast.IAction = {
+      label: trans.__("Allow once"),
+      displayType: "accent",
+      callback: () => answer("once"),
+    };
+    return Toast.emit(text, "warning", {
       autoClose: false,
       actions: [
-        { label: trans.__("Allow once"), displayType: "accent", callback: () => answer("once") },
+        ...(isWhole ? [allow] : []), // nobody allows what they can't see
         { label: trans.__("Reject"), displayType: "warn", callback: () => answer("reject") },
         {
           label: trans.__("Show"),
@@ -79,7 +85,7 @@ export class Notifier {
     }
     const { trans } = this.context;
     const told = new Notification(trans.__("The agent waits for you"), {
-      body: trans.__("%1: %2", panel.title.label, permission.title),
+      body: summary(panel.title.label, permission).text,
       tag: permission.id,
     });
     told.onclick = () => {

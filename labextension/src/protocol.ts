@@ -3,6 +3,9 @@
 export const REQUEST = "agent_magics_request";
 export const TARGET = "agent_magics";
 
+/** The folder of the container whose listing is part of the state. */
+export const HOME = "/workspace";
+
 /** How an agent may be answered. */
 export type Reply = "once" | "always" | "reject";
 
@@ -83,6 +86,8 @@ export interface IAgentState {
   permissions: IPermission[];
   /** Grows whenever files may have changed. */
   files: number;
+  /** The files in `HOME`. */
+  listing: IListing;
   problem: string;
 }
 
@@ -97,6 +102,7 @@ export const OFF: IAgentState = {
   artifacts: [],
   permissions: [],
   files: 0,
+  listing: { entries: [], more: 0 },
   problem: "",
 };
 

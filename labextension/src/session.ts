@@ -8,8 +8,10 @@ import type { IAgentState } from "./protocol";
 export class SessionHead {
   constructor(private readonly context: IContext) {
     this.status = el("div", { class: "am-State", attributes: { role: "status" } });
+    this.stop = this.act(context.trans.__("Stop turn"), "abort", {}, "am-mod-warn");
     this.body = el("div", { class: "am-Session" });
-    this.node = el("div", { class: "am-Head" }, this.status, this.body);
+    const top = el("div", { class: "am-Head-top" }, this.status, this.stop);
+    this.node = el("div", { class: "am-Head" }, top, this.body);
   }
 
   update(state: IAgentState): void {
@@ -24,6 +26,7 @@ export class SessionHead {
       this.status.textContent = text;
     }
     this.status.dataset.status = status;
+    this.stop.hidden = status !== "working" && status !== "waiting";
     redraw(this.body, ...(status === "off" ? [this.hint()] : this.controls(state)));
   }
 
@@ -35,12 +38,8 @@ export class SessionHead {
 
   private controls(state: IAgentState): Node[] {
     const { trans } = this.context;
-    const { session, status, problem } = state;
-    const row = el("div", { class: "am-Buttons" });
-    if (status === "working" || status === "waiting") {
-      row.append(this.act(trans.__("Stop turn"), "abort", {}, "am-mod-warn"));
-    }
-    row.append(button(trans.__("New"), "new", () => this.begin()));
+    const { session, problem } = state;
+    const row = el("div", { class: "am-Buttons am-mod-small" }, button(trans.__("New"), "new", () => this.begin()));
     if (session !== null) {
       row.append(
         this.act(trans.__("Fork"), "fork"),
@@ -137,6 +136,7 @@ export class SessionHead {
 
   readonly node: HTMLElement;
   private readonly status: HTMLElement;
+  private readonly stop: HTMLElement;
   private readonly body: HTMLElement;
   private _shown = "";
 }

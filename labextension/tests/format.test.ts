@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { costText, countText, fenced, joined, parentOf, sizeText, withoutColours } from "../src/format";
+import { costText, countText, fenced, joined, parentOf, sizeText, summary, withoutColours } from "../src/format";
 import { isAgentCell, mentionsAgent } from "../src/protocol";
 
 test("sizes, counts and costs are short", () => {
@@ -29,6 +29,18 @@ test("paths of the container", () => {
   assert.equal(parentOf("/"), "/");
   assert.equal(joined("/", "a"), "/a");
   assert.equal(joined("/workspace", "a b"), "/workspace/a b");
+});
+
+test("a message is whole, or says that it is not", () => {
+  const asked = (text: string) => ({ id: "p", title: "Run?", always: "", blocks: [{ label: "", text, kind: "code" }] });
+  assert.deepEqual(summary("a.ipynb", asked("ls")), { text: "Run?: ls (a.ipynb)", isWhole: true });
+  const long = "x".repeat(130);
+  assert.deepEqual(summary("a.ipynb", asked(long)), { text: `Run?: ${long}`, isWhole: true });
+  for (const hidden of ["x".repeat(140), "ls\nrm -rf ~"]) {
+    const { text, isWhole } = summary("a.ipynb", asked(hidden));
+    assert.equal(isWhole, false);
+    assert.ok(text.length <= 140 && text.endsWith("…"));
+  }
 });
 
 test("nothing ends a code block early", () => {

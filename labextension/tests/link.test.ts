@@ -41,6 +41,20 @@ test("a kernel without the magics is no error", async () => {
   assert.equal(kernel.sent.length, 2);
 });
 
+test("magics that are loaded while an answer is awaited are found by asking again", async () => {
+  const kernel = new FakeKernel();
+  kernel.reply = null;
+  const link = new KernelLink(kernel.connection, 5_000);
+  const early = link.attach();
+  await new Promise((resolve) => setImmediate(resolve)); // asked, in vain
+  kernel.reply = { status: "ok" };
+  kernel.onSent = ({ client }) => void kernel.open(client);
+  assert.equal(await link.attach(), true);
+  kernel.reply = null;
+  link.dispose();
+  void early;
+});
+
 test("another page's comm is left alone", async () => {
   const { kernel, link } = await attached();
   const comm = kernel.open("somebody else", { status: "error" });
