@@ -72,7 +72,7 @@ export function statusText(status: Status, trans: TranslationBundle): string {
 
 /** A question in a line, and where there is room its notebook; `isWhole`: nothing of it is left out. */
 export function summary(notebook: string, { title, blocks }: IPermission): { text: string; isWhole: boolean } {
-  const details = blocks.map((block) => block.text).join(" ");
+  const details = blocks.map((block) => block.text).join(" · ");
   const question = details ? `${title}: ${details}` : title;
   if (question.length > LONGEST_MESSAGE || details.includes("\n")) {
     return { text: `${question.slice(0, LONGEST_MESSAGE - 1)}…`, isWhole: false };
