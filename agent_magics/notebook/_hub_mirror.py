@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _hub_state as shape
+from ._hub_events import LOST, SessionEvents
 from ._session import keeper_of
 from ._text import one_line
 from ._workbench import Workbench
@@ -28,6 +29,7 @@ _ALL = frozenset(
 _FACETS: Mapping[str, frozenset[str]] = {
     "artifact.created": frozenset({"artifacts", "files"}),
     "file.edited": frozenset({"files"}),
+    LOST: _ALL,
     "message.removed": _ALL,
     "message.updated": frozenset({"metrics"}),
     "permission.asked": frozenset({"info", "permissions"}),
@@ -48,7 +50,7 @@ class Mirror:
     """
     Calls `publish(state)` whenever `state` changed. Nothing happens before `start()`.
 
-    One thread looks at what may have changed; one more follows the session's events and says what.
+    One thread looks at what may have changed; the session's events say what.
     """
 
     def __init__(self, shell: Any, publish: Callable[[Mapping[str, Any]], None]) -> None:
@@ -59,6 +61,7 @@ class Mirror:
         self._due: set[str] = set()
         self._running = False
         self._closed = False
+        self._events = SessionEvents(lambda kind: self.refresh(_FACETS.get(kind, ())))
         self._followed: SessionHandle | None = None
         self._info: SessionInfo | None = None
         self._permissions: list[PermissionRequest] = []
@@ -79,6 +82,7 @@ class Mirror:
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+        self._events.follow(None)
 
     def session_changed(self) -> None:
         """The notebook has another session now, or none."""
@@ -91,7 +95,8 @@ class Mirror:
         """These may have changed."""
         with self._condition:
             self._due.update(facets)
-            self._condition.notify_all()
+            if self._due:
+                self._condition.notify_all()
 
     # -- on the mirror's own thread --------------------------------------------------------------
 
@@ -121,11 +126,7 @@ class Mirror:
             self._followed = session
             facets = set(_ALL)
             self._info, self._permissions = None, []
-            if session is not None:
-                name = "agent-magics hub events"
-                threading.Thread(
-                    target=self._follow, args=(session,), name=name, daemon=True
-                ).start()
+            self._events.follow(session)
         if session is None:
             fresh = shape.empty_state()
         else:
@@ -191,21 +192,6 @@ class Mirror:
         except AgentError as error:
             _log.info("no list of sessions: %s", error)
             return list(self._state["sessions"])
-
-    # -- on the thread of one session's events ---------------------------------------------------
-
-    def _follow(self, session: SessionHandle) -> None:
-        from ..client import AgentError
-
-        try:
-            with session.parsed_events() as events:
-                for event in events:
-                    if self._closed or self._keeper.current is not session:
-                        return
-                    if facets := _FACETS.get(event.type):
-                        self.refresh(facets)
-        except AgentError as error:
-            _log.info("the session's events have ended: %s", error)
 
 
 _LOOKS: Mapping[str, Callable[[Mirror, SessionHandle], dict[str, Any]]] = {

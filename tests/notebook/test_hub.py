@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from agent_magics.client import ConnectionFailed, SessionNotFound
 from agent_magics.notebook._hub import Hub, Request
 from agent_magics.notebook._hub_actions import Transfers
 from agent_magics.notebook._hub_door import REQUEST, close_door, open_door
+from agent_magics.notebook._hub_events import LOST, SessionEvents
 from agent_magics.notebook._hub_state import (
     history_json,
     listing_json,
@@ -170,3 +173,33 @@ def test_a_shell_without_a_kernel_has_no_door(shell: Any, monkeypatch: pytest.Mo
     close_door(shell)
     close_door(shell)
     assert handlers == {}
+
+
+class FakeStream:
+    """Yields `kinds`, then what ends it: an exception, or `close()`."""
+
+    def __init__(self, kinds: list[str], error: Exception | None = None) -> None:
+        self._kinds, self._error, self._closed = kinds, error, threading.Event()
+
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        yield from (SimpleNamespace(type=kind) for kind in self._kinds)
+        if self._error is not None:
+            raise self._error
+        assert self._closed.wait(30)
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+def test_events_of_one_session_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_magics.notebook._hub_events._PAUSE", 0)
+    told: list[str] = []
+    streams = [FakeStream(["a"], ConnectionFailed("gone")), FakeStream(["b"])]
+    first = SimpleNamespace(parsed_events=lambda: streams.pop(0))
+    second = SimpleNamespace(parsed_events=lambda: FakeStream(["c"], SessionNotFound("gone")))
+    events = SessionEvents(told.append)
+    events.follow(cast("Any", first))
+    wait_until(lambda: told == ["a", LOST, "b"])
+    events.follow(cast("Any", second))
+    wait_until(lambda: told == ["a", LOST, "b", "c"])
+    events.follow(None)
