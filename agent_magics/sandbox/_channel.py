@@ -140,7 +140,7 @@ class Channel:
         finally:
             self.kill()
         await asyncio.wait({self._reader})
-        self._stdin.close()
+        self._reader.result()
 
     def _write(self, data: bytes) -> None:
         if self._gone is None and not self._closing and not self._stdin.is_closing():
@@ -167,6 +167,14 @@ class Channel:
             while await self._stdout.read(protocol.MAX_PAYLOAD):
                 pass  # asyncio tells the end of a process only when its output was read to the end
         await self._process.wait()
+        await self._stdin_closed()
+
+    async def _stdin_closed(self) -> None:
+        """Note how writing ended: early versions of Python 3.11 complain if nobody asks."""
+        self._stdin.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(STOP_GRACE):
+                await self._stdin.wait_closed()
 
     def _dispatch(self, frame: Frame) -> None:
         if frame.request in self._requests:

@@ -79,6 +79,9 @@ class Wire:
     def write_eof(self) -> None:
         self.die()
 
+    async def wait_closed(self) -> None:
+        raise BrokenPipeError
+
     def close(self) -> None:
         self.die()
 
