@@ -37,7 +37,7 @@ from importlib import import_module
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["HANDLED", "CommPump"]
+__all__ = ["HANDLED", "CommPump", "show_busy"]
 
 HANDLED = frozenset(
     {"comm_open", "comm_msg", "comm_close", "comm_info_request", "kernel_info_request"}
@@ -90,6 +90,12 @@ class _CommHook:
         with self._lock, contextlib.suppress(ValueError):
             self._pumps.remove(pump)
 
+    def show_busy(self) -> None:
+        """Have the waiting cell, if one waits, say that it is running."""
+        with self._lock:
+            if self._pumps:
+                self._pumps[-1]._say_busy()
+
     def _on_recv(self, frames: Any) -> Any:
         if self._pumps:
             try:
@@ -123,6 +129,18 @@ def _hook_of(kernel: Any) -> _CommHook | None:
             hook = _CommHook(kernel)
             setattr(kernel, _HOOK, hook)
         return hook
+
+
+def show_busy(kernel: Any) -> None:
+    """
+    From any thread: say once more that `kernel` is busy, if a cell waits in a pump.
+
+    A request on the control channel ends with "idle", and front ends take that for the kernel's
+    own state although a cell goes on.
+    """
+    hook: _CommHook | None = getattr(kernel, _HOOK, None)
+    if hook is not None:
+        hook.show_busy()
 
 
 class CommPump:
@@ -233,6 +251,10 @@ class CommPump:
         self._inbox.put(("message", (idents, message)))
         self._wake()
 
+    def _say_busy(self) -> None:
+        self._inbox.put(("busy", None))
+        self._wake()
+
     def _wake(self) -> None:
         sockets = self._wake_sockets
         if sockets is not None:
@@ -315,6 +337,8 @@ class CommPump:
             self._dispatch(*value)
         elif kind == "item":
             self._items.append(value)
+        elif kind == "busy":
+            self._kernel._publish_status("busy", "shell")
 
     # -- what Kernel.dispatch_shell does, with the cell's own parent restored afterwards ---------
 

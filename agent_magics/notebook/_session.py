@@ -74,6 +74,8 @@ class SessionKeeper:
         self._current: SessionHandle | None = None
         self._sandbox: str | None = None
         self._news = ""
+        self.listeners: list[Callable[[], None]] = []
+        """Called, from any thread, when the notebook has another session, or none any more."""
 
     @property
     def current(self) -> SessionHandle | None:
@@ -179,6 +181,7 @@ class SessionKeeper:
             self._current, self._sandbox = session, sandbox
             if is_another:
                 self._memory.remember(self._connection.url or "", session.id)
+                self._tell()
 
     def forget(self, session: SessionHandle) -> None:
         """`session` does not exist any more: the next turn makes a new one."""
@@ -186,6 +189,11 @@ class SessionKeeper:
             if self._current is session:
                 self._current = None
                 self._memory.remember(self._connection.url or "", "")
+                self._tell()
+
+    def _tell(self) -> None:
+        for listener in list(self.listeners):
+            listener()
 
     def warm_up(self, connection: Connection) -> None:
         """Connect in the background. An error shows when the engine is really used."""
@@ -202,6 +210,7 @@ class SessionKeeper:
         """Close the client; sessions live on in the engine."""
         with self._lock:
             client, self._client, self._current = self._client, None, None
+        self._tell()
         if client is not None:
             client.close()
 

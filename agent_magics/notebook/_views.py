@@ -91,9 +91,16 @@ class _Output:
 class WidgetView:
     """The live transcript of a notebook, replaced by its static record at the end."""
 
-    def __init__(self, on_reply: OnReply, *, show_reasoning: bool = True) -> None:
+    def __init__(
+        self,
+        on_reply: OnReply,
+        *,
+        show_reasoning: bool = True,
+        answer_within: float | None = None,
+    ) -> None:
         self._on_reply = on_reply
         self._show_reasoning = show_reasoning
+        self._answer_within = answer_within
         self._output = _Output()
         self._widget: TurnWidget
 
@@ -104,7 +111,11 @@ class WidgetView:
     def open(self) -> None:
         from ..widgets import TurnWidget
 
-        self._widget = TurnWidget(on_reply=self._on_reply, show_reasoning=self._show_reasoning)
+        self._widget = TurnWidget(
+            on_reply=self._on_reply,
+            show_reasoning=self._show_reasoning,
+            answer_within=self._answer_within,
+        )
         view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
         self._output.show(
             {

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from tests.benchmarks import (
+    browser,
     containers,
     history,
     imports,
@@ -32,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "click": turns.click_to_python,
     "bytes": streams.bytes_to_the_browser,
     "rate": streams.deltas_per_second,
+    "browser": browser.measure,
     "overhead": overhead.measure,
     "container": containers.measure,
     "snapshot": history.snapshots,

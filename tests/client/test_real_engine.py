@@ -126,6 +126,8 @@ def test_a_turn_with_a_permission(session: SessionHandle) -> None:
     metrics = session.get_metrics()
     assert metrics.tool_calls >= len(tools)
     assert metrics.tool_usage["bash"] >= 1
+    used = [part.context_used for part in messages[1].parts if part.type == "step-finish"]
+    assert used[-1] == metrics.context_used
     assert session.get_permissions() == []
     with pytest.raises(PermissionNotFound):
         session.reply_to_permission(asked[0].id, "once")
