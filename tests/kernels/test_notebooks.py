@@ -16,6 +16,7 @@ from tests.support.kernels import ROOT
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.container,
+    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of nbclient's own dependencies
 ]
 
@@ -38,7 +39,7 @@ def executed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict
         monkeypatch.setenv("AGENT_MAGICS_DEMO_DELAY", "0")
         NotebookClient(
             book,
-            timeout=100,
+            timeout=240,
             kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
         ).execute()
