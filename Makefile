@@ -21,7 +21,7 @@ SCRIPTS := .ci/find-python .ci/make-venv .ci/system-packages
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: help demo lab test lint bench clean python-lint script-lint script-test
+.PHONY: help demo lab test lint bench screenshots clean python-lint script-lint script-test
 
 help:
 	@echo "make demo    install what is needed, run notebooks/01_quickstart.ipynb without any key, say what happened"
@@ -29,6 +29,7 @@ help:
 	@echo "make test    lint, all tests (real kernels, containers, browser), coverage gates; TESTS=tests/wire for a part"
 	@echo "make lint    ruff, mypy, tsc, eslint"
 	@echo "make bench   measure the figures in the README"
+	@echo "make screenshots  make the pictures of the documentation, in real JupyterLab"
 	@echo "make clean   remove everything that make made"
 
 demo: $(VENV)/.demo
@@ -67,6 +68,10 @@ script-test: $(NODE)
 bench: $(VENV)/.dev
 	@.ci/system-packages bubblewrap
 	@$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+screenshots: $(VENV)/.dev
+	@.ci/system-packages browser bubblewrap
+	@$(BIN)/python -m tests.screenshots notebooks/img
 
 clean:
 	@rm -rf $(VENV) .venvs labextension/{node_modules,lib,dist,build} notebooks/out build dist htmlcov \

@@ -36,7 +36,8 @@ class Wanted:
     The session that a turn wants.
 
     `session_id` resumes one, `new` makes one, otherwise the notebook's current one is used, and
-    made if there is none. `model` and `sandbox` go into a session that is made.
+    made if there is none. `model`, `sandbox` and `network` (hosts, or whether there is one at all;
+    None: as the engine is configured) go into a session that is made.
     """
 
     session_id: str | None = None
@@ -44,6 +45,7 @@ class Wanted:
     title: str | None = None
     model: str | None = None
     sandbox: str | None = None
+    network: bool | tuple[str, ...] | None = None
 
 
 def _open_client(connection: Connection) -> Client:
@@ -119,11 +121,16 @@ class SessionKeeper:
                 current = self._recalled(client, wanted)
             if current is None:
                 made = client.create_session(
-                    wanted.title, model=wanted.model, sandbox=wanted.sandbox
+                    wanted.title,
+                    model=wanted.model,
+                    sandbox=wanted.sandbox,
+                    network=wanted.network,
                 )
                 self.use(made, wanted.sandbox)
                 return made
             self._check_sandbox(current, wanted.sandbox)
+            if wanted.network is not None:
+                raise ValueError("a session keeps the network it began with; add --new for another")
             if wanted.title is not None:
                 current.update(title=wanted.title)
             self.use(current, self._sandbox)

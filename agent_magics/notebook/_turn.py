@@ -145,7 +145,11 @@ class ShownTurn:
         self._pump = pump
         self._view: TurnView
         if kind == "kernel":
-            self._view = WidgetView(self._clicked, show_reasoning=settings.show_reasoning)
+            self._view = WidgetView(
+                self._clicked,
+                show_reasoning=settings.show_reasoning,
+                answer_within=settings.policy.timeout,
+            )
         elif kind == "headless":
             self._view = HeadlessView(show_reasoning=settings.show_reasoning)
         else:

@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Iterator
 
 from tests.benchmarks import (
+    browser,
     containers,
     history,
     imports,
     network,
     overhead,
+    sending,
     streams,
     turns,
 )
@@ -31,11 +33,13 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "click": turns.click_to_python,
     "bytes": streams.bytes_to_the_browser,
     "rate": streams.deltas_per_second,
+    "browser": browser.measure,
     "overhead": overhead.measure,
     "container": containers.measure,
     "snapshot": history.snapshots,
     "summary": history.summaries,
     "network": network.measure,
+    "send": sending.measure,
 }
 
 
