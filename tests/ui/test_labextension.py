@@ -15,6 +15,7 @@ from tests.ui.test_turns import bash, say, scenario
 pytestmark = [pytest.mark.browser, pytest.mark.kernel, pytest.mark.container]
 
 LOAD = "%load_ext agent_magics"
+START = 90_000.0  # milliseconds that an engine may take to start on a busy machine
 AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 HOSTILE = "echo '<img src=x onerror=alert(1)>' && echo $((6*7))"
 PROMPT = "%%agent\n# Plan\n\n```python\nimport os\n```"
@@ -58,7 +59,7 @@ def test_the_panel_answers_while_the_cell_runs_and_after_a_reload(
     page.run(1, wait=False)
     page.run(2, wait=False)
 
-    expect(state).to_have_text("waiting for you")
+    expect(state).to_have_text("waiting for you", timeout=START)
     expect(panel.locator(".am-Permission")).to_contain_text(HOSTILE)
     toast = page.page.locator(".Toastify__toast")
     expect(toast).to_contain_text("asks to run a command")
@@ -90,7 +91,8 @@ def test_sessions_files_and_looks(notebook: OpenNotebook, llm: StartModel) -> No
     page.page.locator(".jp-Dialog input").fill("<b>first</b>")
     page.page.locator(".jp-Dialog button.jp-mod-accept").click()
     chooser = panel.get_by_role("combobox", name="Session of this notebook")
-    expect(chooser.locator("option:checked")).to_have_text("<b>first</b>")
+    chosen_title = chooser.locator("option:checked")
+    expect(chosen_title).to_have_text("<b>first</b>", timeout=START)
 
     chosen = [{"name": "in put.txt", "mimeType": "text/plain", "buffer": "grüße".encode()}]
     panel.locator("input[type=file]").set_input_files(chosen)  # type: ignore[arg-type]
@@ -146,7 +148,7 @@ def test_prompt_cells_commands_and_the_fix_button(notebook: OpenNotebook, llm: S
     page.run(4)
     fix = page.output(4).get_by_role("button", name="Fix with the agent")
     fix.click()
-    expect(page.cell(6)).to_contain_text("1/1")  # proposed, not run
+    expect(page.cell(6)).to_contain_text("1/1", timeout=START)  # proposed, not run
     sent = model.log[-1]["body"]["messages"][-1]["content"]
     assert "ZeroDivisionError" in str(sent)
     page.js("panel.content.widgets[4].model.clearExecution();")
