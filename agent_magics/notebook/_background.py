@@ -27,8 +27,8 @@ class BackgroundTurn:
     """
     A turn that was begun by `%%agent -b`.
 
-    Its cell shows how it goes on, and its buttons work while no other cell runs or one waits for
-    an agent. Without a notebook it shows its text at its end.
+    Its cell shows how it goes on. Its buttons work while other cells run; on ipykernel 6, while
+    none runs or one waits for an agent. Without a notebook it shows its text at its end.
     """
 
     def __init__(self, name: str, turn: ShownTurn, buffer: io.StringIO | None) -> None:
@@ -161,5 +161,6 @@ def begin_turn(
     turn = BackgroundTurn(name, shown, buffer)
     turns_of(shell).append(turn)
     shown.open()
+    shown.hear_by_itself()
     turn.start(after)
     return turn

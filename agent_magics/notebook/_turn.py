@@ -12,7 +12,7 @@ import binascii
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import unquote_to_bytes
@@ -21,8 +21,9 @@ from ._errors import TurnFailed, TurnInterrupted, describe
 from ._frontend import FrontEnd, current_shell, front_end, kernel_of
 from ._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from ._permissions import PermissionDesk, Policy
-from ._pump import CommPump
+from ._pump import CommPump, listen
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
+from ._wait import waiting_pump
 
 if TYPE_CHECKING:
     from ..client import SessionHandle, Turn
@@ -68,6 +69,11 @@ class _Click(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class _FromPage:
+    content: Any
+
+
+@dataclass(frozen=True, slots=True)
 class _NotStarted:
     error: Exception
 
@@ -103,7 +109,7 @@ def run_turn(
     shell = current_shell()
     kind = front_end(shell)
     try:
-        with CommPump(kernel_of(shell)) as pump:
+        with waiting_pump() as pump:
             turn = ShownTurn(acquire, begin, settings, pump, kind, keyboard=_keyboard(kind, pump))
             turn.open()
             return turn.run()
@@ -162,6 +168,7 @@ class ShownTurn:
         self._images_due = 0
         self._undrawn = False
         self._next_frame = 0.0
+        self._deafen: Callable[[], None] = lambda: None
 
     def stop(self) -> None:
         """From any thread: `run()` aborts the turn and raises `TurnInterrupted`."""
@@ -172,6 +179,18 @@ class ShownTurn:
     def open(self) -> None:
         """Show the first pixel."""
         self._view.open()
+
+    def hear_by_itself(self) -> None:
+        """After `open()`: clicks need no waiting cell, they come to the thread of `run()`."""
+        if isinstance(self._view, WidgetView):
+            kernel = kernel_of(current_shell())
+            self._deafen = listen(kernel, self._view.comm_id, self._from_page)
+
+    def _from_page(self, data: Mapping[str, Any]) -> bool:
+        if data.get("method") != "custom":
+            return False
+        self._pump.post(_FromPage(data.get("content")))
+        return True
 
     def run(self) -> SendResult:
         """The turn from its beginning to its end."""
@@ -189,6 +208,7 @@ class ShownTurn:
                 raise
             return self._result()
         finally:
+            self._deafen()
             self._view.finish(empty=not self._something_shown)
 
     def _follow(self) -> None:
@@ -235,6 +255,8 @@ class ShownTurn:
             self._failure = item.error
         elif isinstance(item, _Click):
             self._desk.clicked(*item)
+        elif isinstance(item, _FromPage) and isinstance(self._view, WidgetView):
+            self._view.receive(item.content)
         elif isinstance(item, _Image):
             self._images_due -= 1
             if item.problem:
