@@ -40,6 +40,10 @@ _IMAGES = 10.0  # seconds that outstanding images may take after the turn's end
 _IMAGE_LIMIT = 5 << 20  # bytes
 _BARE_EVENTS = frozenset({"compacted", "status", "turn-started", "turn-ended"})
 """Nothing to keep by themselves."""
+_HINTS = {
+    "SessionBusyError": " %agent_session resume shows it, %agent_abort stops it, --new starts "
+    "another session."
+}
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"})
 
 
@@ -66,6 +70,11 @@ class _Click(NamedTuple):
     request_id: str
     reply: str
     message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +189,10 @@ class ShownTurn:
         """Show the first pixel."""
         self._view.open()
 
+    def note(self, text: str) -> None:
+        """From any thread: show a line of our own."""
+        self._pump.post(_Note(text))
+
     def hear_by_itself(self) -> None:
         """After `open()`: clicks need no waiting cell, they come to the thread of `run()`."""
         if isinstance(self._view, WidgetView):
@@ -255,6 +268,8 @@ class ShownTurn:
             self._failure = item.error
         elif isinstance(item, _Click):
             self._desk.clicked(*item)
+        elif isinstance(item, _Note):
+            self._view.note(item.text)
         elif isinstance(item, _FromPage) and isinstance(self._view, WidgetView):
             self._view.receive(item.content)
         elif isinstance(item, _Image):
@@ -310,7 +325,9 @@ class ShownTurn:
         if error is None:
             message = f"the turn ended as {self._ended.outcome}"
             raise TurnFailed(message, result=result)
-        raise TurnFailed(error.message, name=error.name, result=result)
+        raise TurnFailed(
+            error.message + _HINTS.get(error.name, ""), name=error.name, result=result
+        )
 
     def _stop(self) -> None:
         """Abort and show what still comes, but not for long. A second Stop ends the wait."""
