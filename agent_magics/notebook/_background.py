@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,8 @@ class BackgroundTurn:
     """
     A turn that was begun by `%%agent -b`.
 
-    Its cell shows how it goes on, and its buttons work while no other cell runs or one waits for
-    an agent. Without a notebook it shows its text at its end.
+    Its cell shows how it goes on. Its buttons work while other cells run; on ipykernel 6, while
+    none runs or one waits for an agent. Without a notebook it shows its text at its end.
     """
 
     def __init__(self, name: str, turn: ShownTurn, buffer: io.StringIO | None) -> None:
@@ -39,6 +40,8 @@ class BackgroundTurn:
         self._future: Future[SendResult] = Future()
         self._session_id = ""
         self._placed = threading.Event()
+        self._began = time.monotonic()
+        self._seconds = 0.0
         self.is_told = False
         """Somebody has waited for it, or its end was announced."""
 
@@ -59,10 +62,20 @@ class BackgroundTurn:
             return "completed"
         return "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
 
+    @property
+    def summary(self) -> str:
+        """Its name, outcome and duration, as a sentence; for a turn that is done."""
+        took = f"{self._seconds:.0f} s" if self._seconds >= 10 else f"{self._seconds:.1f} s"
+        return f"The agent's turn in {self.name} has ended: {self.outcome} (after {took})\n"
+
     def place(self, session_id: str) -> None:
         """It will run in this session."""
         self._session_id = session_id
         self._placed.set()
+
+    def note(self, text: str) -> None:
+        """Show a line with it."""
+        self._turn.note(text)
 
     def is_in(self, session_id: str) -> bool:
         """Whether it runs in this session; waits until that is known."""
@@ -102,7 +115,10 @@ class BackgroundTurn:
         def run() -> None:
             result: SendResult | None = None
             try:
-                result = self._turn.run()
+                try:
+                    result = self._turn.run()
+                finally:
+                    self._seconds = time.monotonic() - self._began
                 after(result)
                 self._future.set_result(result)
             except BaseException as error:
@@ -123,6 +139,8 @@ class BackgroundTurns(list[BackgroundTurn]):
             if turn is mine:
                 return
             if turn.is_in(session_id):
+                if mine is not None and not turn.done:
+                    mine.note(f"The agent is at work in {turn.name}; this turn is the next.")
                 turn.wait()
 
     def announce(self, *_: Any) -> None:
@@ -130,8 +148,7 @@ class BackgroundTurns(list[BackgroundTurn]):
         for turn in [turn for turn in self if turn.done]:
             self.remove(turn)
             if not turn.is_told:
-                end = f"The agent's turn in {turn.name} has ended: {turn.outcome}\n"
-                sys.stdout.write(turn.tell() + end)
+                sys.stdout.write(turn.tell() + turn.summary)
 
 
 def turns_of(shell: Any) -> BackgroundTurns:
@@ -161,5 +178,6 @@ def begin_turn(
     turn = BackgroundTurn(name, shown, buffer)
     turns_of(shell).append(turn)
     shown.open()
+    shown.hear_by_itself()
     turn.start(after)
     return turn

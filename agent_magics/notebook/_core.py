@@ -13,6 +13,7 @@ from ._background import BackgroundTurn, begin_turn, turns_of
 from ._errors import TurnFailed
 from ._frontend import current_shell
 from ._permissions import Policy
+from ._reattach import start_or_reattach
 from ._session import Connection, SessionKeeper, Wanted, keeper_of
 from ._turn import Begin, TurnSettings, run_turn
 
@@ -182,7 +183,7 @@ def _plan(
             for path, content in item.files.items():
                 session.put_file(path, content)
             item.discard()
-        return session.start(whole, on_event=on_event, model=wanted.model, agent=agent)
+        return start_or_reattach(keeper, session, whole, on_event, model=wanted.model, agent=agent)
 
     return _Plan(acquire, begin, settings)
 

@@ -14,6 +14,7 @@ from ._hub_door import close_door, open_door
 from ._magics import AgentMagics
 from ._manage_magics import HOMES, managing_magics
 from ._question import QuestionLine
+from ._result_view import show_results_short, show_results_whole
 from ._session import Connection, keeper_of
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
@@ -35,6 +36,7 @@ def load_ipython_extension(shell: Any) -> None:
         shell.events.register("post_run_cell", watch)
     for name, function in managing_magics().items():
         shell.register_magic_function(function, "line", name)
+    show_results_short(shell)
     add_completion(shell, magics, keeper_of(shell))
     transformers = shell.input_transformer_manager.token_transformers
     if QuestionLine not in transformers:
@@ -50,6 +52,7 @@ def unload_ipython_extension(shell: Any) -> None:
     """Take the magics away again; what they had replaced comes back. The session stays."""
     close_door(shell)
     remove_completion(shell)
+    show_results_whole(shell)
     tables = shell.magics_manager.magics
     for kind, name in _names():
         tables[kind].pop(name, None)

@@ -104,6 +104,13 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         allow_none=True,
         help="Token for `url`. Better in the environment: AGENT_MAGICS_TOKEN.",
     ).tag(config=True)
+    keep_tasks = Bool(
+        True,
+        help=(
+            "Keep the notebook's own asyncio tasks running while a cell waits for the agent. "
+            "The first time that there are any, nest-asyncio2 patches asyncio."
+        ),
+    ).tag(config=True)
     warm_up = Bool(
         True, help="Start the embedded engine in the background as soon as the magics are loaded."
     ).tag(config=True)

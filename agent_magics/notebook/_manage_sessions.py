@@ -101,7 +101,7 @@ def agent_wait(options: Namespace) -> Any:
     if results is None:
         names = ", ".join(turn.name for turn in turns if not turn.done)
         raise TurnFailed(f"not over after {options.timeout:g} s: {names}", name="Timeout")
-    sys.stdout.write("".join(turn.tell() for turn in turns))
+    sys.stdout.write("".join(turn.tell() + turn.summary for turn in turns))
     failed = [turn for turn in turns if turn.outcome != "completed"]
     if failed:
         raise TurnFailed("; ".join(f"{turn.name}: {turn.outcome}" for turn in failed))

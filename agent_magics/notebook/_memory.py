@@ -6,50 +6,74 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ._frontend import kernel_of
 
 __all__ = ["SessionMemory", "notebook_path"]
 
 _MOST = 500
+_NAME = "JPY_SESSION_NAME"
 _log = logging.getLogger("agent_magics.notebook")
 
 
 def notebook_path(shell: Any) -> str:
-    """The notebook that `shell` runs for, as far as its front end tells; empty if it doesn't."""
+    """
+    The notebook that `shell` runs for, as far as its front end tells; empty if it doesn't.
+
+    Terminal IPython runs for none, nor does a kernel that something else started, such as nbclient
+    or papermill, although both may have inherited the name when a notebook's cell called them.
+    """
+    if kernel_of(shell) is None:
+        return ""
     namespace: dict[str, Any] = getattr(shell, "user_ns", {})
     in_vscode = namespace.get("__vsc_ipynb_file__")
     if isinstance(in_vscode, str):
         return in_vscode
-    return os.environ.get("JPY_SESSION_NAME", "")  # set by jupyter_server
+    name = os.environ.get(_NAME, "")  # set by jupyter_server
+    return "" if name and _had_by_the_parent(name) else name
+
+
+def _had_by_the_parent(name: str) -> bool:
+    """Whether the process that started this one had this notebook's name, too."""
+    try:
+        environ = Path(f"/proc/{os.getppid()}/environ").read_bytes()
+    except OSError:  # not Linux, or another user's process
+        return False
+    return os.fsencode(f"{_NAME}={name}") in environ.split(b"\0")
 
 
 class SessionMemory:
     """
-    The session of one `notebook`, an absolute path; without one nothing is remembered.
+    The session of one `notebook`, an absolute path; without one nothing is remembered. A function
+    is asked again each time: VS Code tells a kernel its notebook after it has started.
 
     The memory is a convenience: whatever goes wrong with its file, turns go on.
     """
 
-    def __init__(self, notebook: str = "", folder: Path | None = None) -> None:
-        self._notebook = notebook
+    def __init__(self, notebook: str | Callable[[], str] = "", folder: Path | None = None) -> None:
+        self._notebook = (lambda: notebook) if isinstance(notebook, str) else notebook
         self._path = (folder or _data_folder()) / "notebooks.json"
 
     def recall(self, server: str) -> str:
         """The id of the session that the notebook had on `server`, empty if it had none."""
-        entry = self._read().get(self._notebook) if self._notebook else None
+        notebook = self._notebook()
+        entry = self._read().get(notebook) if notebook else None
         if not isinstance(entry, dict) or entry.get("server") != server:
             return ""
         return str(entry.get("session") or "")
 
     def remember(self, server: str, session_id: str) -> None:
         """From now on this one; an empty id forgets it."""
-        if not self._notebook or self.recall(server) == session_id:
+        notebook = self._notebook()
+        if not notebook or self.recall(server) == session_id:
             return
         entries = self._read()
-        entries.pop(self._notebook, None)
+        entries.pop(notebook, None)
         if session_id:
-            entries[self._notebook] = {"server": server, "session": session_id}
+            entries[notebook] = {"server": server, "session": session_id}
         try:
             self._write(dict(list(entries.items())[-_MOST:]))
         except OSError as error:

@@ -6,8 +6,8 @@ message of the shell channel: neither a click on "Allow once" nor the front end'
 widgets exist. `CommPump` is the way around. One hook on the kernel's shell stream, installed once
 per kernel, looks at the header of every shell message. While a pump is open, the messages of
 `HANDLED` go to the innermost pump, and the waiting cell dispatches them itself, on its own thread.
-All others go to ipykernel's own callback untouched, hence stay in order. No event loop is ever
-re-entered.
+All others go to ipykernel's own callback untouched, hence stay in order. No message is ever
+dispatched by an event loop that was entered again.
 
 - ipykernel 7: the "Shell channel" thread reads the stream, so the hook runs there even while the
   main thread is blocked, and before the message is routed to a subshell.
@@ -32,12 +32,22 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["HANDLED", "CommPump", "show_busy"]
+from ._own_tasks import OwnTasks
+
+__all__ = ["HANDLED", "CommPump", "Listener", "listen", "show_busy"]
+
+Listener = Callable[[Mapping[str, Any]], bool]
+"""
+Gets the data of a widget's message and says whether it has taken it.
+
+Called on the thread that reads the shell channel; it must not wait.
+"""
 
 HANDLED = frozenset(
     {"comm_open", "comm_msg", "comm_close", "comm_info_request", "kernel_info_request"}
@@ -61,6 +71,7 @@ class _CommHook:
         self.threaded = getattr(kernel, "shell_channel_thread", None) is not None
         self._lock = threading.Lock()
         self._pumps: list[CommPump] = []
+        self._listeners: dict[str, Listener] = {}
         self._original: Callable[[Any], Any] = self.stream._recv_callback
         if not callable(self._original):
             raise RuntimeError("the shell stream has no callback")
@@ -96,8 +107,14 @@ class _CommHook:
             if self._pumps:
                 self._pumps[-1]._say_busy()
 
+    def listen(self, comm_id: str, listener: Listener | None) -> None:
+        with self._lock:
+            self._listeners.pop(comm_id, None)
+            if listener is not None:
+                self._listeners[comm_id] = listener
+
     def _on_recv(self, frames: Any) -> Any:
-        if self._pumps:
+        if self._pumps or self._listeners:
             try:
                 if self._offer(frames):
                     return None
@@ -112,11 +129,19 @@ class _CommHook:
         if header["msg_type"] not in HANDLED:
             return False
         with self._lock:
+            if header["msg_type"] == "comm_msg" and self._listeners:
+                content = session.deserialize(rest, content=False, copy=False)["content"]
+                if self._hear(session.unpack(content)):
+                    return True
             if not self._pumps:
                 return False
             message = session.deserialize(rest, content=True, copy=False)
             self._pumps[-1]._take(idents, message)
         return True
+
+    def _hear(self, content: Mapping[str, Any]) -> bool:
+        listener = self._listeners.get(content["comm_id"])
+        return listener is not None and listener(content["data"])
 
 
 def _hook_of(kernel: Any) -> _CommHook | None:
@@ -143,20 +168,40 @@ def show_busy(kernel: Any) -> None:
         hook.show_busy()
 
 
+def listen(kernel: Any, comm_id: str, listener: Listener) -> Callable[[], None]:
+    """
+    Have the messages of one widget taken by `listener`; gives back what ends that.
+
+    On ipykernel 7 they come while any cell runs, on ipykernel 6 while none does or one waits in a
+    pump. Where the kernel has no such interface they keep their usual way.
+    """
+    try:
+        hook = _hook_of(kernel)
+    except Exception:
+        _log.warning("widgets cannot answer while another cell runs", exc_info=True)
+        hook = None
+    if hook is None:
+        return lambda: None
+    hook.listen(comm_id, listener)
+    return partial(hook.listen, comm_id, None)
+
+
 class CommPump:
     """
     A queue that any thread may `post()` to and that one waiting cell reads with `get()`.
 
     While the cell waits, widget messages are handled on its thread. A context manager; pumps
     may be nested (a widget's callback may run a turn of its own). Without a kernel it is the
-    queue alone.
+    queue alone. With `keep_tasks` the notebook's own asyncio tasks go on meanwhile.
 
     Stop (SIGINT, main thread only): the first one raises `KeyboardInterrupt` at the next `get()`
     or `wait()`, never in the middle of a message; a second one raises at once.
     """
 
-    def __init__(self, kernel: Any = None) -> None:
+    def __init__(self, kernel: Any = None, *, keep_tasks: bool = False) -> None:
         self._kernel = kernel
+        self._keep_tasks = keep_tasks
+        self._tasks: OwnTasks | None = None
         self._hook: _CommHook | None = None
         self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._items: collections.deque[Any] = collections.deque()
@@ -185,6 +230,8 @@ class CommPump:
         if threading.current_thread() is threading.main_thread():
             self._old_sigint = signal.signal(signal.SIGINT, self._on_sigint)
             self._owns_sigint = True
+            if self._keep_tasks and self._kernel is not None:
+                self._tasks = OwnTasks.of_this_thread(self._kernel)
         return self
 
     def _attach(self) -> None:
@@ -256,6 +303,9 @@ class CommPump:
         self._wake()
 
     def _wake(self) -> None:
+        tasks = self._tasks
+        if tasks is not None:
+            tasks.wake()
         sockets = self._wake_sockets
         if sockets is not None:
             with contextlib.suppress(OSError):  # full: awake already; closed: nobody waits
@@ -315,6 +365,8 @@ class CommPump:
 
     def _poll(self, seconds: float) -> None:
         """Wait at most `seconds` for something, then handle all that is there."""
+        if self._tasks is not None and self._tasks.run(seconds, self._inbox.empty):
+            seconds = 0
         if self._wake_sockets is not None and self._hook is not None:
             if self._inbox.empty():
                 self._poller.poll(seconds * 1000)
@@ -323,7 +375,7 @@ class CommPump:
             self._hook.stream.flush(self._zmq.POLLIN)  # runs the hook for whatever arrived
         else:
             try:
-                self._sort(*self._inbox.get(timeout=seconds))
+                self._sort(*self._inbox.get(timeout=max(0, seconds)))
             except queue.Empty:
                 return
         while True:

@@ -76,6 +76,7 @@ class SessionKeeper:
         self._news = ""
         self.listeners: list[Callable[[], None]] = []
         """Called, from any thread, when the notebook has another session, or none any more."""
+        self._recalled_id = ""
 
     @property
     def current(self) -> SessionHandle | None:
@@ -140,7 +141,7 @@ class SessionKeeper:
         """The session that this notebook had in an earlier kernel, if it still exists."""
         with self._lock:
             found = self._recalled(self.client(connection), Wanted())
-            self._news = ""
+            self._news = self._recalled_id = ""
             return found
 
     def _recalled(self, client: Client, wanted: Wanted) -> SessionHandle | None:
@@ -157,8 +158,16 @@ class SessionKeeper:
             return None
         if info.archived or wanted.sandbox not in (None, "auto", info.sandbox):
             return None
+        self._recalled_id = id
         self._news = f"This notebook goes on with its session {info.title!r}; --new starts another."
         return session
+
+    def take_recalled(self, session_id: str) -> bool:
+        """Whether an earlier kernel has left this session behind; true once."""
+        with self._lock:
+            found = bool(session_id) and self._recalled_id == session_id
+            self._recalled_id = ""
+            return found
 
     def news(self) -> str:
         """What there is to tell about the session, once; mostly nothing."""
@@ -224,6 +233,6 @@ def keeper_of(shell: Any) -> SessionKeeper:
         return _without_shell
     keeper: SessionKeeper | None = getattr(shell, _KEEPER, None)
     if keeper is None:
-        keeper = SessionKeeper(memory=SessionMemory(notebook_path(shell)))
+        keeper = SessionKeeper(memory=SessionMemory(lambda: notebook_path(shell)))
         setattr(shell, _KEEPER, keeper)
     return keeper

@@ -14,6 +14,7 @@ from ._errors import TurnInterrupted, describe
 from ._frontend import current_shell, kernel_of
 from ._pump import CommPump
 from ._text import printable
+from ._wait import waiting_pump
 
 if TYPE_CHECKING:
     from ..client import SessionHandle, ShellStream
@@ -58,7 +59,7 @@ def run_shell(
         "stderr": _Writer(lambda: sys.stderr, raw=kernel is not None),
     }
     try:
-        with CommPump(kernel) as pump:
+        with waiting_pump() as pump:
             running = _Command(pump, acquire, command, settings)
             result = running.follow(writers)
     except KeyboardInterrupt:

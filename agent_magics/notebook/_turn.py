@@ -12,7 +12,7 @@ import binascii
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import unquote_to_bytes
@@ -21,8 +21,9 @@ from ._errors import TurnFailed, TurnInterrupted, describe
 from ._frontend import FrontEnd, current_shell, front_end, kernel_of
 from ._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from ._permissions import PermissionDesk, Policy
-from ._pump import CommPump
+from ._pump import CommPump, listen
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
+from ._wait import waiting_pump
 
 if TYPE_CHECKING:
     from ..client import SessionHandle, Turn
@@ -39,6 +40,10 @@ _IMAGES = 10.0  # seconds that outstanding images may take after the turn's end
 _IMAGE_LIMIT = 5 << 20  # bytes
 _BARE_EVENTS = frozenset({"compacted", "status", "turn-started", "turn-ended"})
 """Nothing to keep by themselves."""
+_HINTS = {
+    "SessionBusyError": " %agent_session resume shows it, %agent_abort stops it, --new starts "
+    "another session."
+}
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"})
 
 
@@ -65,6 +70,16 @@ class _Click(NamedTuple):
     request_id: str
     reply: str
     message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _FromPage:
+    content: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +118,7 @@ def run_turn(
     shell = current_shell()
     kind = front_end(shell)
     try:
-        with CommPump(kernel_of(shell)) as pump:
+        with waiting_pump() as pump:
             turn = ShownTurn(acquire, begin, settings, pump, kind, keyboard=_keyboard(kind, pump))
             turn.open()
             return turn.run()
@@ -166,6 +181,7 @@ class ShownTurn:
         self._images_due = 0
         self._undrawn = False
         self._next_frame = 0.0
+        self._deafen: Callable[[], None] = lambda: None
 
     def stop(self) -> None:
         """From any thread: `run()` aborts the turn and raises `TurnInterrupted`."""
@@ -176,6 +192,22 @@ class ShownTurn:
     def open(self) -> None:
         """Show the first pixel."""
         self._view.open()
+
+    def note(self, text: str) -> None:
+        """From any thread: show a line of our own."""
+        self._pump.post(_Note(text))
+
+    def hear_by_itself(self) -> None:
+        """After `open()`: clicks need no waiting cell, they come to the thread of `run()`."""
+        if isinstance(self._view, WidgetView):
+            kernel = kernel_of(current_shell())
+            self._deafen = listen(kernel, self._view.comm_id, self._from_page)
+
+    def _from_page(self, data: Mapping[str, Any]) -> bool:
+        if data.get("method") != "custom":
+            return False
+        self._pump.post(_FromPage(data.get("content")))
+        return True
 
     def run(self) -> SendResult:
         """The turn from its beginning to its end."""
@@ -193,6 +225,7 @@ class ShownTurn:
                 raise
             return self._result()
         finally:
+            self._deafen()
             self._view.finish(empty=not self._something_shown)
 
     def _follow(self) -> None:
@@ -239,6 +272,10 @@ class ShownTurn:
             self._failure = item.error
         elif isinstance(item, _Click):
             self._desk.clicked(*item)
+        elif isinstance(item, _Note):
+            self._view.note(item.text)
+        elif isinstance(item, _FromPage) and isinstance(self._view, WidgetView):
+            self._view.receive(item.content)
         elif isinstance(item, _Image):
             self._images_due -= 1
             if item.problem:
@@ -292,7 +329,7 @@ class ShownTurn:
         if error is None:
             message = f"the turn ended as {self._ended.outcome}"
             raise TurnFailed(message, result=result)
-        raise TurnFailed(error.message, name=error.name, result=result)
+        raise TurnFailed(error.message + _HINTS.get(error.name, ""), name=error.name, result=result)
 
     def _stop(self) -> None:
         """Abort and show what still comes, but not for long. A second Stop ends the wait."""

@@ -108,6 +108,15 @@ class WidgetView:
     def rendered(self) -> bool:
         return self._widget.rendered
 
+    @property
+    def comm_id(self) -> str:
+        """Names the widget in the messages of the front end."""
+        return str(self._widget.model_id)
+
+    def receive(self, content: Any) -> None:
+        """Take what the front end has sent, if it did not come by the kernel's usual way."""
+        self._widget.receive(content)
+
     def open(self) -> None:
         from ..widgets import TurnWidget
 

@@ -11,7 +11,7 @@ from ._errors import TurnInterrupted, describe
 from ._frontend import current_shell, kernel_of
 from ._pump import CommPump
 
-__all__ = ["patiently"]
+__all__ = ["patiently", "waiting_pump"]
 
 T = TypeVar("T")
 
@@ -19,6 +19,14 @@ T = TypeVar("T")
 class _Failed:
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def waiting_pump() -> CommPump:
+    """A pump for a cell that waits: of the running kernel, with the notebook's settings."""
+    shell = current_shell()
+    registry = getattr(getattr(shell, "magics_manager", None), "registry", {})
+    keep_tasks = bool(getattr(registry.get("AgentMagics"), "keep_tasks", False))
+    return CommPump(kernel_of(shell), keep_tasks=keep_tasks)
 
 
 def patiently(call: Callable[[], T], on_stop: Callable[[], object] | None = None) -> T:
@@ -31,7 +39,7 @@ def patiently(call: Callable[[], T], on_stop: Callable[[], object] | None = None
     from ..client import AgentError
 
     try:
-        with CommPump(kernel_of(current_shell())) as pump:
+        with waiting_pump() as pump:
 
             def work() -> None:
                 try:

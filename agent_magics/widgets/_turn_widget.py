@@ -107,6 +107,10 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
         self._number += 1
 
     def _from_front_end(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        self.receive(content)
+
+    def receive(self, content: Any) -> None:
+        """Take a message of a view. The kernel's own thread does it, or whoever has got one."""
         if not isinstance(content, dict):
             return
         kind = content.get("kind")

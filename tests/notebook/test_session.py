@@ -223,8 +223,31 @@ def test_old_notebooks_are_dropped(tmp_path: Path) -> None:
 
 def test_whose_notebook_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert notebook_path(None) == ""
+    in_jupyter = SimpleNamespace(user_ns={}, kernel=object())
+    assert notebook_path(None) == notebook_path(in_jupyter) == ""
     monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/lab.ipynb")
-    assert notebook_path(SimpleNamespace(user_ns={})) == "/home/me/lab.ipynb"
-    in_vscode = SimpleNamespace(user_ns={"__vsc_ipynb_file__": "/home/me/code.ipynb"})
+    assert notebook_path(in_jupyter) == "/home/me/lab.ipynb"
+    names = {"__vsc_ipynb_file__": "/home/me/code.ipynb"}
+    in_vscode = SimpleNamespace(user_ns=names, kernel=object())
     assert notebook_path(in_vscode) == "/home/me/code.ipynb"
+    in_terminal = SimpleNamespace(user_ns={})  # begun by a cell's !ipython
+    assert notebook_path(in_terminal) == ""
+
+
+def test_a_notebook_whose_name_comes_later(tmp_path: Path) -> None:
+    names: list[str] = [""]
+    memory = SessionMemory(lambda: names[0], tmp_path)
+    memory.remember("", "ses_0")
+    names[0] = "/a.ipynb"
+    assert memory.recall("") == ""
+    memory.remember("", "ses_1")
+    assert SessionMemory("/a.ipynb", tmp_path).recall("") == "ses_1"
+
+
+def test_an_earlier_kernels_session_is_recalled_once(restarts: Restarts) -> None:
+    first = restarts.kernel()
+    made = first.acquire(Connection(), Wanted())
+    assert not first.take_recalled(made.id)
+    second = restarts.kernel()
+    second.acquire(Connection(), Wanted())
+    assert second.take_recalled(made.id) and not second.take_recalled(made.id)

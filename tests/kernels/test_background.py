@@ -1,0 +1,75 @@
+"""Turns in the background, in real kernels: their buttons need no waiting cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent_magics.widgets import MIME
+from tests.kernels.test_turn import load
+from tests.support.kernel import FrontEnd
+from tests.support.turn_widget import TurnCard
+
+pytestmark = pytest.mark.kernel
+
+BUSY = """
+import pathlib, time
+print("busy", flush=True)
+while not pathlib.Path({path!r}).exists():
+    time.sleep(0.01)
+"""
+
+
+def test_a_click_while_an_ordinary_cell_runs(kernel: FrontEnd, tmp_path: Path) -> None:
+    load(kernel, "full")
+    reads_always = kernel.run("import ipykernel; print(ipykernel.version_info[0] >= 7)")
+    cell = kernel.execute("%%agent -b\nlook around")
+    kernel.until(lambda: kernel.is_done(cell))
+    card = TurnCard(kernel)
+    card.shows()
+    request = card.asked()
+    flag = tmp_path / "flag"
+    busy = kernel.execute(BUSY.format(path=str(flag)))
+    kernel.until(lambda: kernel.text(busy) == "busy\n")
+    card.reply(request, "always")
+    if reads_always == "True\n":
+        kernel.until(lambda: MIME in kernel.outputs(cell)[0], what="the turn's end")
+        assert kernel.reply(busy) is None
+    flag.touch()
+    kernel.until(lambda: kernel.is_done(busy))
+    kernel.until(lambda: MIME in kernel.outputs(cell)[0], what="the turn's end")
+    assert "The answer was always." in kernel.outputs(cell)[0]["text/plain"]
+    told = kernel.text(busy) + kernel.run("%agent_help") + kernel.run("1 + 1")
+    assert told.count("The agent's turn in In[3] has ended: completed (after ") == 1
+
+
+def test_idle_beside_a_waiting_cell_and_in_a_queue(kernel: FrontEnd) -> None:
+    load(kernel, "full")
+    first = kernel.execute("%%agent -b\none")
+    queued = kernel.execute("%%agent -b\ntwo")
+    front = kernel.execute("%%agent --new\nthree")
+    cards = []
+    for _ in range(3):
+        known = frozenset(card.comm_id for card in cards)
+        cards.append(TurnCard(kernel, known=known))
+        cards[-1].shows()
+    one, two, three = cards
+    request = one.asked()
+    three.asked()
+    notes = kernel.until(lambda: two.operations("note"), what="a line about the queue")
+    assert "this turn is the next" in str(notes)
+    assert kernel.is_done(first) and kernel.is_done(queued) and kernel.reply(front) is None
+    one.reply(request, "once")  # beside a cell that waits
+    kernel.until(lambda: MIME in kernel.outputs(first)[0])
+    assert kernel.reply(front) is None
+    three.reply(three.asked(), "once")
+    kernel.until(lambda: kernel.is_done(front))
+    two.reply(two.asked(), "once")  # nothing runs
+    kernel.until(lambda: MIME in kernel.outputs(queued)[0])
+    waited = kernel.execute("%agent_wait")
+    kernel.until(lambda: kernel.is_done(waited))
+    (shown,) = kernel.outputs(waited)
+    assert shown["text/plain"].startswith("<SendResult completed · ")
+    assert "In[3] has ended: completed" in kernel.text(waited)
+    assert kernel.run("print(_.text.count('The answer was once.'))") == "1\n"
