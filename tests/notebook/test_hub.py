@@ -87,7 +87,7 @@ def test_a_status_for_people() -> None:
 def test_nothing_that_is_shown_hides_or_reorders_text() -> None:
     asked = permission_json(ASKED)
     assert [block["text"] for block in asked["blocks"]] == ["rm a⟦U+202E⟧"]
-    assert asked["always"] == "Always allow rm * in this session"
+    assert "rm *" in asked["always"]
     info = SessionInfo("ses_1", "a\u202eb", error=WireError("E", "x\u200fy"))
     assert session_json(info)["title"] == "a⟦U+202E⟧b"
     assert session_json(info)["error"] == "x⟦U+200F⟧y"

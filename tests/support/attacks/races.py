@@ -5,39 +5,54 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import Awaitable, Callable
-
-from agent_magics.sandbox import ExecResult
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from .stand import DECOY, PRELUDE, Stand, check
+
+ATTEMPTS = 40
 
 SWAP = """
 os.makedirs('real/.ssh', exist_ok=True)
 open('real/.ssh/id_decoy', 'w').write('harmless')
 open('real/victim', 'w').write('harmless')
 if not os.path.islink('evil'): os.symlink({home!r}, 'evil')
-end = time.time() + {seconds}
-while time.time() < end: check(libc.renameat2(-100, b'real', -100, b'evil', 2))
+end = time.time() + 50
+while time.time() < end and not os.path.lexists('stop'):
+    check(libc.renameat2(-100, b'real', -100, b'evil', 2))
 """
 
 
-async def while_swapped(stand: Stand, act: Callable[[], Awaitable[bool]]) -> int:
+async def while_swapped(stand: Stand, act: Callable[[], Awaitable[bool]], wanted: int = 10) -> None:
     """
-    Do `act` again and again while a directory and a link to the host's home change places; how
-    often it answered True. An OSError is no answer.
+    Do `act` while a directory and a link to the host's home change places, until it answered True
+    as often as `wanted`. An OSError is no answer.
     """
     await stand.run("rm -rf real evil")
-    program = PRELUDE + SWAP.format(home=str(stand.home), seconds=0.5)
-    swapper = asyncio.create_task(stand.run("python -", stdin=program.encode()))
-    good = 0
-    while not swapper.done():
-        with contextlib.suppress(OSError):
-            good += await act()
-    result: ExecResult = await swapper
-    assert result.exit_code == 0, result
+    good, program = 0, SWAP.format(home=str(stand.home))
+    async with meanwhile(stand, program) as goes_on:
+        for tries in itertools.count():
+            if not goes_on() or (good >= wanted and tries >= ATTEMPTS):
+                break
+            with contextlib.suppress(OSError):
+                good += await act()
+    assert good >= wanted
     assert (stand.home / "victim").read_text() == "untouched"
     assert (stand.home / ".ssh/id_decoy").read_text() == DECOY
-    return good
+
+
+@contextlib.asynccontextmanager
+async def meanwhile(stand: Stand, program: str) -> AsyncIterator[Callable[[], bool]]:
+    """Run a program in the container that ends when stop is there; whether it goes on."""
+    await stand.run("rm -f stop")
+    task = asyncio.create_task(
+        stand.run("python -", stdin=(PRELUDE + program).encode(), timeout=55)
+    )
+    yield lambda: not task.done()
+    await stand.run("touch stop")
+    result = await task
+    assert result.exit_code == 0, result
+    await stand.run("rm -f stop")
 
 
 @check
@@ -47,7 +62,7 @@ async def links_swapped_while_the_host_reads(stand: Stand) -> None:
         assert DECOY.encode() not in content
         return content == b"harmless"
 
-    assert await while_swapped(stand, act) > 10
+    await while_swapped(stand, act)
 
 
 @check
@@ -58,7 +73,7 @@ async def links_swapped_while_the_host_reads_in_pieces(stand: Stand) -> None:
         assert DECOY.encode() not in content
         return content == b"harmless"
 
-    assert await while_swapped(stand, act) > 10
+    await while_swapped(stand, act)
 
 
 @check
@@ -67,7 +82,7 @@ async def links_swapped_while_the_host_writes(stand: Stand) -> None:
         await stand.box.write_file("real/victim", b"overwritten")
         return True
 
-    assert await while_swapped(stand, act) > 10
+    await while_swapped(stand, act)
 
 
 @check
@@ -76,7 +91,7 @@ async def links_swapped_while_the_host_deletes(stand: Stand) -> None:
         await stand.box.delete_file("real/victim")
         return True
 
-    await while_swapped(stand, act)
+    await while_swapped(stand, act, wanted=1)
 
 
 @check
@@ -86,7 +101,7 @@ async def links_swapped_while_the_host_lists(stand: Stand) -> None:
         assert not any("engine-state" in name or "notebook" in name for name in names), names
         return "/workspace/real/.ssh" in names
 
-    assert await while_swapped(stand, act) > 10
+    await while_swapped(stand, act)
 
 
 @check
@@ -99,7 +114,7 @@ async def links_swapped_while_a_snapshot_is_taken(stand: Stand) -> None:
         assert not any(DECOY.encode() in (file.content or b"") for file in files)
         return files[0].content == b"harmless"
 
-    assert await while_swapped(stand, act) > 10
+    await while_swapped(stand, act)
 
 
 @check
@@ -116,7 +131,7 @@ async def links_swapped_while_a_snapshot_is_restored(stand: Stand) -> None:
         )
         return True
 
-    assert await while_swapped(stand, act) > 3
+    await while_swapped(stand, act, wanted=3)
     assert not (stand.home / "new").exists() and not (stand.home / "link").is_symlink()
 
 
@@ -124,7 +139,7 @@ async def links_swapped_while_a_snapshot_is_restored(stand: Stand) -> None:
 async def links_swapped_while_all_is_removed(stand: Stand) -> None:
     """The session ends in the middle of it: the host removes what still changes its place."""
     async with stand.another() as box:
-        program = PRELUDE + SWAP.format(home=str(stand.home), seconds=30)
+        program = PRELUDE + SWAP.format(home=str(stand.home))
         swapper = asyncio.create_task(box.run("python -", stdin=program.encode()))
         while not any(entry.path.endswith("/real") for entry in await box.list_files()):
             pass
@@ -133,44 +148,39 @@ async def links_swapped_while_all_is_removed(stand: Stand) -> None:
     assert (stand.home / "victim").read_text() == "untouched"
 
 
+WHILE = "while not os.path.lexists('stop'):\n"
+
+
 @check
 async def files_that_grow_while_they_are_read(stand: Stand) -> None:
-    grow = (
-        "end = time.time() + 0.5\n"
-        "while time.time() < end:\n"
+    grow = WHILE + (
         "    with open('grow', 'ab') as file: file.write(bytes(5000))\n"
         "    if os.path.getsize('grow') > 2_000_000: os.truncate('grow', 0)\n"
     )
     await stand.run("truncate -s 0 grow")
-    grower = asyncio.create_task(stand.run("python -", stdin=(PRELUDE + grow).encode()))
     seen = 0
-    while not grower.done():
-        try:
-            content = await stand.box.read_file("grow", max_bytes=1_000_000)
-            assert len(content) <= 1_000_000
-            seen += 1
-        except OSError as error:
-            assert error.errno == errno.EFBIG
-    assert (await grower).exit_code == 0 and seen
+    async with meanwhile(stand, grow) as goes_on:
+        while goes_on() and seen < ATTEMPTS:
+            try:
+                assert len(await stand.box.read_file("grow", max_bytes=1_000_000)) <= 1_000_000
+                seen += 1
+            except OSError as error:
+                assert error.errno == errno.EFBIG
+    assert seen == ATTEMPTS
     await stand.run("rm grow")
 
 
 @check
 async def files_that_become_pipes(stand: Stand) -> None:
     """An open that waits for a writer would wait for ever."""
-    swap = (
-        "end = time.time() + 0.5\n"
-        "while time.time() < end: check(libc.renameat2(-100, b'one', -100, b'two', 2))\n"
-    )
+    swap = WHILE + "    check(libc.renameat2(-100, b'one', -100, b'two', 2))\n"
     await stand.run("printf harmless > one; mkfifo two")
-    swapper = asyncio.create_task(stand.run("python -", stdin=(PRELUDE + swap).encode()))
     good = 0
-    while not swapper.done():
-        with contextlib.suppress(OSError):
-            good += await stand.box.read_file("one") == b"harmless"
-        with contextlib.suppress(OSError):
-            await stand.box.write_file("two", b"harmless")
-    result = await swapper
-    assert result.exit_code == 0, result
-    assert good > 10
+    async with meanwhile(stand, swap) as goes_on:
+        while goes_on() and good < ATTEMPTS:
+            with contextlib.suppress(OSError):
+                good += await stand.box.read_file("one") == b"harmless"
+            with contextlib.suppress(OSError):
+                await stand.box.write_file("two", b"harmless")
+    assert good == ATTEMPTS
     await stand.run("rm -f one two")
