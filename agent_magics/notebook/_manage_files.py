@@ -34,7 +34,7 @@ def agent_files(options: Namespace) -> Any:
 def agent_get(options: Namespace) -> Path:
     session = Workbench().session(options.session)
     name = PurePosixPath(options.path).name
-    return _save(lambda: session.get_file_buffer(options.path), name, options)
+    return _save(lambda target: session.get_file_to(options.path, target), name, options)
 
 
 def agent_put(options: Namespace) -> Any:
@@ -52,11 +52,13 @@ def agent_artifacts(options: Namespace) -> Any:
     if not options.key:
         return artifacts_table(patiently(session.list_artifacts))
     name = PurePosixPath(options.key).name
-    return _save(lambda: session.get_artifact_buffer(options.key), name, options)
+    return _save(
+        lambda target: target.write_bytes(session.get_artifact_buffer(options.key)), name, options
+    )
 
 
-def _save(fetch: Callable[[], bytes], name: str, options: Namespace) -> Path:
-    """Fetch bytes into a file on this computer, which is only replaced with `--force`."""
+def _save(fetch: Callable[[Path], object], name: str, options: Namespace) -> Path:
+    """Have a file on this computer written, which is only replaced with `--force`."""
     path = Path(options.target).expanduser()
     if path.is_dir() or options.target.endswith("/"):
         path = path / name
@@ -64,9 +66,8 @@ def _save(fetch: Callable[[], bytes], name: str, options: Namespace) -> Path:
         raise UsageError(f"{path} is there already: --force overwrites it, or name another TARGET")
 
     def save() -> Path:
-        data = fetch()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        fetch(path)
         return path
 
     return patiently(save)
