@@ -156,9 +156,7 @@ def _plan(
         for item in packed:
             for path, content in item.files.items():
                 session.put_file(path, content)
-        return start_or_reattach(
-            keeper, session, whole, on_event, model=wanted.model, agent=agent
-        )
+        return start_or_reattach(keeper, session, whole, on_event, model=wanted.model, agent=agent)
 
     return _Plan(acquire, begin, settings)
 

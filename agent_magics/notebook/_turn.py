@@ -325,9 +325,7 @@ class ShownTurn:
         if error is None:
             message = f"the turn ended as {self._ended.outcome}"
             raise TurnFailed(message, result=result)
-        raise TurnFailed(
-            error.message + _HINTS.get(error.name, ""), name=error.name, result=result
-        )
+        raise TurnFailed(error.message + _HINTS.get(error.name, ""), name=error.name, result=result)
 
     def _stop(self) -> None:
         """Abort and show what still comes, but not for long. A second Stop ends the wait."""

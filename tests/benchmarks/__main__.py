@@ -20,6 +20,7 @@ from tests.benchmarks import (
     network,
     overhead,
     streams,
+    survival,
     turns,
 )
 from tests.benchmarks.figures import Figure, table
@@ -31,6 +32,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "click": turns.click_to_python,
     "bytes": streams.bytes_to_the_browser,
     "rate": streams.deltas_per_second,
+    "reattach": survival.time_to_reattach,
     "overhead": overhead.measure,
     "container": containers.measure,
     "snapshot": history.snapshots,

@@ -99,12 +99,12 @@ def test_tasks_that_end_in_the_turn_and_new_ones(kernel: FrontEnd) -> None:
     )
     kernel.until(lambda: kernel.is_done(cell))
     assert kernel.text(cell) == "[0, 1, 2, 3, 4, 5, 6, 7, 8] You said: hi\nYou said: there\n"
-    assert kernel.run("print(repr(spins[7].exception()), ended[-1])") == "OSError('of the task') 9\n"
+    assert (
+        kernel.run("print(repr(spins[7].exception()), ended[-1])") == "OSError('of the task') 9\n"
+    )
 
 
-def test_asyncio_is_left_alone_without_tasks_or_when_told(
-    kernel: FrontEnd, tmp_path: Path
-) -> None:
+def test_asyncio_is_left_alone_without_tasks_or_when_told(kernel: FrontEnd, tmp_path: Path) -> None:
     load(kernel, "hello")
     assert kernel.run("%agent hi") == ""
     assert kernel.run(IS_PATCHED) == "False\n"
