@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .notebook import (
+        InvalidReply,
         TurnFailed,
         TurnInterrupted,
         ask,
         ask_in_background,
+        ask_json,
         current_session,
         load_ipython_extension,
         unload_ipython_extension,
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "InvalidReply",
     "TurnFailed",
     "TurnInterrupted",
     "__version__",
     "ask",
     "ask_in_background",
+    "ask_json",
     "current_session",
     "load_ipython_extension",
     "unload_ipython_extension",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import site
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -144,6 +145,7 @@ def _doctor(options: argparse.Namespace) -> int:
         _check_network(),
         _check_models(),
         _check_engine(),
+        _check_labextension(),
     ]
     return 0 if all(checks) else 1
 
@@ -240,6 +242,24 @@ def _check_engine() -> bool:
         return False
     _finding("engine", True, f"version {health.version}, protocol {health.protocol}", "")
     return True
+
+
+def _check_labextension() -> bool:
+    """Where JupyterLab's part is; all magics work without it."""
+    places = [Path(base) / "share/jupyter/labextensions/agent-magics" for base in _bases()]
+    found = next((place for place in places if (place / "package.json").is_file()), None)
+    if found is not None:
+        _finding("JupyterLab extension", True, f"installed in {_short(found)}", "")
+    else:
+        text = "not in this environment; the magics work without it"
+        next_step = "install a wheel of agent-magics, or its source where Node and npm are"
+        _finding("JupyterLab extension", False, text, next_step, mark="--")
+    return True
+
+
+def _bases() -> list[str]:
+    """Where this Python's data files are installed."""
+    return [sys.prefix, *([site.USER_BASE] if site.USER_BASE else [])]
 
 
 def _finding(name: str, good: bool, text: str, next_step: str, mark: str = "!!") -> None:

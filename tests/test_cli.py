@@ -60,6 +60,7 @@ def test_doctor(
     assert "[ok] network: none in containers" in text
     assert "[ok] models: default openai/" in text
     assert f"[ok] engine: version {__version__}, protocol 1" in text
+    assert "] JupyterLab extension: " in text
     assert "sk-very-secret" not in text
 
 

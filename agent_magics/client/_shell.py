@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from agent_magics.wire import ShellResult, WireError
 
@@ -84,17 +85,37 @@ class AsyncShellStream(TaskStream[ShellOutput]):
     """
 
     def __init__(self, api: Api, session_id: str, body: Mapping[str, Any]) -> None:
-        self._reader = _ShellReader(api, session_path(session_id, "exec"), body)
+        self._api = api
+        self._path = session_path(session_id, "exec")
+        self._reader = _ShellReader(api, self._path, body)
         super().__init__(self._reader.run)
 
     @property
     def result(self) -> ShellResult | None:
         return self._reader.result
 
+    @property
+    def running(self) -> bool:
+        """The command has begun and is not over: there is something to interrupt."""
+        return self._reader.id is not None and self._reader.result is None and not self.done
+
+    async def interrupt(self, *, kill: bool = False) -> bool:
+        """
+        Ctrl-C: the command in front gets SIGINT. The stream goes on to the end, and has the result.
+
+        A command that has not ended after five seconds is killed with all its processes, with
+        `kill` at once. False when there is nothing to interrupt, not yet or any more.
+        """
+        if not self.running:
+            return False
+        path = f"{self._path}/{self._reader.id}/interrupt"
+        return bool(await self._api.post_json(path, {"kill": kill}, missing=SessionNotFound))
+
 
 class _ShellReader:
     def __init__(self, api: Api, path: str, body: Mapping[str, Any]) -> None:
         self.result: ShellResult | None = None
+        self.id: str | None = None
         self._api = api
         self._path = path
         self._body = body
@@ -128,6 +149,8 @@ class _ShellReader:
     def _read(self, event: str, data: Any) -> list[ShellOutput]:
         if event in _STREAMS:
             return [parse(self._output, event, data)]
+        if event == "started":
+            self.id = parse(_id, data)
         if event == "error":
             raise _error(data)
         if event != "exit":
@@ -148,6 +171,10 @@ class _ShellReader:
     def _finish(self, data: Mapping[str, Any]) -> ShellResult:
         output = {name: "".join(texts) for name, texts in self._texts.items()}
         return ShellResult.from_json({**data, **output})
+
+
+def _id(data: Mapping[str, Any]) -> str:
+    return quote(str(data["id"]), safe="")
 
 
 def _error(data: Mapping[str, Any]) -> ApiError:

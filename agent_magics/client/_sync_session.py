@@ -436,3 +436,12 @@ class ShellStream(SyncStream[ShellOutput]):
     def result(self) -> ShellResult | None:
         """What the command did; there after its last output."""
         return self._core.result
+
+    @property
+    def running(self) -> bool:
+        """The command has begun and is not over: there is something to interrupt."""
+        return self._core.running
+
+    def interrupt(self, *, kill: bool = False) -> bool:
+        """Ctrl-C, also from another thread; see `AsyncShellStream.interrupt`."""
+        return self._client.run(self._core.interrupt(kill=kill))

@@ -27,6 +27,7 @@ from agent_magics.sandbox import (
 )
 
 from ._container_limits import lowered
+from ._live import LiveRuns
 from ._log import EventLog
 from ._sessions import Session
 
@@ -58,6 +59,8 @@ class Containers:
     ) -> None:
         self.limits = limits or Limits()
         """What a container may use; a session may have asked for less."""
+        self.runs = LiveRuns()
+        """Commands that somebody outside of turns follows."""
         self._root = root
         self._open = open_sandbox
         self._log = log

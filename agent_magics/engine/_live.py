@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from agent_magics.sandbox import ExecResult, Sandbox
+from agent_magics.sandbox import ExecResult, Interrupt, Sandbox
 
-__all__ = ["LiveRun"]
+from ._ids import new_id
+
+__all__ = ["LiveRun", "LiveRuns"]
 
 _MOST_UNREAD = 4 << 20
 _CHUNK = 256 << 10
@@ -24,6 +28,7 @@ class LiveRun:
 
     def __init__(self, sandbox: Sandbox, command: str, options: dict[str, Any]) -> None:
         self.dropped = False
+        self.interrupt = Interrupt()
         self._sandbox = sandbox
         self._command = command
         self._options = options
@@ -45,7 +50,12 @@ class LiveRun:
 
     async def __anext__(self) -> tuple[str, bytes]:
         if self._task is None:
-            run = self._sandbox.run(self._command, on_output=self._on_output, **self._options)
+            run = self._sandbox.run(
+                self._command,
+                on_output=self._on_output,
+                interrupt=self.interrupt,
+                **self._options,
+            )
             self._task = asyncio.create_task(run)
             self._task.add_done_callback(lambda _: self._wake.set())
         while not self._chunks:
@@ -66,6 +76,11 @@ class LiveRun:
         self._unread -= size
         return stream, b"".join(pieces)
 
+    @property
+    def over(self) -> bool:
+        """The command has ended; its last output may still be there."""
+        return self._task is not None and self._task.done()
+
     def result(self) -> ExecResult:
         """The result, or the exception, after the last output."""
         assert self._task is not None
@@ -76,3 +91,31 @@ class LiveRun:
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
+
+
+class LiveRuns:
+    """The commands that run with a reader, by their session and an id, for Ctrl-C."""
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[str, str], LiveRun] = {}
+
+    @contextmanager
+    def listed(self, session_id: str, run: LiveRun) -> Iterator[str]:
+        """The id of a command, as long as it has a reader."""
+        key = (session_id, new_id("exe"))
+        self._runs[key] = run
+        try:
+            yield key[1]
+        finally:
+            del self._runs[key]
+
+    def interrupt(self, session_id: str, id: str, *, kill: bool) -> bool:
+        """False when there is no such command, or none any more."""
+        run = self._runs.get((session_id, id))
+        if run is None or run.over:
+            return False
+        if kill:
+            run.interrupt.kill()
+        else:
+            run.interrupt.press()
+        return True

@@ -6,7 +6,10 @@ together with its children), is stored, and only when it is committed is shown t
 that somebody has seen is therefore never given again, whatever happens to the process.
 
 Deltas are stored too, but deleted when the part they belong to is closed: the closing event
-carries the whole content. A replay therefore may have holes in its numbers, never in its effect.
+carries the whole content. So is an event that tells a session's state, by the next one that does;
+and all of a session that is deleted, but for the event that says so: of those the newest are kept,
+for readers of everything that come back. A replay therefore may have holes in its numbers, never
+in its effect.
 
 Readers pull. Each has a position; what it has not read yet comes from a ring in memory that all
 share, or from the store when the ring has moved on. A slow reader costs no memory.
@@ -29,6 +32,15 @@ __all__ = ["Event", "EventLog", "Subscription"]
 _RING_EVENTS = 8192
 _RING_BYTES = 8 << 20
 _PAGE = 512
+_FAREWELL = "farewell"
+_MOST_FAREWELLS = 1000
+"""Last events of deleted sessions that are kept."""
+
+
+_FORGET_FAREWELLS = """
+DELETE FROM event WHERE delta_of = ? AND position < (
+    SELECT position FROM event WHERE delta_of = ? ORDER BY position DESC LIMIT 1 OFFSET ?)
+"""
 
 
 class Event(NamedTuple):
@@ -74,8 +86,15 @@ class EventLog:
         *,
         delta_of: str | None = None,
     ) -> None:
-        """Number and store an event; readers see it when it is committed."""
+        """
+        Number and store an event; readers see it when it is committed.
+
+        `delta_of` is what `merge` will be called with when the event has become superfluous.
+        """
         stream = self._stream_of(session_id)
+        if stream in self._forgotten:
+            delta_of = _FAREWELL
+            self._store.put(_FORGET_FAREWELLS, _FAREWELL, _FAREWELL, _MOST_FAREWELLS - 2)
         seq = self.seq(stream) + 1
         self._seqs[stream] = seq
         self._position += 1
@@ -91,9 +110,13 @@ class EventLog:
         self._pending.append(Event(self._position, stream, seq, session_id, body))
         self._store.put_event(EventRow(self._position, stream, seq, session_id, delta_of, body))
 
-    def merge(self, part_id: str) -> None:
-        """Forget the deltas of a part. Put it in one group with the event that closes the part."""
-        self._store.put("DELETE FROM event WHERE delta_of = ?", part_id)
+    def merge(self, whole: str) -> None:
+        """
+        Forget the deltas of a part, or what was told of a session's state.
+
+        Put it in one group with the event that makes them superfluous.
+        """
+        self._store.put("DELETE FROM event WHERE delta_of = ?", whole)
 
     def seq(self, stream: str) -> int:
         """The last number given in a stream; 0 when there is none."""
@@ -120,10 +143,20 @@ class EventLog:
         )
         return (rows[0][1], rows[0][0] - 1) if rows else None
 
-    def forget(self, stream: str) -> None:
-        """Delete all events of a stream; the next one published in it is its last."""
-        self._forgotten.add(stream)
-        self._store.put("DELETE FROM event WHERE stream = ?", stream)
+    def forget(self, session_id: str) -> None:
+        """
+        Delete all events of a session; the next one that is published of it is its last.
+
+        With a root session go those of its children, too. Put both in one group.
+        """
+        stream = self._stream_of(session_id)
+        if stream == session_id:
+            self._forgotten.add(stream)
+            self._store.put("DELETE FROM event WHERE stream = ?", stream)
+        else:
+            self._store.put(
+                "DELETE FROM event WHERE stream = ? AND session_id = ?", stream, session_id
+            )
 
     def subscribe(self, session_id: str | None = None, after: int | None = None) -> Subscription:
         """

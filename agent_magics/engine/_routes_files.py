@@ -18,11 +18,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from agent_magics.sandbox import Limits, OpenFile, Sandbox, SandboxError
-from agent_magics.wire import ExecBody, FileJSON, ShellJSON
+from agent_magics.wire import ExecBody, FileJSON, InterruptBody, ShellJSON
 
 from ._body import LARGEST_BODY, Body, query_flag, query_int, read_json, stream_body
 from ._errors import ApiError, BadRequest, file_errors, from_exception
-from ._live import LiveRun
+from ._live import LiveRun, LiveRuns
 from ._operations import BYTES, NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of
 from ._sessions import WORKSPACE
@@ -50,16 +50,20 @@ async def _sandbox(request: Request) -> Sandbox:
 async def execute(request: Request) -> Response:
     """Run a command in the container.
 
-    With `Accept: text/event-stream`: `stdout` and `stderr` events (base64), then one `exit`.
+    With `Accept: text/event-stream`: one `started` with an `id`, by which it can be interrupted,
+    `stdout` and `stderr` events (base64), then one `exit`.
     """
-    limits = engine_of(request).containers.get(session_of(request)).limits
+    session = session_of(request)
+    containers = engine_of(request).containers
+    limits = containers.get(session).limits
     body = await read_json(request)
     command, options = body.text("command"), _options(body, limits)
     if "\0" in command or not command.strip():
         raise body.error("command", "is empty" if not command.strip() else "has a NUL")
     sandbox = await _sandbox(request)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return stream_response(_live_frames(LiveRun(sandbox, command, options)))
+        run = LiveRun(sandbox, command, options)
+        return stream_response(_live_frames(containers.runs, session.id, run))
     with file_errors():
         result = await sandbox.run(command, **options)
     return Json(
@@ -95,14 +99,21 @@ def _options(body: Body, limits: Limits) -> dict[str, Any]:
     return options
 
 
-async def _live_frames(run: LiveRun) -> AsyncGenerator[str, None]:
+async def _live_frames(runs: LiveRuns, session_id: str, run: LiveRun) -> AsyncGenerator[str, None]:
     """
     Output as it comes, then one `exit`. A command that can't be run ends with one `error`.
 
     A reader that goes away takes the command with it.
     """
+    with runs.listed(session_id, run) as id:
+        yield frame(dumps({"id": id}), event="started")
+        async with contextlib.aclosing(_output_frames(run)) as frames:
+            async for text in frames:
+                yield text
+
+
+async def _output_frames(run: LiveRun) -> AsyncGenerator[str, None]:
     try:
-        yield ": running\n\n"
         async for stream, data in run:
             payload = base64.b64encode(data).decode()
             yield frame(dumps({"data": payload}), event=stream)
@@ -121,6 +132,15 @@ async def _live_frames(run: LiveRun) -> AsyncGenerator[str, None]:
         yield frame(dumps(ending), event="exit")
     finally:
         await run.stop()
+
+
+@operation(bool, body=InterruptBody, optional_body=True)
+async def interrupt(request: Request) -> Json:
+    """Ctrl-C to a running command; its output goes on to its end. False when it is over."""
+    session, body = session_of(request), await read_json(request, optional=True)
+    runs = engine_of(request).containers.runs
+    id = request.path_params["command"]
+    return Json(runs.interrupt(session.id, id, kill=body.flag("kill")))
 
 
 # -- files
@@ -267,6 +287,7 @@ async def list_files(request: Request) -> Response:
 
 routes = [
     Route("/session/{id}/exec", execute, methods=["POST"]),
+    Route("/session/{id}/exec/{command}/interrupt", interrupt, methods=["POST"]),
     Route("/session/{id}/fs", read_file),
     Route("/session/{id}/fs", write_file, methods=["PUT"]),
     Route("/session/{id}/fs", delete_file, methods=["DELETE"]),

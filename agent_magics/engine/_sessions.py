@@ -335,8 +335,7 @@ class SessionBook:
                     f"DELETE FROM {table} WHERE session_id IN (?, ?)", session.id, shelf(session.id)
                 )
             self._store.put("DELETE FROM session WHERE id = ?", session.id)
-            if session.parent_id is None:
-                self.log.forget(session.id)
+            self.log.forget(session.id)
             self._publish(session, "session.deleted")
         del self._sessions[session.id]
 
@@ -349,7 +348,13 @@ class SessionBook:
         )
 
     def _publish(self, session: Session, event: str) -> None:
-        self.log.publish(session.id, event, {"sessionID": session.id, "info": session.to_json()})
+        told = {"sessionID": session.id, "info": session.to_json()}
+        if event != "session.updated":
+            self.log.publish(session.id, event, told)
+            return
+        state = f"state of {session.id}"
+        self.log.merge(state)
+        self.log.publish(session.id, event, told, delta_of=state)
 
 
 def new_session(title: str | None) -> Session:

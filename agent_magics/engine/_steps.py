@@ -44,6 +44,7 @@ def finish_step(
         reason=info["finish"],
         tokens=tokens,
         cost=cost,
+        context={"used": usage.context_used, "limit": usage.context_limit},
     )
     with services.store.group():
         services.messages.save_part(part)

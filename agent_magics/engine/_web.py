@@ -17,6 +17,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -119,7 +120,7 @@ class WebFetcher:
                 extensions={} if address == target.host else {"sni_hostname": target.host},
             )
             try:
-                response = await client.send(request, stream=True)
+                response = await _sent(client, request)
                 break
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 if number == len(addresses):
@@ -143,6 +144,23 @@ class WebFetcher:
                 "network, which can't be fetched."
             )
         return addresses
+
+
+async def _sent(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """The response, whose body is still to be read. After a failure no connection is left open."""
+    opened: list[Any] = []
+
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            opened.append(info["return_value"])
+
+    request.extensions["trace"] = trace
+    try:
+        return await client.send(request, stream=True)
+    except BaseException:
+        for connection in opened:  # cancelled while it shakes hands, the client forgets it
+            await connection.aclose()
+        raise
 
 
 def _reason(error: BaseException) -> str:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._errors import TurnFailed, TurnInterrupted
+from ._errors import InvalidReply, TurnFailed, TurnInterrupted
 
 if TYPE_CHECKING:
     from ._core import ask, ask_in_background, current_session, shell
     from ._extension import load_ipython_extension, unload_ipython_extension
     from ._magics import AgentMagics
     from ._pump import CommPump
+    from ._structured import ask_json
 
 __all__ = [
     "AgentMagics",
     "CommPump",
+    "InvalidReply",
     "TurnFailed",
     "TurnInterrupted",
     "ask",
     "ask_in_background",
+    "ask_json",
     "current_session",
     "load_ipython_extension",
     "shell",
@@ -34,6 +37,7 @@ _HOMES = {
     "CommPump": "_pump",
     "ask": "_core",
     "ask_in_background": "_core",
+    "ask_json": "_structured",
     "current_session": "_core",
     "load_ipython_extension": "_extension",
     "shell": "_core",

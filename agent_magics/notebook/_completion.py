@@ -8,10 +8,12 @@ few seconds; the engine is not started for it.
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._manage_options import PARSERS, PERMISSION_ACTIONS, SESSION_ACTIONS
@@ -26,9 +28,11 @@ __all__ = ["Completion", "add_completion", "remove_completion"]
 
 _PATIENCE = 1.0  # seconds
 _FRESH = 10.0  # seconds
+_MOST_FILES = 1000
 _IDENTIFIER = "agent_magics"
 _MAGIC_LINE = re.compile(r"\s*%%?(agent\w*)[ \t]+(.*)\Z", re.DOTALL)
 _FIELD = re.compile(r"\{([^\W\d]\w*)?\Z")
+_NAMED = re.compile(r"(?<![\w@/.])@([^\s@,;:()\[\]{}<>'\"`]*)\Z")
 _OWN_WORDS = {"agent_permissions": PERMISSION_ACTIONS, "agent_session": SESSION_ACTIONS}
 
 _ALL_PARSERS: Mapping[str, Callable[[], MagicParser]] = {**PARSERS, **TURN_PARSERS}
@@ -98,8 +102,12 @@ class Completion:
             return PERMISSIONS
         if dest == "sandbox":
             return SANDBOXES
-        if dest == "out":
+        if dest in ("out", "json"):
             return self._magics.variables()
+        if dest == "data":
+            return [*self._magics.variables(), *_local_files("")]
+        if dest in ("record", "replay"):
+            return [path for path in _local_files("**/") if path.endswith(".jsonl")]
         if dest == "session":
             return self._ask("sessions", lambda c: [info.id for info in c.list_sessions()])
         if dest == "agent":
@@ -111,7 +119,9 @@ class Completion:
     def _variables(self, before: str) -> tuple[str, list[str]]:
         field = _FIELD.search(before)
         if field is None:
-            return "", []
+            named = _NAMED.search(before)
+            names = [] if named is None else self._values("data")
+            return _matching("" if named is None else named[1], names)
         return _matching(field[1] or "", self._magics.variables())
 
     def _ask(self, kind: str, question: Callable[[Client], list[str]]) -> list[str]:
@@ -138,6 +148,14 @@ class Completion:
 
 def _matching(fragment: str, values: Iterable[str]) -> tuple[str, list[str]]:
     return fragment, [value for value in values if value.startswith(fragment)]
+
+
+def _local_files(below: str) -> list[str]:
+    """Files of the current directory whose names need no quotes; `below`: a pattern of folders."""
+    files = (path for path in Path().glob(f"{below}*") if path.is_file())
+    return sorted(
+        str(path) for path in itertools.islice(files, _MOST_FILES) if " " not in path.name
+    )
 
 
 def _models(client: Client) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,14 @@ from ._session import Connection, SessionKeeper, Wanted, keeper_of
 from ._turn import Begin, TurnSettings, run_turn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..client import SessionHandle, Turn, TurnInput
     from ..wire import AgentEvent, SendResult, ShellResult
     from ._data import Packed
     from ._magics import AgentMagics
+    from ._real_tools import RealTools
+    from ._recorder import Listener
 
 __all__ = [
     "ask",
@@ -35,7 +40,7 @@ __all__ = [
 
 
 def ask(
-    prompt: TurnInput,
+    prompt: TurnInput = "",
     *,
     session: str | SessionHandle | None = None,
     new: bool = False,
@@ -45,25 +50,46 @@ def ask(
     permissions: str | None = None,
     timeout: float | None = None,
     sandbox: str | None = None,
+    network: bool | Sequence[str] | None = None,
     notes: tuple[str, ...] = (),
     data: Mapping[str, Any] | None = None,
     large: bool = False,
+    record: str | Path | None = None,
+    replay: str | Path | None = None,
+    speed: float = 1.0,
+    step: bool = False,
+    real_tools: bool = False,
 ) -> SendResult:
     """
     Give the agent a task and follow it here, as `%%agent` does; a `CommandCall` is one with a name.
 
     `session` is an id or a handle, by default the notebook's own session; `new` starts another
-    one with `title` and `sandbox`. `agent` names who answers this turn ("plan" changes nothing).
-    `permissions` is ask, once, always or reject, `timeout` the seconds after which the turn is
-    stopped. `data` are tables, arrays, figures, text, functions and `Path`s by name: they are put
-    into the container's /workspace/data and described to the model; more than 20 MB only with
-    `large`. Settings that are not given are those of `%config AgentMagics`. `notes` are shown
-    along with the turn.
+    one with `title`, `sandbox` and `network`, the hosts that its commands may reach. `agent` names
+    who answers this turn ("plan" changes nothing). `permissions` is ask, once, always or reject,
+    `timeout` the seconds after which the turn is stopped. `data` are tables, arrays, figures, text,
+    functions and `Path`s by name: they are put into the container's /workspace/data and described
+    to the model; more than 20 MB only with `large`. Settings that are not given are those of
+    `%config AgentMagics`. `notes` are shown along with the turn.
+
+    `record` names a file that gets the turn. `replay` names one that is shown again: no prompt is
+    needed, no model and no engine. It runs at `speed` (0: at once), with `step` it waits for a
+    person before each step, and with `real_tools` its commands and file changes are carried out
+    again in the session's container.
 
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
     when it was stopped, and IPython's `UsageError` for data that can't be sent.
     """
+    from ._recorder import listener_for
+
     keeper = keeper_of(current_shell())
+    if replay is not None:
+        if record is not None:
+            raise UsageError("a turn is recorded or replayed, not both")
+        wanted = _wanted(session, new, title, model, sandbox, network)
+        tools = (lambda: _real_tools(session, wanted)) if real_tools else None
+        return _replayed(prompt, replay, speed, step, notes, tools)
+    if step or real_tools or speed != 1:
+        raise UsageError("speed, step and real tools are for a replay: name its file")
     plan = _plan(
         prompt,
         session=session,
@@ -74,15 +100,21 @@ def ask(
         permissions=permissions,
         timeout=timeout,
         sandbox=sandbox,
+        network=network,
         notes=notes,
         data=data,
         large=large,
     )
+    listener = listener_for(prompt, record, plan.settings.model)
     try:
-        return run_turn(lambda: plan.acquire(None), plan.begin, plan.settings)
+        result = run_turn(lambda: plan.acquire(None), listener.wrap(plan.begin), plan.settings)
     except TurnFailed as failed:
         _forget_lost_session(keeper, failed)
         raise
+    finally:
+        listener.save()
+    _show_made(listener, result)
+    return result
 
 
 def ask_in_background(
@@ -95,8 +127,9 @@ def ask_in_background(
     """
     Give the agent a task and return at once; the cell goes on showing how it works.
 
-    `options` are those of `ask()`. Turns of one session run one after the other. `name` is what
-    the turn is called when its end is announced, `after` is called with its result.
+    `options` are those of `ask()`, without recording and replaying. Turns of one session run one
+    after the other. `name` is what the turn is called when its end is announced, `after` is called
+    with its result.
     """
     plan = _plan(prompt, **options)
     return begin_turn(name, plan.acquire, plan.begin, plan.settings, after or (lambda result: None))
@@ -122,23 +155,17 @@ def _plan(
     permissions: str | None = None,
     timeout: float | None = None,
     sandbox: str | None = None,
+    network: bool | Sequence[str] | None = None,
     notes: tuple[str, ...] = (),
     data: Mapping[str, Any] | None = None,
     large: bool = False,
 ) -> _Plan:
     magics = settings_of(current_shell())
-    wanted = Wanted(
-        session_id=session if isinstance(session, str) else None,
-        new=new,
-        title=title,
-        model=model or setting(magics, "model"),
-        sandbox=sandbox or setting(magics, "sandbox"),
-    )
+    wanted = _wanted(session, new, title, model, sandbox, network)
     keeper, connection = keeper_of(current_shell()), connection_of(magics)
-    settings = replace(
-        _turn_settings(permissions, timeout), model=wanted.model, notes=notes, news=keeper.news
-    )
+    settings = replace(_turn_settings(permissions, timeout), model=wanted.model, news=keeper.news)
     packed = _packed(data or {}, large)
+    settings = replace(settings, notes=(*notes, *_notes_on(packed)))
     whole = _with_data(prompt, packed)
     turns = turns_of(current_shell())
 
@@ -156,9 +183,80 @@ def _plan(
         for item in packed:
             for path, content in item.files.items():
                 session.put_file(path, content)
+            item.discard()
         return start_or_reattach(keeper, session, whole, on_event, model=wanted.model, agent=agent)
 
     return _Plan(acquire, begin, settings)
+
+
+def _wanted(
+    session: str | SessionHandle | None,
+    new: bool,
+    title: str | None,
+    model: str | None,
+    sandbox: str | None,
+    network: bool | Sequence[str] | None,
+) -> Wanted:
+    magics = settings_of(current_shell())
+    hosts = (network,) if isinstance(network, str) else network
+    return Wanted(
+        session_id=session if isinstance(session, str) else None,
+        new=new,
+        title=title,
+        model=model or setting(magics, "model"),
+        sandbox=sandbox or setting(magics, "sandbox"),
+        network=hosts if hosts is None or isinstance(hosts, bool) else tuple(hosts),
+    )
+
+
+def _show_made(listener: Listener, result: SendResult) -> None:
+    """Show the files that the turn made, below it."""
+    from ._made import made_files, may_have_made, show_made_files
+    from ._wait import patiently
+
+    wanted = setting(settings_of(current_shell()), "show_files")
+    session = listener.session
+    if not wanted or session is None or not may_have_made(result):
+        return
+    try:
+        files = patiently(lambda: made_files(session, listener.message_id, result))
+    except TurnFailed:  # other servers may not know what a turn changed; the turn itself is fine
+        return
+    show_made_files(files)
+
+
+def _real_tools(session: str | SessionHandle | None, wanted: Wanted) -> RealTools:
+    """For the container of this session, or of the notebook's. Blocks on the network."""
+    from ._real_tools import RealTools
+
+    if session is not None and not isinstance(session, str):
+        return RealTools(session)
+    keeper, magics = keeper_of(current_shell()), settings_of(current_shell())
+    return RealTools(keeper.acquire(connection_of(magics), wanted))
+
+
+def _replayed(
+    prompt: TurnInput,
+    file: str | Path,
+    speed: float,
+    step: bool,
+    notes: tuple[str, ...],
+    tools: Callable[[], RealTools] | None,
+) -> SendResult:
+    from pathlib import Path
+
+    from ._recording import prompt_text, read_recording
+    from ._replay import Pace, replay_turn
+
+    if not 0 <= speed < math.inf:
+        raise ValueError(f"speed is 0 or more, not {speed}")
+    recording = read_recording(Path(file).expanduser())
+    asked = prompt_text(prompt).strip()
+    if asked and not recording.prompt.strip().startswith(asked):
+        notes = (*notes, "The recording answers another prompt than the one in this cell.")
+    shows = setting(settings_of(current_shell()), "show_reasoning") is not False
+    pace = Pace(speed, step)
+    return replay_turn(recording, pace, show_reasoning=shows, notes=notes, tools=tools)
 
 
 def follow(
@@ -188,12 +286,23 @@ def follow(
 def _packed(data: Mapping[str, Any], large: bool) -> list[Packed]:
     if not data:
         return []
-    from ._data import pack, too_large
+    from ._data import pack, too_large, too_large_to_pack
 
+    if not large and (question := too_large_to_pack(data)):
+        raise UsageError(question)
     packed = [pack(name, value) for name, value in data.items()]
     if not large and (question := too_large(packed)):
         raise UsageError(question)
     return packed
+
+
+def _notes_on(packed: list[Packed]) -> tuple[str, ...]:
+    """What the user is told of the data that goes along."""
+    if not packed:
+        return ()
+    from ._data import sent_note
+
+    return (sent_note(packed), *(item.note for item in packed if item.note))
 
 
 def _with_data(prompt: TurnInput, packed: list[Packed]) -> TurnInput:

@@ -9,8 +9,9 @@ sent as their source. Nothing is imported that the notebook has not imported alr
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import inspect
-import io
 import json
 import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,18 +21,31 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from ._frontend import current_shell
 from ._paths import matching_files
-from ._tabular import is_table, packed_table
+from ._pictures import figure_facts, is_plotly, plotly_json, png_of
+from ._tabular import Folder, PackedTable, is_table, packed_table, size_in_memory, stored
 from ._text import fenced
 
 if TYPE_CHECKING:
     from ..client import FileInput, TurnInput
 
-__all__ = ["FOLDER", "Packed", "chosen", "pack", "too_large", "with_data"]
+__all__ = [
+    "FOLDER",
+    "Packed",
+    "chosen",
+    "pack",
+    "sent_note",
+    "too_large",
+    "too_large_to_pack",
+    "with_data",
+]
 
 FOLDER = "/workspace/data"
 _LARGE = 20 << 20
 """Bytes that leave the kernel without a question."""
+_HUGE = 256 << 20
+"""Bytes in memory beyond which nothing is even packed without a question."""
 _INLINE = 20_000
 """Characters of a text that stand in the prompt itself."""
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -48,6 +62,17 @@ class Packed:
     text: str
     files: dict[str, bytes | Path] = field(default_factory=dict)
     images: list[FileInput] = field(default_factory=list)
+    note: str = ""
+    """What the user has to know of it."""
+    folder: Folder | None = None
+    """Holds what is too large for the memory."""
+
+    def discard(self) -> None:
+        """It is sent: free its memory and its files."""
+        self.files.clear()
+        if self.folder is not None:
+            self.folder.cleanup()
+            self.folder = None
 
     @property
     def size(self) -> int:
@@ -88,13 +113,40 @@ def with_data(prompt: TurnInput, packed: Sequence[Packed]) -> TurnInput:
 
 def too_large(packed: Iterable[Packed]) -> str:
     """What to ask before so much leaves the kernel; empty if it is not much."""
-    from ..widgets import size_text
-
     items = list(packed)
     if sum(item.size for item in items) <= _LARGE:
         return ""
-    sizes = ", ".join(f"{item.name} ({size_text(item.size)})" for item in items)
-    return f"this would send {sizes} to the container: add --large if that is meant"
+    return f"this would send {_sizes(items)} to the container: add --large if that is meant"
+
+
+def too_large_to_pack(data: Mapping[str, Any]) -> str:
+    """The same, before a file is made of anything: what tables and arrays have in memory."""
+    from ..widgets import size_text
+
+    sizes = {name: _in_memory(value) for name, value in data.items()}
+    if sum(sizes.values()) <= _HUGE:
+        return ""
+    listed = ", ".join(f"{name} ({size_text(size)})" for name, size in sizes.items() if size)
+    return f"in memory, {listed}: too much to be sent unasked; add --large if that is meant"
+
+
+def sent_note(packed: Sequence[Packed]) -> str:
+    """What leaves the kernel, in a line for the user."""
+    return f"Sent along: {_sizes(packed)}"
+
+
+def _sizes(packed: Iterable[Packed]) -> str:
+    from ..widgets import size_text
+
+    return ", ".join(f"{item.name} ({size_text(item.size or len(item.text))})" for item in packed)
+
+
+def _in_memory(value: Any) -> int:
+    if is_table(value):
+        return size_in_memory(value)
+    if isinstance(value, Path):
+        return value.stat().st_size if value.is_file() else 0
+    return int(value.nbytes) if type(value).__module__.partition(".")[0] == "numpy" else 0
 
 
 def pack(name: str, value: Any) -> Packed:
@@ -118,10 +170,10 @@ def pack(name: str, value: Any) -> Packed:
     )
 
 
-def _with_file(name: str, made: tuple[str, bytes, str]) -> Packed:
-    suffix, data, text = made
-    path = f"{FOLDER}/{name}{suffix}"
-    return Packed(name, f"{name}, in the file {path}: {text}", {path: data})
+def _with_file(name: str, made: PackedTable) -> Packed:
+    path = f"{FOLDER}/{name}{made.suffix}"
+    text = f"{name}, in the file {path}: {made.text}"
+    return Packed(name, text, {path: made.content}, folder=made.folder)
 
 
 def _files(pattern: str) -> list[Path]:
@@ -158,8 +210,33 @@ def _source(name: str, value: Any) -> Packed:
     try:
         source = inspect.getsource(value)
     except (OSError, TypeError):
-        raise UsageError(f"the source of {name} is not known") from None
+        source = _class_in_cells(value)
+        if not source:
+            raise UsageError(f"the source of {name} is not known") from None
     return Packed(name, f"{name}, defined as:\n{fenced(source, 'python')}")
+
+
+def _class_in_cells(value: Any) -> str:
+    """
+    The latest definition of a class in the cells that were run, empty without one.
+
+    Of classes in notebooks Python itself does not know where they were defined.
+    """
+    shell = current_shell()
+    if not inspect.isclass(value) or shell is None:
+        return ""
+    for cell in reversed(shell.user_ns.get("In", ())):
+        if value.__name__ not in cell:
+            continue
+        try:
+            tree = ast.parse(cell)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in reversed(tree.body):
+            if isinstance(node, ast.ClassDef) and node.name == value.__name__:
+                first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+                return "\n".join(cell.split("\n")[first - 1 : node.end_lineno])
+    return ""
 
 
 def _array(name: str, value: Any) -> Packed | None:
@@ -170,41 +247,32 @@ def _array(name: str, value: Any) -> Packed | None:
     array = numpy.asarray(value)
     if array.dtype.hasobject:
         raise UsageError(f"{name} is an array of Python objects: make it one of numbers or text")
-    buffer = io.BytesIO()
-    numpy.save(buffer, array, allow_pickle=False)
+    content, folder = stored(
+        array.nbytes, ".npy", lambda target: numpy.save(target, array, allow_pickle=False)
+    )
     shown = numpy.array2string(array, threshold=50, edgeitems=3)
     head = f"a NumPy array (numpy.load), shape {array.shape}, dtype {array.dtype}"
-    text = f"{head}:\n{fenced(shown)}"
-    return _with_file(name, (".npy", buffer.getvalue(), text))
+    return _with_file(name, PackedTable(".npy", content, f"{head}:\n{fenced(shown)}", folder))
 
 
 def _figure(name: str, value: Any) -> Packed | None:
-    data = _png(name, value)
+    data = png_of(value)
     if data is None:
-        return None
+        return _plotly(name, value) if is_plotly(value) else None
     path = f"{FOLDER}/{name}.png"
     image = _image(data, f"{name}.png", "image/png")
     return Packed(name, f"{name}, a picture, also in the file {path}.", {path: data}, [image])
 
 
-def _png(name: str, value: Any) -> bytes | None:
-    home = type(value).__module__.partition(".")[0]
-    buffer = io.BytesIO()
-    if home == "PIL" and hasattr(value, "save"):
-        value.save(buffer, format="PNG")
-        return buffer.getvalue()
-    if home == "plotly" and hasattr(value, "to_image"):
-        try:
-            found: bytes = value.to_image(format="png")
-        except (ImportError, ValueError, RuntimeError):
-            message = f"{name}: a plotly figure needs the package kaleido to become a picture"
-            raise UsageError(message) from None
-        return found
-    figure = getattr(value, "figure", value)  # of axes
-    if home in ("matplotlib", "seaborn") and hasattr(figure, "savefig"):
-        figure.savefig(buffer, format="png", bbox_inches="tight")
-        return buffer.getvalue()
-    return None
+def _plotly(name: str, value: Any) -> Packed:
+    """No picture can be made here: its data, and the words that stand in it."""
+    text = plotly_json(value)
+    path = f"{FOLDER}/{name}.json"
+    told = f"{name}, a plotly figure without a picture, in the file {path} (plotly.io.read_json)"
+    note = f"{name} is sent as data, not as a picture: that needs the package kaleido and Chrome"
+    packed = Packed(name, f"{told}:\n{fenced(figure_facts(text))}", note=note)
+    packed.files[path] = text.encode("utf-8", "surrogatepass")
+    return packed
 
 
 def _image(data: bytes, filename: str, mime: str) -> FileInput:
@@ -215,8 +283,8 @@ def _image(data: bytes, filename: str, mime: str) -> FileInput:
 
 def _json(name: str, value: Any) -> Packed | None:
     try:
-        text = json.dumps(value, ensure_ascii=False, indent=1)
-    except (TypeError, ValueError):
+        text = json.dumps(value, ensure_ascii=False, indent=1, default=_plain)
+    except (TypeError, ValueError, RecursionError):
         return None
     kind = type(value).__name__
     if len(text) <= _INLINE:
@@ -226,6 +294,18 @@ def _json(name: str, value: Any) -> Packed | None:
     start = f"It begins:\n{fenced(text[:1000], 'json')}"
     data = text.encode("utf-8", "surrogatepass")
     return Packed(name, f"{name}, a {kind}{length}, in the file {path}. {start}", {path: data})
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has in place of numbers of NumPy, times, paths and objects with fields."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    for method in ("isoformat", "tolist", "model_dump"):
+        if not isinstance(value, type) and callable(found := getattr(value, method, None)):
+            return found()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError
 
 
 def _decoded(data: bytes) -> str | None:

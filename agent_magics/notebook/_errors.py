@@ -3,6 +3,7 @@ How a cell fails.
 
     UsageError (IPython's own)    wrong options or an empty prompt: one line on stderr
     TurnFailed (RuntimeError)     the agent's turn or the way to it failed: one line, no traceback
+      InvalidReply                the reply is not the JSON that was asked for
     TurnInterrupted (KeyboardInterrupt)   Stop; "Run All" ends, as after any Stop
 
 IPython asks an exception for its traceback through `_render_traceback_`; that is how the last two
@@ -18,7 +19,7 @@ from ._text import one_line
 if TYPE_CHECKING:
     from ..wire import SendResult
 
-__all__ = ["TurnFailed", "TurnInterrupted", "describe"]
+__all__ = ["InvalidReply", "TurnFailed", "TurnInterrupted", "describe"]
 
 
 class TurnFailed(RuntimeError):
@@ -37,6 +38,20 @@ class TurnFailed(RuntimeError):
     def _render_traceback_(self) -> list[str]:
         label = f"agent: {one_line(self.name, 60)}: " if self.name else "agent: "
         return [label + str(self)]
+
+
+class InvalidReply(TurnFailed):
+    """
+    The turn completed, and its reply is not the JSON that was asked for, also when asked again.
+
+    `raw` is the text of the last reply, `problems` says what is wrong with it, a line for each.
+    """
+
+    def __init__(self, problems: str, *, result: SendResult) -> None:
+        message = f"the reply is not the JSON that was asked for: {problems}"
+        super().__init__(message, name="InvalidReply", result=result)
+        self.problems = problems
+        self.raw = result.text
 
 
 class TurnInterrupted(KeyboardInterrupt):

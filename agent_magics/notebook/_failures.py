@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -22,15 +23,29 @@ class FailedCell:
     source: str
     error: str
 
-    def prompt(self, more: str) -> str:
-        """What the agent is asked; `more` is what the user adds."""
+    def names(self) -> list[str]:
+        """The names that the cell uses, each once, as they come."""
+        try:
+            tree = ast.parse(_python(self.source))
+        except (SyntaxError, ValueError, RecursionError):
+            return []
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        found.sort(key=lambda node: (node.lineno, node.col_offset))
+        return list(dict.fromkeys(node.id for node in found))
+
+    def prompt(self, more: str, variables: str = "") -> str:
+        """
+        What the agent is asked; `more` is what the user adds, `variables` what there is to know of
+        those that the cell names.
+        """
+        known = f"\n\nThe variables that it names:\n{fenced(variables)}" if variables else ""
         wish = f"\n\nThe user adds: {more}" if more.strip() else ""
         return (
             "This cell of my Jupyter notebook failed. Say in two or three sentences why, then "
             "give the whole corrected cell as one block of Python. It runs in the notebook's own "
             "kernel, whose variables you can't see; don't run it in your container.\n\n"
             f"The cell:\n{fenced(self.source, 'python')}\n\n"
-            f"The error:\n{fenced(self.error)}{wish}"
+            f"The error:\n{fenced(self.error)}{known}{wish}"
         )
 
 
@@ -52,6 +67,12 @@ class FailureWatch:
         self.last = FailedCell(
             _cut(source.strip("\n"), _LONGEST_CELL), _cut(_told(error), _LONGEST_TRACEBACK)
         )
+
+
+def _python(source: str) -> str:
+    """The cell without IPython's own lines, which are no Python."""
+    lines = source.split("\n")
+    return "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in lines)
 
 
 def _is_ours(source: str, error: Exception) -> bool:

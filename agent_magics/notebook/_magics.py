@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentMagics"]
 
 
+_JSON_RETRIES = 2
 _IPYTHONS_OWN = re.compile(r"__.*|_+\d*|_i+\d*|_[iod]h")  # dunders, history of inputs and outputs
 
 
@@ -92,6 +93,9 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         ),
     ).tag(config=True)
     show_reasoning = Bool(True, help="Show the model's reasoning, folded.").tag(config=True)
+    show_files = Bool(
+        True, help="Show tables, Markdown and pictures that a turn made below it, as safe output."
+    ).tag(config=True)
     url = Unicode(
         None, allow_none=True, help="Server to use. Unset: the embedded engine is started."
     ).tag(config=True)
@@ -131,7 +135,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         if options.help:
             return _print_help(agent_parser())
         prompt = _with_cell(text, cell)
-        if not prompt.strip():
+        if not prompt.strip() and not options.replay:
             agent_parser().error("the prompt is empty")
         variables = self.variables(local_ns)
         notes: tuple[str, ...] = ()
@@ -169,8 +173,15 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         failed = self.failures.last
         if failed is None:
             raise UsageError("no cell has failed since the magics were loaded")
-        data = self._data(options, self.variables())
-        return self._turn(failed.prompt(text), options, data=data)
+        variables = self.variables()
+        data = self._data(options, variables)
+        options.code = not (options.background or options.json)
+        told = ""
+        if not options.bare:
+            from ._facts import facts_of
+
+            told = facts_of(failed.names(), variables)
+        return self._turn(failed.prompt(text, told), options, data=data)
 
     def _data(
         self,
@@ -179,6 +190,8 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         names: Sequence[str] = (),
     ) -> dict[str, Any]:
         """What `--with`, `--cells` and `names` mean; with `names` as they stand in a prompt."""
+        if options.replay:  # nothing is sent
+            return {}
         listed = [name.strip() for name in (options.data or "").split(",") if name.strip()]
         if not (listed or names or options.cells):
             return {}
@@ -200,6 +213,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         """Run a turn with the options that all magics for turns have in common."""
         from ._core import ask, ask_in_background
         from ._errors import TurnFailed
+        from ._structured import ask_structured, named_shape
 
         chosen: dict[str, Any] = {
             "session": None if options.session == "new" else options.session,
@@ -210,25 +224,36 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
             "permissions": options.permissions,
             "timeout": options.timeout,
             "sandbox": options.sandbox,
+            "network": options.network,
             "notes": notes,
             "data": data,
             "large": bool(data) and options.large,
         }
         store = self._store(options.out)
         if options.background:
-            if options.get or options.code:
-                agent_parser().error("-b goes with neither --get nor --code: use them later")
+            if options.get or options.code or options.json:
+                agent_parser().error("-b goes with none of --get, --code, --json: use them later")
+            if options.record or options.replay:
+                agent_parser().error("-b goes with neither --record nor --replay")
             number = max(1, len(self.shell.user_ns["In"]) - 1)  # execution_count is the next one's
             name = f"In[{number}]"
             turn = ask_in_background(prompt, name=name, after=store, **chosen)
             self.shell.user_ns["_agent_turn"] = turn
             return
+        chosen |= _recording_options(options)
+        shape = named_shape(options.json, self.variables()) if options.json else None
         try:
-            result = ask(prompt, **chosen)
+            if shape is None:
+                result = ask(prompt, **chosen)
+            else:
+                reply = ask_structured(prompt, shape, _JSON_RETRIES, chosen)
+                result = reply.result
         except TurnFailed as failed:
             store(failed.result)
             raise
         store(result)
+        if shape is not None:
+            self.shell.user_ns[options.out or "_agent_json"] = reply.value
         for path, name in options.get or ():
             self._fetch(path, name)
         if options.code:
@@ -293,6 +318,19 @@ def _with_cell(text: str, cell: str | None) -> str:
         return text
     body = cell.removesuffix("\n")
     return f"{text}\n{body}" if text else body
+
+
+def _recording_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What `ask()` takes for `--record` and `--replay`."""
+    if not options.replay and (options.step or options.real_tools or options.speed is not None):
+        agent_parser().error("--speed, --step and --real-tools go with --replay")
+    return {
+        "record": options.record,
+        "replay": options.replay,
+        "speed": 1.0 if options.speed is None else options.speed,
+        "step": options.step,
+        "real_tools": options.real_tools,
+    }
 
 
 def _print_help(parser: MagicParser) -> None:

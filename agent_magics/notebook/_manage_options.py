@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from ._options import SANDBOXES, MagicParser, choice, number_from, seconds, session_id
+from ._options import SANDBOXES, MagicParser, choice, network, number_from, seconds, session_id
 
 __all__ = ["PARSERS", "PERMISSION_ACTIONS", "SESSION_ACTIONS"]
 
@@ -43,6 +43,13 @@ def _session() -> MagicParser:
     add("--model", metavar="NAME", help="new: provider/model-id of the session")
     add("--agent", metavar="NAME", help="new: the session's agent")
     add("--sandbox", metavar="KIND", type=choice(*SANDBOXES), help="new: kind of container")
+    add(
+        "--network",
+        metavar="HOSTS",
+        type=network,
+        help="new: hosts that its commands may reach, such as python,example.org; on: as "
+        "configured; off",
+    )
     return parser
 
 

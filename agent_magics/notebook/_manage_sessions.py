@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
@@ -179,8 +180,15 @@ def _list(bench: Workbench, options: Namespace) -> Any:
 
 def _new(bench: Workbench, options: Namespace) -> Any:
     title = _words(options, 100)
-    chosen = {"model": options.model, "sandbox": options.sandbox, "agent": options.agent}
-    return _facts(patiently(lambda: bench.new(title, **chosen)))
+    make = partial(
+        bench.new,
+        title,
+        model=options.model,
+        sandbox=options.sandbox,
+        agent=options.agent,
+        network=options.network,
+    )
+    return _facts(patiently(make))
 
 
 def _use(bench: Workbench, options: Namespace) -> Any:

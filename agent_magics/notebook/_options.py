@@ -22,6 +22,7 @@ __all__ = [
     "agent_parser",
     "choice",
     "fix_parser",
+    "network",
     "number_from",
     "run_parser",
     "seconds",
@@ -140,6 +141,32 @@ def seconds(text: str) -> float:
     return value
 
 
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no speed: 1 as recorded, 2 twice, 0 at once")
+    return value
+
+
+def network(text: str) -> bool | tuple[str, ...]:
+    """`on` (as configured), `off`, or hosts and groups with commas between them, for `type=`."""
+    if text in ("on", "off"):
+        return text == "on"
+    hosts = tuple(host.strip() for host in text.split(",") if host.strip())
+    if not hosts:
+        raise argparse.ArgumentTypeError(f"{text!r} names no host: say python,example.org, on, off")
+    return hosts
+
+
+def _dotted(text: str) -> str:
+    if not all(part.isidentifier() for part in text.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a variable")
+    return text
+
+
 def _variable(text: str) -> str:
     if not text.isidentifier() or keyword.iskeyword(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name for a variable")
@@ -229,6 +256,13 @@ def add_turn_options(parser: MagicParser) -> None:
     )
     add("--code", action="store_true", help="put the code that the agent proposes into a new cell")
     add(
+        "--json",
+        metavar="NAME",
+        type=_dotted,
+        help="the reply is data as this variable says: a pydantic model, a dataclass, a TypedDict "
+        "or a JSON Schema; checked, and put into the variable of --out, else _agent_json",
+    )
+    add(
         "--permissions",
         metavar="POLICY",
         type=choice(*PERMISSIONS),
@@ -240,6 +274,32 @@ def add_turn_options(parser: MagicParser) -> None:
         metavar="KIND",
         type=choice(*SANDBOXES),
         help="auto, bubblewrap, podman, docker, kubernetes or local (not isolated)",
+    )
+    add(
+        "--network",
+        metavar="HOSTS",
+        type=network,
+        help="with --new: hosts that commands may reach, such as python,example.org; on: as "
+        "configured; off",
+    )
+    _add_replay_options(parser)
+
+
+def _add_replay_options(parser: MagicParser) -> None:
+    add = parser.add_argument
+    add("--record", metavar="FILE", help="write the turn to this file, for --replay")
+    add("--replay", metavar="FILE", help="show a recorded turn again; no model is asked")
+    add(
+        "--speed",
+        metavar="FACTOR",
+        type=_speed,
+        help="replay: 1 as recorded, 2 twice as fast, 0 at once",
+    )
+    add("--step", action="store_true", help="replay: wait for a click or Enter before each step")
+    add(
+        "--real-tools",
+        action="store_true",
+        help="replay: run the recorded commands and file changes again in the session's container",
     )
 
 
@@ -261,11 +321,13 @@ def fix_parser() -> MagicParser:
     parser = MagicParser(
         "%agent_fix",
         "%agent_fix [options] [what else the agent should know]",
-        "Show the agent the cell that failed last, with its error, and have it propose a cell\n"
-        "that works; --code puts that into a new cell. Nothing else of the notebook is sent.",
+        "Show the agent the cell that failed last, its error, and what the variables are that it\n"
+        "names: types, sizes, columns, keys. The agent proposes a cell that works, which is put\n"
+        "into a new cell and not run. Nothing else of the notebook is sent.",
     )
     add_turn_options(parser)
     _add_data_options(parser)
+    parser.add_argument("--bare", action="store_true", help="say nothing of the variables")
     return parser
 
 

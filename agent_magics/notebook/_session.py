@@ -36,7 +36,8 @@ class Wanted:
     The session that a turn wants.
 
     `session_id` resumes one, `new` makes one, otherwise the notebook's current one is used, and
-    made if there is none. `model` and `sandbox` go into a session that is made.
+    made if there is none. `model`, `sandbox` and `network` (hosts, or whether there is one at all;
+    None: as the engine is configured) go into a session that is made.
     """
 
     session_id: str | None = None
@@ -44,6 +45,7 @@ class Wanted:
     title: str | None = None
     model: str | None = None
     sandbox: str | None = None
+    network: bool | tuple[str, ...] | None = None
 
 
 def _open_client(connection: Connection) -> Client:
@@ -72,6 +74,8 @@ class SessionKeeper:
         self._current: SessionHandle | None = None
         self._sandbox: str | None = None
         self._news = ""
+        self.listeners: list[Callable[[], None]] = []
+        """Called, from any thread, when the notebook has another session, or none any more."""
         self._recalled_id = ""
 
     @property
@@ -118,11 +122,16 @@ class SessionKeeper:
                 current = self._recalled(client, wanted)
             if current is None:
                 made = client.create_session(
-                    wanted.title, model=wanted.model, sandbox=wanted.sandbox
+                    wanted.title,
+                    model=wanted.model,
+                    sandbox=wanted.sandbox,
+                    network=wanted.network,
                 )
                 self.use(made, wanted.sandbox)
                 return made
             self._check_sandbox(current, wanted.sandbox)
+            if wanted.network is not None:
+                raise ValueError("a session keeps the network it began with; add --new for another")
             if wanted.title is not None:
                 current.update(title=wanted.title)
             self.use(current, self._sandbox)
@@ -181,6 +190,7 @@ class SessionKeeper:
             self._current, self._sandbox = session, sandbox
             if is_another:
                 self._memory.remember(self._connection.url or "", session.id)
+                self._tell()
 
     def forget(self, session: SessionHandle) -> None:
         """`session` does not exist any more: the next turn makes a new one."""
@@ -188,6 +198,11 @@ class SessionKeeper:
             if self._current is session:
                 self._current = None
                 self._memory.remember(self._connection.url or "", "")
+                self._tell()
+
+    def _tell(self) -> None:
+        for listener in list(self.listeners):
+            listener()
 
     def warm_up(self, connection: Connection) -> None:
         """Connect in the background. An error shows when the engine is really used."""
@@ -204,6 +219,7 @@ class SessionKeeper:
         """Close the client; sessions live on in the engine."""
         with self._lock:
             client, self._client, self._current = self._client, None, None
+        self._tell()
         if client is not None:
             client.close()
 

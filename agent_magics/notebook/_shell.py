@@ -24,6 +24,7 @@ __all__ = ["ShellSettings", "run_shell"]
 
 _SHOWN = 512 << 10  # characters per stream; Jupyter servers drop output above 1 MB/s
 _FRAME = 0.1  # seconds
+_MOST_STOPS = 2  # the first interrupts, the second kills
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ def run_shell(
     """
     Run `command` in the session that `acquire()` returns and print what it prints.
 
+    Stop is Ctrl-C for the command: what it prints until its end is shown, with its exit code. A
+    second one kills it, a third one waits for nothing any more.
+
     Raises `TurnFailed` when it could not be run at all, and `TurnInterrupted` after a Stop. A
     non-zero exit code is shown, not raised.
     """
@@ -56,12 +60,15 @@ def run_shell(
     }
     try:
         with waiting_pump() as pump:
-            result = _Command(pump, acquire, command, settings).follow(writers)
+            running = _Command(pump, acquire, command, settings)
+            result = running.follow(writers)
     except KeyboardInterrupt:
         raise TurnInterrupted("the command was stopped") from None
     for writer in writers.values():
         writer.finish()
     _report(result, settings)
+    if running.stops:
+        raise TurnInterrupted("the command was stopped")
     return result
 
 
@@ -79,18 +86,17 @@ class _Command:
         self._acquire = acquire
         self._command = command
         self._settings = settings
+        self.stops = 0
+        """How often Stop was pressed."""
         self._lock = threading.Lock()
         self._stopped = False
         self._stream: ShellStream | None = None
 
     def follow(self, writers: Mapping[str, _Writer]) -> ShellResult:
         threading.Thread(target=self._run, name="agent-magics shell", daemon=True).start()
-        try:
-            while True:
-                try:
-                    item = self._pump.get(_FRAME)
-                except queue.Empty:
-                    continue
+        while True:
+            try:
+                item = self._pump.get(_FRAME)
                 if isinstance(item, _Chunk):
                     writers[item.stream].write(item.text)
                 elif isinstance(item, Exception):
@@ -98,15 +104,43 @@ class _Command:
                 else:
                     result: ShellResult = item
                     return result
-        except KeyboardInterrupt:
-            self._stop()
-            raise
+            except queue.Empty:
+                continue
+            except KeyboardInterrupt:
+                self.stops += 1
+                if not self._interrupt():
+                    self._stop()
+                    raise
+
+    def _interrupt(self) -> bool:
+        """Ctrl-C to the command; False when it has not begun, or does not end by it."""
+        with self._lock:
+            stream = self._stream
+        if stream is None or self.stops > _MOST_STOPS:
+            return False
+        if not stream.running:
+            return stream.result is not None
+        work = threading.Thread(
+            target=self._send_interrupt,
+            args=(stream, self.stops == _MOST_STOPS),
+            name="agent-magics interrupt",
+            daemon=True,
+        )
+        work.start()
+        return True
+
+    def _send_interrupt(self, stream: ShellStream, kill: bool) -> None:
+        try:
+            stream.interrupt(kill=kill)
+        except Exception as error:
+            self._pump.post(error)
 
     def _stop(self) -> None:
+        """Leave the command to the engine, which ends it."""
         with self._lock:
             self._stopped = True
             stream = self._stream
-        if stream is not None:  # closing it ends the command; it takes a moment
+        if stream is not None:  # closing it takes a moment
             threading.Thread(target=stream.close, name="agent-magics stop", daemon=True).start()
 
     def _run(self) -> None:

@@ -49,10 +49,17 @@ def session_facts(info: SessionInfo) -> Facts:
         ("model", info.model or "the engine's default"),
         ("agent", info.agent or "build"),
         ("container", sandbox or "not started yet"),
+        ("network", _network(info)),
         ("created", clock(info.time_created)),
         ("updated", clock(info.time_updated)),
     ]
     return Facts(pairs, info)
+
+
+def _network(info: SessionInfo) -> str:
+    if info.network is None:
+        return "none"
+    return ", ".join(info.network) or "as the engine is configured"
 
 
 def sessions_table(sessions: Sequence[SessionInfo], current: str, hidden: int) -> Listing[Any]:

@@ -54,6 +54,9 @@ class TurnView(Protocol):
     def tick(self) -> None:
         """Draw what has gathered; called at most about 30 times a second."""
 
+    def took(self, seconds: float) -> None:
+        """Say that the turn took so long; a replay says what was recorded."""
+
     def finish(self, *, empty: bool = False) -> None:
         """Leave the static record; nothing at all when the turn was `empty`."""
 
@@ -88,9 +91,16 @@ class _Output:
 class WidgetView:
     """The live transcript of a notebook, replaced by its static record at the end."""
 
-    def __init__(self, on_reply: OnReply, *, show_reasoning: bool = True) -> None:
+    def __init__(
+        self,
+        on_reply: OnReply,
+        *,
+        show_reasoning: bool = True,
+        answer_within: float | None = None,
+    ) -> None:
         self._on_reply = on_reply
         self._show_reasoning = show_reasoning
+        self._answer_within = answer_within
         self._output = _Output()
         self._widget: TurnWidget
 
@@ -110,7 +120,11 @@ class WidgetView:
     def open(self) -> None:
         from ..widgets import TurnWidget
 
-        self._widget = TurnWidget(on_reply=self._on_reply, show_reasoning=self._show_reasoning)
+        self._widget = TurnWidget(
+            on_reply=self._on_reply,
+            show_reasoning=self._show_reasoning,
+            answer_within=self._answer_within,
+        )
         view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
         self._output.show(
             {
@@ -136,6 +150,9 @@ class WidgetView:
 
     def tick(self) -> None:
         self._widget.tick()
+
+    def took(self, seconds: float) -> None:
+        self._widget.record.took(seconds)
 
     def finish(self, *, empty: bool = False) -> None:
         if empty:
@@ -187,6 +204,9 @@ class HeadlessView:
         if self._changed and now - self._drawn >= _HEADLESS_INTERVAL:
             self._draw()
             self._drawn = time.monotonic()
+
+    def took(self, seconds: float) -> None:
+        self._record.took(seconds)
 
     def finish(self, *, empty: bool = False) -> None:
         if empty:
@@ -261,6 +281,9 @@ class TerminalView:
 
     def tick(self) -> None:
         self._out.flush()
+
+    def took(self, seconds: float) -> None:
+        return
 
     def finish(self, *, empty: bool = False) -> None:
         if not self._at_line_start:

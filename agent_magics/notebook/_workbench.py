@@ -76,6 +76,7 @@ class Workbench:
         model: str | None = None,
         sandbox: str | None = None,
         agent: str | None = None,
+        network: bool | tuple[str, ...] | None = None,
     ) -> SessionHandle:
         """Start a session; it is the notebook's from now on."""
         made = self.client().create_session(
@@ -83,6 +84,7 @@ class Workbench:
             model=model or self.model,
             sandbox=self._sandbox(sandbox),
             agent=agent,
+            network=network,
         )
         self._keeper.use(made, sandbox)
         return made

@@ -17,6 +17,7 @@ from ._pieces import OpenFile
 from ._probe import CONTAINERS, probe
 from ._providers import PROVIDERS
 from ._proxy import Traffic
+from ._running import Interrupt
 from ._sandbox import Sandbox, open_sandbox
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, ProviderReport, PythonEnv
@@ -30,6 +31,7 @@ __all__ = [
     "FetchedFile",
     "FileStat",
     "HostError",
+    "Interrupt",
     "KubernetesOptions",
     "Limits",
     "Network",

@@ -80,7 +80,7 @@ class Bubblewrap:
         self._program = ""
         self._running_before = 0
         self.environ: Mapping[str, str] = command_environ(
-            python, workspace=self.workspace, tmp="/tmp", extra_path="/run/bin"
+            python, workspace=self.workspace, tmp="/tmp", extra_path="/run/bin", shared=True
         )
 
     def inner(self, path: str) -> str:

@@ -12,6 +12,7 @@ from ._errors import SandboxGone
 from ._frames import Frame, ProtocolError
 from ._remote import AgentProcess, RemoteProcess, end_now
 from ._requests import FileRequest, Request
+from ._tunnel import Tunnel
 
 __all__ = ["Channel"]
 
@@ -20,6 +21,8 @@ SILENCE = 120.0
 """Seconds without a sign from the agent program, while one is due, after which it is given up."""
 STRAY = 8 << 20
 """Bytes that may still be on their way to a request which was given up."""
+UNREAD = 32 << 20
+"""Bytes about connections that wait for the agent program: more than all windows together."""
 TURN = 64
 """Frames in a row before everybody else gets a turn."""
 STOP_GRACE = 3.0
@@ -33,17 +36,21 @@ class Channel:
     Used from one event loop; `alive` turns False the moment the line breaks, for whatever reason.
     """
 
-    def __init__(self, process: AgentProcess) -> None:
+    def __init__(self, process: AgentProcess, tunnel: Tunnel | None = None) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._process = process
         self._stdin = process.stdin
         self._stdout = process.stdout
+        self._tunnel = tunnel
         self._requests: dict[int, Request] = {}
         self._last = 0
         self._stray = STRAY
         self._closing = False
         self._gone: SandboxGone | None = None
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._fault = ""
+        if tunnel is not None:
+            tunnel.begin(self._tell)
         self._reader = asyncio.create_task(self._read(), name="sandbox-channel")
 
     @property
@@ -88,6 +95,13 @@ class Channel:
 
     def send_json(self, kind: int, request: int, value: Any) -> None:
         self._write(_frames.encode_json(kind, request, value))
+
+    def _tell(self, kind: int, number: int, payload: bytes) -> None:
+        """A frame about a connection; who causes them and reads none is ended."""
+        self.send(kind, number, payload)
+        if self.alive and self._stdin.transport.get_write_buffer_size() > UNREAD:
+            self._fault = "the container took nothing any more and was ended"
+            self.kill()
 
     async def send_data(
         self, kind: int, request: int, data: bytes, done: asyncio.Future[Any]
@@ -161,7 +175,7 @@ class Channel:
             if isinstance(self._process, RemoteProcess):
                 reason = self._process.reason or reason
         finally:
-            self._break(SandboxGone(reason))
+            self._break(SandboxGone(self._fault or reason))
             self.kill()
         with contextlib.suppress(ConnectionError):
             while await self._stdout.read(protocol.MAX_PAYLOAD):
@@ -177,7 +191,11 @@ class Channel:
                 await self._stdin.wait_closed()
 
     def _dispatch(self, frame: Frame) -> None:
-        if frame.request in self._requests:
+        if frame.kind >= protocol.NET_OPENED:
+            if self._tunnel is None:
+                raise ProtocolError("a connection, and there is no network")
+            self._tunnel.frame(frame.kind, frame.request, frame.payload)
+        elif frame.request in self._requests:
             self._requests[frame.request].frame(frame.kind, frame.payload)
         elif frame.request == 0 and frame.kind == protocol.HELLO and not self._greeted.done():
             self._greeted.set_result(None)
@@ -195,3 +213,5 @@ class Channel:
             self._greeted.exception()
         for request in list(self._requests.values()):
             request.lost(error)
+        if self._tunnel is not None:
+            self._tunnel.lost()

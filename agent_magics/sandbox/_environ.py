@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from ._compiled import is_compiled
 from ._types import PythonEnv, is_site_directory
 
 __all__ = ["command_environ", "merged"]
@@ -16,13 +17,19 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def command_environ(
-    python: PythonEnv, *, workspace: str, tmp: str, extra_path: str
+    python: PythonEnv, *, workspace: str, tmp: str, extra_path: str, shared: bool = False
 ) -> dict[str, str]:
     """
     What every command finds.
 
     The Python environment is read-only and HOME is the workspace, so `pip install` goes to
     `.local/py` there; caches go to `tmp`, else they would swell the workspace and its snapshots.
+
+    Compiled modules go there only when the environment has none of its own: Python looks for them
+    in one place, and each container would compile numpy and all the others anew.
+
+    Args:
+        shared: the Python inside is that of this machine, at the same paths.
     """
     packages = f"{workspace}/.local/py"
     cache = f"{tmp}/.cache"
@@ -46,7 +53,6 @@ def command_environ(
         "PIP_NO_INPUT": "1",
         "PIP_TARGET": packages,
         "PYTHONPATH": ":".join([packages, *_user_sites(python)]),
-        "PYTHONPYCACHEPREFIX": f"{cache}/pycache",
         "SHELL": "/bin/bash",
         "SYSTEMD_PAGER": "cat",
         "TERM": "dumb",
@@ -56,6 +62,10 @@ def command_environ(
         "XDG_CACHE_HOME": cache,
         "npm_config_cache": f"{cache}/npm",
     }
+    if shared and is_compiled(python):
+        environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    else:
+        environ["PYTHONPYCACHEPREFIX"] = f"{cache}/pycache"
     if python.prefixes and (Path(python.prefixes[0]) / "pyvenv.cfg").is_file():
         environ["VIRTUAL_ENV"] = python.prefixes[0]
     return environ

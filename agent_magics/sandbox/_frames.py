@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 KINDS = frozenset({"file", "directory", "link", "other"})
-REASONS = frozenset({"memory", "processes", "disk", "timeout", "cancelled"})
+REASONS = frozenset({"memory", "processes", "disk", "timeout", "cancelled", "interrupted"})
 LONGEST_MESSAGE = 500
 LARGEST_INTEGER = 1 << 63
 LONGEST_PATH = 8192
@@ -94,7 +94,7 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame:
             raise ProtocolError("the container's answer was cut") from None
         raise EOFError from None
     kind, request, length = protocol.HEADER.unpack(header)
-    if not protocol.HELLO <= kind <= protocol.FAIL:
+    if not protocol.HELLO <= kind <= protocol.NET_CLOSED:
         raise ProtocolError(f"unknown frame type {kind}")
     if length > protocol.MAX_PAYLOAD:
         raise ProtocolError(f"frame of {length} bytes")

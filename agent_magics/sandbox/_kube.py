@@ -19,6 +19,7 @@ from ._errors import SandboxUnavailable
 from ._kube_cluster import Cluster, connect, manifest
 from ._kube_exec import carry
 from ._kube_pod import NETWORK_POLICY, OWNER, SESSION, PodName, claim, pod
+from ._network import NetworkLink
 from ._options import KubernetesOptions
 from ._provider import agent_config
 from ._remote import RemoteProcess
@@ -56,10 +57,17 @@ class Kubernetes:
     isolated = True
     workspace = "/workspace"
 
-    def __init__(self, root: Path, limits: Limits, options: KubernetesOptions) -> None:
+    def __init__(
+        self,
+        root: Path,
+        limits: Limits,
+        options: KubernetesOptions,
+        link: NetworkLink | None = None,
+    ) -> None:
         self._root = root
         self._limits = limits
         self._options = options
+        self._link = link
         self.environ: Mapping[str, str] = command_environ(
             IMAGE_PYTHON, workspace=self.workspace, tmp="/tmp", extra_path="/usr/games"
         )
@@ -73,6 +81,8 @@ class Kubernetes:
     def config(self) -> dict[str, Any]:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         config["rlimits"].pop("nproc", None)  # the node counts all pods of that user together
+        if self._link is not None:
+            config["network"] = self._link.config()
         return config
 
     def complaint(self, message: str) -> SandboxUnavailable:

@@ -47,6 +47,7 @@ class Local:
             workspace=self.workspace,
             tmp=self._tmp,
             extra_path=os.environ.get("PATH", SYSTEM_PATH),
+            shared=True,
         ) | {MARKER: str(self._root)}
 
     def inner(self, path: str) -> str:

@@ -2,9 +2,12 @@
 The way out of a container that may have one.
 
 The container's network stays empty. At its start the agent program opens a socket that listens
-there, on 127.0.0.1:3128, and hands it over on a Unix socket, before anything else runs inside; from
-then on the socket is ours alone. Who connects to it speaks to our proxy, which lives outside and
-decides about every connection: inside there is no program to kill and no socket to misuse.
+there, on 127.0.0.1:3128. Who connects to it speaks to our proxy, which lives outside and decides
+about every connection.
+
+Where the container is a child of ours, the socket is handed over on a Unix socket before anything
+else runs inside, and from then on is ours alone: inside there is no program to kill. Elsewhere the
+agent program keeps it and carries the connections to us as frames, see `_tunnel`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from types import MappingProxyType
 
 from ._addresses import Openings
 from ._errors import SandboxUnavailable
+from ._incoming import Listener
 from ._proxy import Proxy, Traffic
+from ._tunnel import Tunnel
 
 __all__ = ["Network", "NetworkLink"]
 
@@ -72,7 +77,11 @@ class Network:
 
 
 class NetworkLink:
-    """The way out of one container at a time: `begin`, start it, `open`, and `close`."""
+    """
+    The way out of one container at a time: `tunnel`, start it, `open`, and `close`.
+
+    With `begin` before, the agent program hands its socket over, and there is no tunnel.
+    """
 
     def __init__(self, network: Network) -> None:
         self.traffic = Traffic()
@@ -91,27 +100,34 @@ class NetworkLink:
 
     def config(self) -> dict[str, object]:
         """For the agent program."""
-        assert self._pair is not None
-        return {"fd": self._pair[1].fileno(), "address": list(ADDRESS)}
+        line = {} if self._pair is None else {"fd": self._pair[1].fileno()}
+        return {"address": list(ADDRESS), **line}
 
-    def open(self) -> None:
+    def tunnel(self) -> Tunnel | None:
+        """What takes the frames about connections; None: there are none, after `begin`."""
+        return Tunnel() if self._pair is None else None
+
+    def open(self, tunnel: Tunnel | None) -> None:
         """
-        Take the listening socket, which was sent before the agent program said hello, and serve it.
+        Serve the tunnel, or the listening socket, which came before the agent program said hello.
 
         Raises:
-            SandboxUnavailable: it was not.
+            SandboxUnavailable: it did not.
         """
-        assert self._pair is not None
-        listener = _received(self._pair[0])
+        source = tunnel or self._taken_over()
+        network = self._network
+        self._proxy = Proxy(network.permit, network.resolve, self._openings, self.traffic)
+        self._proxy.serve(source)
+
+    def _taken_over(self) -> Listener:
+        listener = None if self._pair is None else _received(self._pair[0])
         self._release()
         if listener is None:
             raise SandboxUnavailable(
                 "The container's way to the network could not be opened.",
                 "Start the session without network, and report this.",
             )
-        network = self._network
-        self._proxy = Proxy(network.permit, network.resolve, self._openings, self.traffic)
-        self._proxy.serve(listener)
+        return Listener(listener)
 
     async def close(self) -> None:
         """End every connection."""

@@ -19,6 +19,7 @@ from ._agent import BOOTSTRAP
 from ._environ import command_environ
 from ._errors import SandboxUnavailable
 from ._mounts import PathRefused, python_mounts
+from ._network import NetworkLink
 from ._oci_cli import Cli, labels
 from ._oci_explain import explain, not_installed
 from ._options import OciOptions
@@ -56,12 +57,19 @@ class Oci:
     workspace = "/workspace"
 
     def __init__(
-        self, name: str, root: Path, python: PythonEnv, limits: Limits, options: OciOptions
+        self,
+        name: str,
+        root: Path,
+        python: PythonEnv,
+        limits: Limits,
+        options: OciOptions,
+        link: NetworkLink | None = None,
     ) -> None:
         self.name = name
         self._root = root
         self._limits = limits
         self._options = options
+        self._link = link
         self._host_python = python if options.python == "host" else None
         self._throw_away = False
         self._cli: Cli | None = None
@@ -84,6 +92,8 @@ class Oci:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         if not self._throw_away:  # the kernel would count the user's other processes as well
             config["rlimits"].pop("nproc", None)
+        if self._link is not None:
+            config["network"] = self._link.config()
         return config
 
     def complaint(self, message: str) -> SandboxUnavailable:

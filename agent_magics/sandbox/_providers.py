@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ._bwrap import Bubblewrap
-from ._errors import SandboxUnavailable
 from ._kube import Kubernetes
 from ._local import Local
 from ._network import NetworkLink
@@ -30,23 +29,16 @@ def make_provider(
 ) -> Provider:
     """
     Raises:
-        SandboxUnavailable: containers of this kind have no way to the network.
         ValueError: unknown name.
     """
     if name in ("auto", "bubblewrap"):
         return Bubblewrap(root, python, limits, link)
-    if link is not None and name in PROVIDERS:
-        raise SandboxUnavailable(
-            f"Containers of {name} have no network, and one is asked for.",
-            "Make the session with network=False, write on = false below [network], or use "
-            "bubblewrap.",
-        )
     if name == "local":
         return Local(root, python, limits)
     if name == "podman":
-        return Oci(name, root, python, limits, options.podman)
+        return Oci(name, root, python, limits, options.podman, link)
     if name == "docker":
-        return Oci(name, root, python, limits, options.docker)
+        return Oci(name, root, python, limits, options.docker, link)
     if name == "kubernetes":
-        return Kubernetes(root, limits, options.kubernetes)
+        return Kubernetes(root, limits, options.kubernetes, link)
     raise ValueError(f"unknown sandbox {name!r}: one of {', '.join(PROVIDERS)}")

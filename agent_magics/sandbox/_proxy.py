@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ._addresses import Openings
 from ._hosts import Target
+from ._incoming import Incoming, Source
 from ._relay import CHUNK, BodyError, Idle, relay_body, relay_response, splice
 from ._request_head import LONGEST_HEAD, Head, HeadError, parse_head
 
@@ -87,7 +87,7 @@ class _Reader(asyncio.StreamReader):
 
 
 class Proxy:
-    """Serves one listening socket, on one event loop."""
+    """Serves what one source gives, on one event loop."""
 
     def __init__(
         self,
@@ -107,14 +107,13 @@ class Proxy:
         self._idle = idle
         self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unserved: set[socket.socket] = set()  # their tasks have not begun
-        self._listener: socket.socket | None = None
+        self._unserved: set[Incoming] = set()  # their tasks have not begun
+        self._source: Source | None = None
 
-    def serve(self, listener: socket.socket) -> None:
+    def serve(self, source: Source) -> None:
         """From now on until `close`."""
-        listener.setblocking(False)
-        self._listener = listener
-        self._start(self._accept(listener))
+        self._source = source
+        self._start(self._accept(source))
 
     async def close(self) -> None:
         """End all connections."""
@@ -124,8 +123,8 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in self._unserved:
             connection.close()
-        if self._listener is not None:
-            self._listener.close()
+        if self._source is not None:
+            self._source.close()
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -137,12 +136,11 @@ class Proxy:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a connection to the network broke: %s", type(error).__name__)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    async def _accept(self, source: Source) -> None:
         while True:
             await self._slots.acquire()
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection = await source.accept()
             except OSError:  # it was gone again already, or there are no descriptors
                 self._slots.release()
                 await asyncio.sleep(RECOVERY)
@@ -151,13 +149,16 @@ class Proxy:
                 self._start(self._serve(connection))
                 await asyncio.sleep(PACE)
 
-    async def _serve(self, connection: socket.socket) -> None:
+    async def _serve(self, connection: Incoming) -> None:
         loop = asyncio.get_running_loop()
         self._unserved.discard(connection)
         reader = _Reader()
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
+            try:
+                transport = await connection.connect(protocol)
+            except OSError:  # it is gone again already
+                return
             writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             try:
                 with contextlib.suppress(OSError, _Gone):

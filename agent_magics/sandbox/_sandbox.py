@@ -19,7 +19,6 @@ from ._channel import Channel
 from ._disk import DiskWatch
 from ._environ import merged
 from ._errors import SandboxGone, SandboxUnavailable
-from ._frames import Exit
 from ._leftovers import end_leftovers
 from ._network import Network, NetworkLink
 from ._options import ProviderOptions
@@ -28,21 +27,16 @@ from ._provider import Provider
 from ._providers import make_provider
 from ._proxy import Traffic
 from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
+from ._running import Interrupt, RunningCommands
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
 from ._workspace import WorkspaceTree
 
 __all__ = ["Sandbox", "open_sandbox"]
 
-TIMEOUT_CODE = 124
 START_TIMEOUT = 60.0
 """Seconds; the first container of an image may have to be laid out on the disk."""
 MESSAGE_SIZE = 4000
-GRACE = 0.5
-"""Seconds between SIGTERM and SIGKILL."""
-CANCEL_GRACE = 0.1
-KILL_TIMEOUT = 5.0
-"""Seconds the agent program has to end a command's processes; then the container is ended."""
 
 SKIPPED = (".git", ".local", "__pycache__", "node_modules")
 """Directories that a recursive listing leaves out."""
@@ -70,7 +64,6 @@ def open_sandbox(
         network: what it may reach; None: nothing. ("local" reaches what the user does.)
 
     Raises:
-        SandboxUnavailable: this provider has no way to the network, and one is asked for.
         ValueError: unknown provider.
     """
     python = python or PythonEnv.current()
@@ -111,9 +104,8 @@ class Sandbox:
         self._root = root
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
-        self._running: set[int] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
         self._disk = DiskWatch(root, limits.disk, self._disk_full)
+        self._commands = RunningCommands(self._disk)
 
     @property
     def alive(self) -> bool:
@@ -160,7 +152,9 @@ class Sandbox:
 
     async def _open(self) -> Channel:
         with tempfile.TemporaryFile(buffering=0) as stderr:
-            channel = Channel(await self._provider.spawn(stderr.fileno()))
+            process = await self._provider.spawn(stderr.fileno())
+            tunnel = None if self._link is None else self._link.tunnel()
+            channel = Channel(process, tunnel)
             try:
                 await self._greet(channel, stderr.fileno())
             except SandboxUnavailable:
@@ -168,7 +162,7 @@ class Sandbox:
                 raise
         if self._link is not None:
             try:
-                self._link.open()
+                self._link.open(tunnel)
             except BaseException:
                 await channel.close()
                 raise
@@ -226,6 +220,7 @@ class Sandbox:
         stdin: bytes | None = None,
         max_output: int = 1 << 20,
         on_output: OnOutput | None = None,
+        interrupt: Interrupt | None = None,
     ) -> ExecResult:
         """
         Run a command line with bash.
@@ -240,6 +235,7 @@ class Sandbox:
                 never more than the limits allow.
             on_output: called with "stdout" or "stderr" and bytes as they come. Put together they
                 are the result's; the part after the middle comes at the end.
+            interrupt: its Ctrl-C; the result has what was printed until then.
 
         Raises:
             SandboxGone: the container ended, or is not running.
@@ -260,19 +256,14 @@ class Sandbox:
         timeout = min(wanted, self.limits.longest_timeout)
         started = time.monotonic()
         request = Command(max_output, on_output)
-        async with self._command(channel, request) as number:
-            if stdin is not None:
-                await channel.send_data(protocol.STDIN, number, stdin, request.ended)
-            channel.send_json(protocol.RUN, number, order)
-            finished, _ = await asyncio.wait({request.done}, timeout=timeout)
-            if not finished:
-                await self._end(channel, number, request, GRACE, "timeout")
-            ending = _ending(request, timed_out=not finished)
+        ending = await self._commands.run(
+            channel, order, request, timeout=timeout, stdin=stdin, interrupt=interrupt
+        )
         return ExecResult(
             stdout=bytes(request.output[protocol.STDOUT]),
             stderr=bytes(request.output[protocol.STDERR]),
             exit_code=ending.code,
-            timed_out=not finished,
+            timed_out=ending.killed_by == "timeout",
             truncated=ending.truncated,
             killed_by=ending.killed_by,
             duration=time.monotonic() - started,
@@ -290,43 +281,9 @@ class Sandbox:
             await channel.answered(request)
         return request.lines
 
-    @asynccontextmanager
-    async def _command(self, channel: Channel, request: Command) -> AsyncIterator[int]:
-        """A command's place among the running ones; leaving early ends its processes."""
-        number = channel.attach(request)
-        self._running.add(number)
-        self._disk.resume()
-        try:
-            yield number
-        finally:
-            task = asyncio.create_task(self._leave(channel, number, request))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
-            await asyncio.shield(task)  # goes on even if we are cancelled once more
-
-    async def _leave(self, channel: Channel, number: int, request: Command) -> None:
-        if not request.ended.done():
-            await self._end(channel, number, request, CANCEL_GRACE, "cancelled")
-        channel.detach(number)
-        self._running.discard(number)
-        if not self._running:
-            self._disk.pause()
-
-    async def _end(
-        self, channel: Channel, number: int, request: Command, grace: float, reason: str
-    ) -> None:
-        """End the command's processes; if that can't be had, the container."""
-        channel.send_json(protocol.KILL, number, {"grace": grace, "reason": reason})
-        ended, _ = await asyncio.wait({request.ended}, timeout=grace + KILL_TIMEOUT)
-        if not ended:
-            channel.kill()
-            await asyncio.wait({request.ended})
-
     def _disk_full(self) -> None:
         if self._channel is not None:
-            for number in self._running:
-                order = {"grace": 0, "reason": "disk"}
-                self._channel.send_json(protocol.KILL, number, order)
+            self._commands.disk_full(self._channel)
 
     # files
 
@@ -428,13 +385,3 @@ class Sandbox:
             channel.detach(number)
             if request.done.cancelled() or not request.done.done():
                 channel.send(protocol.CANCEL, number)
-
-
-def _ending(request: Command, *, timed_out: bool) -> Exit:
-    """How the command ended, with the exit code as shells give it."""
-    if timed_out:
-        exited = not request.done.cancelled() and request.done.exception() is None
-        truncated = exited and request.done.result().truncated
-        return Exit(TIMEOUT_CODE, "timeout", truncated)
-    ending = request.done.result()
-    return ending if ending.code >= 0 else replace(ending, code=128 - ending.code)

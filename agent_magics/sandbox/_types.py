@@ -75,7 +75,7 @@ class ExecResult:
     `stdout` and `stderr` have at most `max_output` bytes each, plus one line that says how many
     bytes were left out in the middle when there were more (`truncated`).
     `exit_code`: 124 after a timeout, 128+n after signal n, 126 when it could not be started.
-    `killed_by`: "timeout", "memory", "processes", "disk" or None.
+    `killed_by`: "timeout", "interrupted", "memory", "processes", "disk" or None.
     `duration` in seconds.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._describe import TODO_MARKS
+from ._describe import TODO_MARKS, always_label, ask_blocks, ask_title
 from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
 from ._record import MIME, TurnRecord
@@ -28,6 +28,9 @@ __all__ = [
     "TerminalTail",
     "TurnRecord",
     "TurnWidget",
+    "always_label",
+    "ask_blocks",
+    "ask_title",
     "clock",
     "render_markdown",
     "size_text",

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import posixpath
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..wire import PermissionRequest, ToolPart
-from ._record import TextItem, ThinkItem, ToolItem, TurnRecord
+from ._changes import Block, change_blocks, changed_lines
+from ._progress import duration
+from ._record import AskItem, ToolItem
 from ._visible import terminal_text, visible
 
 __all__ = [
     "TODO_MARKS",
-    "Block",
     "always_label",
     "ask_blocks",
     "ask_title",
-    "duration",
     "exit_code",
-    "facts",
     "reply_words",
-    "status_words",
     "tool_blocks",
     "tool_facts",
     "tool_mark",
@@ -30,17 +26,6 @@ __all__ = [
 ]
 
 TODO_MARKS = {"completed": "☑", "in_progress": "◐", "cancelled": "☒"}
-_STATUS = {
-    "connecting": "connecting",
-    "reconnecting": "connection lost, trying again",
-    "busy": "working",
-    "idle": "working",  # between two steps; the turn's end has its own words
-    "compacting": "summarizing the conversation to make room",
-    "retry": "waiting to try again",
-    "completed": "done",
-    "aborted": "stopped",
-    "error": "failed",
-}
 _REPLIES = {
     "once": "allowed once",
     "always": "always allowed in this session",
@@ -54,53 +39,13 @@ _KINDS = {
     "webfetch": "fetch a web page",
     "skill": "load a skill",
 }
-_DIFF_LIMIT = 200_000
-
-
-class Block(NamedTuple):
-    """A labelled piece of text. `kind`: code, diff or line."""
-
-    label: str
-    text: str
-    kind: str = "code"
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 05 s`."""
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-
-
-def status_words(record: TurnRecord) -> str:
-    """What the turn does now, in a few words."""
-    if record.open_asks and not record.outcome:
-        return "waiting for you"
-    words = _STATUS.get(record.status, visible(record.status))
-    if record.status == "busy":
-        words = _activity(record)
-    return f"{words}: {visible(record.status_message)}" if record.status_message else words
-
-
-def _activity(record: TurnRecord) -> str:
-    last = next(reversed(record.items.values()), None)
-    if isinstance(last, ToolItem) and last.part.state.status == "running":
-        return f"running {visible(last.part.tool)}"
-    if isinstance(last, TextItem):
-        return "writing"
-    return "thinking" if isinstance(last, ThinkItem) else _STATUS["busy"]
-
-
-def facts(record: TurnRecord) -> list[str]:
-    """Tokens and cost, as far as they are known."""
-    found = []
-    if record.tokens.total:
-        found.append(f"{record.tokens.total:,} tokens".replace(",", "\u202f"))
-    if record.cost:
-        found.append(f"${record.cost:.4f}")
-    return found
+_EVERYTHING = {
+    "bash": "every command",
+    "write": "every write of a file",
+    "edit": "every change of a file",
+    "webfetch": "every web page",
+    "network": "every site",
+}
 
 
 def tool_title(part: ToolPart) -> str:
@@ -120,8 +65,12 @@ def tool_facts(part: ToolPart) -> list[str]:
     state = part.state
     words = {"pending": "preparing", "running": "running", "completed": "", "error": "failed"}
     found = [words.get(state.status, visible(state.status))]
+    if state.status == "pending" and state.input:  # complete, but not allowed yet
+        found = ["waiting"]
     if code := exit_code(part):
         found.append(f"exit code {code}")
+    if changed := changed_lines(state.metadata):
+        found.append(changed)
     calls = state.metadata.get("toolCalls")
     if part.tool == "task" and isinstance(calls, int):
         found.append(f"{calls} tool call{'' if calls == 1 else 's'}")
@@ -147,7 +96,7 @@ def tool_mark(part: ToolPart) -> str:
 
 def tool_blocks(part: ToolPart) -> list[Block]:
     """The call's input, as a person wants to read it."""
-    return _input_blocks(part.tool, part.state.input)
+    return _input_blocks(part.tool, part.state.input, part.state.metadata)
 
 
 def tool_output(item: ToolItem) -> str:
@@ -184,7 +133,7 @@ def ask_blocks(request: PermissionRequest) -> list[Block]:
     """Everything that the permission would allow; nothing is cut."""
     if request.permission == "network":  # the title says it all
         return []
-    blocks = _input_blocks(request.permission, request.metadata)
+    blocks = _input_blocks(request.permission, request.metadata, {})
     shown = "\n".join(block.text for block in blocks)
     rest = [visible(p) for p in request.patterns if visible(p) not in shown]
     return [*blocks, *(Block("", pattern) for pattern in rest)]
@@ -194,47 +143,38 @@ def always_label(request: PermissionRequest) -> str:
     """The scope of an "always": what exactly will not be asked again."""
     if not request.always:
         return ""
-    patterns = ", ".join(visible(p) for p in request.always)
-    return f"Always allow {patterns} in this session"
+    if "*" in request.always:
+        what = _EVERYTHING.get(request.permission, "every use of " + visible(request.permission))
+    else:
+        what = ", ".join(f'"{visible(pattern)}"' for pattern in request.always)
+    return f"Always allow {what} in this session"
 
 
-def reply_words(reply: str) -> str:
-    return _REPLIES.get(reply, visible(reply))
+def reply_words(item: AskItem) -> str:
+    """How a request was answered."""
+    if not item.reply:
+        return "not answered"
+    words = _REPLIES.get(item.reply, visible(item.reply))
+    return f"{words}: {visible(item.reason)}" if item.reason and item.reply == "reject" else words
 
 
-def _input_blocks(tool: str, arguments: Mapping[str, Any]) -> list[Block]:
+def _input_blocks(
+    tool: str, arguments: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> list[Block]:
     left = {k: v for k, v in arguments.items() if v not in (None, "", [], {})}
     blocks = []
     whole = {"bash": "command", "task": "prompt"}.get(tool, "")
     if isinstance(left.get(whole), str):
         description = left.pop("description", None)
         if isinstance(description, str):
-            blocks.append(Block("", visible(description), "line"))
+            blocks.append(Block("", visible(description), "words"))
         blocks.append(Block("", visible(left.pop(whole))))
     elif tool in ("write", "edit") and isinstance(left.get("filePath"), str):
         path = left.pop("filePath")
         blocks.append(Block("", visible(path), "line"))
-        blocks += _change_blocks(path, left)
+        blocks += change_blocks(path, left, metadata)
     for name, value in left.items():
         text = value if isinstance(value, str) else repr(value)
         kind = "code" if "\n" in text or len(text) > 80 else "line"
         blocks.append(Block(visible(name), visible(text), kind))
     return blocks
-
-
-def _change_blocks(path: str, left: dict[str, Any]) -> list[Block]:
-    """A file's new content, or the difference that an edit makes; takes these out of `left`."""
-    content, old, new = (left.get(name) for name in ("content", "oldString", "newString"))
-    if isinstance(content, str):
-        del left["content"]
-        return [Block("", visible(content))]
-    if not isinstance(old, str):
-        return []
-    new = new if isinstance(new, str) else ""
-    left.pop("oldString"), left.pop("newString", None)
-    if len(old) + len(new) > _DIFF_LIMIT:
-        return [Block("old", visible(old)), Block("new", visible(new))]
-    name = posixpath.basename(path)
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), name, name, lineterm="", n=2)
-    body = "\n".join(list(lines)[2:])
-    return [Block("", visible(body), "diff")]

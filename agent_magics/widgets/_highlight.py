@@ -46,14 +46,14 @@ _LEXERS = {
 }
 
 
-COLOURS = {
-    "k": "var(--jp-mirror-editor-keyword-color,#2f8a34)",
-    "s": "var(--jp-mirror-editor-string-color,#c0522f)",
-    "c": "var(--jp-mirror-editor-comment-color,#5a8a8a)",
-    "m": "var(--jp-mirror-editor-number-color,#3d8b3d)",
-    "f": "var(--jp-mirror-editor-def-color,#4a6cf0)",
-    "b": "var(--jp-mirror-editor-builtin-color,#3d8b3d)",
-    "d": "var(--jp-error-color1,#d32f2f)",
+STYLES = {
+    "k": "color:var(--jp-mirror-editor-keyword-color,#2f8a34)",
+    "s": "color:var(--jp-mirror-editor-string-color,#c0522f)",
+    "c": "font-style:italic;opacity:.8",
+    "m": "color:var(--jp-mirror-editor-number-color,#3d8b3d)",
+    "f": "color:var(--jp-mirror-editor-def-color,#4a6cf0)",
+    "b": "color:var(--jp-mirror-editor-builtin-color,#3d8b3d)",
+    "d": "color:var(--jp-error-color1,#d32f2f)",
 }
 """Jupyter's editor colours; elsewhere ones that can be read on light and dark ground."""
 
@@ -112,7 +112,7 @@ def _tokens(code: str, language: str) -> list[tuple[str, str]]:
 def highlight_html(code: str, language: str) -> str:
     """`code` escaped, with styled `<span>`s around coloured runs; "" when left plain."""
     return "".join(
-        f'<span style="color:{COLOURS[kind]}">{escape(text)}</span>' if kind else escape(text)
+        f'<span style="{STYLES[kind]}">{escape(text)}</span>' if kind else escape(text)
         for kind, text in _tokens(code, language)
     )
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from html import escape
 from typing import Any, TypeVar
 
+from ._math import plain_dollars
 from ._visible import visible, without_escapes
 
 __all__ = ["Columns", "Facts", "Listing", "clock", "size_text"]
@@ -27,7 +28,11 @@ _LAST_WIDEST = 110
 _MOST = 1000
 """Characters of a cell in the notebook."""
 _MOST_ROWS = 500
-_CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0;overflow-wrap:anywhere"
+_SHORT = 28
+"""Characters up to which a cell is not broken into lines: an id, a time, a size."""
+_CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
+_SCROLLED = '<div style="overflow-x:auto">'
+"""Around a table: where it is too wide it scrolls."""
 
 
 class Listing(list[T]):
@@ -58,13 +63,11 @@ class Listing(list[T]):
         if not self:
             return f"<div>{escape(self._empty)}</div>"
         head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in self._columns)
-        body = "".join(
-            "<tr>" + "".join(f'<td style="{_CELL}">{_cell(text)}</td>' for text in row) + "</tr>"
-            for row in self._rows()
-        )
+        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self._rows())
         rest = f"<div>{len(self) - _MOST_ROWS} more</div>" if len(self) > _MOST_ROWS else ""
         caption = f"<div>{escape(_text(self._caption))}</div>" if self._caption else ""
-        return f"{caption}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{caption}{_SCROLLED}{table}</div>{rest}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(self.text())
@@ -97,11 +100,10 @@ class Facts:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><th style="{_CELL}">{escape(name)}</th>'
-            f'<td style="{_CELL}">{_cell(text)}</td></tr>'
+            f'<tr><th style="{_CELL}">{escape(name)}</th>{_cell(text)}</tr>'
             for name, text in self.pairs
         )
-        return f"<table><tbody>{rows}</tbody></table>"
+        return f"{_SCROLLED}<table><tbody>{rows}</tbody></table></div>"
 
     def __repr__(self) -> str:
         width = max((len(name) for name, _ in self.pairs), default=0)
@@ -129,7 +131,9 @@ def _text(value: object) -> str:
 
 def _cell(text: str) -> str:
     cut = text if len(text) <= _MOST else f"{text[:_MOST]} … ({len(text)} characters)"
-    return escape(cut).replace("\n", "<br>")
+    wrap = "nowrap" if len(text) <= _SHORT else "normal;overflow-wrap:break-word;min-width:16em"
+    inner = plain_dollars(escape(cut)).replace("\n", "<br>")
+    return f'<td style="{_CELL};white-space:{wrap}">{inner}</td>'
 
 
 def _short(text: str, most: int = _WIDEST) -> str:

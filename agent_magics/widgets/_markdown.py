@@ -17,6 +17,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ._highlight import highlight_html, highlight_runs
+from ._math import MATH_BLOCK, add_math, plain_dollars
 from ._visible import visible
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ _LARGE = 16_000
 # A blank line, then a line that goes on with neither a list nor a quotation.
 _AFTER_BLANK = re.compile(r"\n[ \t]*\n(?![ \t>|\n]|[-*+]|\d+[.)])[^\n]+\n")
 _ENDS_AT_BLANK = ("paragraph_open", "table_open", "blockquote_open", "code_block")
-_ENDS_BY_ITSELF = ("heading_open", "hr", "fence")
+_ENDS_BY_ITSELF = ("heading_open", "hr", "fence", MATH_BLOCK)
+_CELL = "border:1px solid rgba(127,127,127,.35);padding:3px 10px;text-align:"
+_WIDE_CELL = 28
+"""Characters up to which a table's cell is not broken into lines."""
 
 
 @lru_cache(maxsize=1)
@@ -51,6 +55,10 @@ def _parser() -> MarkdownIt:
     parser.add_render_rule("fence", _code_block)
     parser.add_render_rule("code_block", _code_block)
     parser.add_render_rule("code_inline", _code_inline)
+    parser.add_render_rule("text", _text)
+    for name in ("table_open", "table_close", "th_open", "td_open"):
+        parser.add_render_rule(name, _table)
+    add_math(parser)
     return parser
 
 
@@ -62,6 +70,25 @@ def _link_open(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -
         token.attrSet("rel", "noopener noreferrer nofollow")
         token.attrSet("title", visible(str(token.attrGet("href") or "")))
     return str(renderer.renderToken(tokens, index, options, env))
+
+
+def _text(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+    text = escape(tokens[index].content)
+    return plain_dollars(text) if env["colours"] == "spans" else text
+
+
+def _table(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+    """Tables that scroll instead of breaking ids and numbers; the live view has its own style."""
+    token = tokens[index]
+    if env["colours"] != "spans":
+        return str(renderer.renderToken(tokens, index, options, env))
+    if token.tag == "table":
+        wrapped = ('<div style="overflow-x:auto"><table>\n', "</table></div>\n")
+        return wrapped[token.type == "table_close"]
+    text = tokens[index + 1].content
+    wrap = "nowrap" if len(text) <= _WIDE_CELL else "normal;min-width:12em"
+    align = str(token.attrGet("style") or "text-align:left").removeprefix("text-align:")
+    return f'<{token.tag} style="{_CELL}{align};white-space:{wrap}">'
 
 
 def _code_inline(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:

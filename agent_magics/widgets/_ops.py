@@ -13,16 +13,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ._changes import Block
 from ._describe import (
     TODO_MARKS,
-    Block,
     always_label,
     ask_blocks,
     ask_title,
     exit_code,
-    facts,
     reply_words,
-    status_words,
     tool_blocks,
     tool_facts,
     tool_mark,
@@ -30,6 +28,7 @@ from ._describe import (
     tool_title,
 )
 from ._markdown import MarkdownStream
+from ._progress import facts, status_words
 from ._record import (
     AskItem,
     ImageItem,
@@ -53,7 +52,7 @@ _SHARE = 0.75
 """HTML may be sent twice up to this share of the text so far, and `_GRACE` characters more."""
 _LIVE_FLUSH = 32_000
 """Characters of live output that one update carries at most."""
-_RESULT_LIMIT = 100_000
+_RESULT_LIMIT = 1_000_000
 
 
 class _TextState:
@@ -112,8 +111,11 @@ class OpWriter:
         ops += self._settled(next(reversed(items), ""))
         head = self._head_op()
         if head != self._head:
+            if {**self._head, "facts": head["facts"]} == head:  # what changes most often
+                ops.append({"op": "facts", "facts": head["facts"]})
+            else:
+                ops.append({**head, **self._clock()})
             self._head = head
-            ops.append({**head, **self._clock()})
         return ops
 
     def everything(self) -> list[Op]:
@@ -137,14 +139,14 @@ class OpWriter:
                     yield from self._tool(item)
             case AskItem():
                 if fresh:
-                    yield _ask_op(item)
+                    yield _ask_op(item, self._record.answer_within)
                 if item.taken and not item.reply:
                     yield {"op": "taken", "id": item.request.id, "reply": item.taken}
                 if item.reply:
                     yield {
                         "op": "answered",
                         "id": item.request.id,
-                        "text": reply_words(item.reply),
+                        "text": reply_words(item),
                         "allowed": item.reply in ("once", "always"),
                     }
             case TodosItem():
@@ -183,8 +185,9 @@ class OpWriter:
                 state.settled = True
                 done = "".join(state.stream.finished())
                 html = state.stream.open_html(final=True)
-                if state.plain or done or html != state.html:
-                    yield {"op": "text", "id": key} | state.replace(done, html)
+                if state.plain or done or html != state.html or "<var>" in html:
+                    op: Op = {"op": "text", "id": key, "final": True}
+                    yield op | state.replace(done, html)
 
     def _think(self, item: ThinkItem) -> Iterator[Op]:
         start = self._thoughts.get(item.key, 0)
@@ -247,13 +250,15 @@ class OpWriter:
         return {"elapsed": self._record.elapsed, "retryIn": left}
 
 
-def _ask_op(item: AskItem) -> Op:
+def _ask_op(item: AskItem, answer_within: float | None) -> Op:
+    waited = time.monotonic() - item.asked
     return {
         "op": "ask",
         "id": item.request.id,
         "title": ask_title(item.request),
         "blocks": _blocks(ask_blocks(item.request)),
         "always": always_label(item.request),
+        "left": None if answer_within is None else max(0.0, answer_within - waited),
     }
 
 

@@ -20,6 +20,7 @@ from ..wire import (
     Tokens,
     ToolPart,
 )
+from ._advice import error_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +40,8 @@ __all__ = [
 
 MIME = "application/vnd.agent-magics.turn+json"
 
-_LIVE_KEPT = 200_000
-"""Characters of a call's live output that are kept while it runs."""
+_LIVE_KEPT = 1_000_000
+"""Characters of a call's live output that are kept."""
 
 
 @dataclass(eq=False)
@@ -89,8 +90,16 @@ class ToolItem:
 
     @property
     def output(self) -> str:
-        """The result, or what the call has printed so far."""
-        return self.part.state.output or "".join(self.live)
+        """
+        The result, or what the call has printed so far.
+
+        The agent is told the beginning and the end of a long output; whoever followed it live
+        has more of it.
+        """
+        output = self.part.state.output
+        if self.part.state.metadata.get("truncated") is True and self.live_length > len(output):
+            return "".join(self.live)
+        return output or "".join(self.live)
 
 
 @dataclass(eq=False)
@@ -98,13 +107,16 @@ class AskItem:
     """
     A permission request; `reply` is empty while it is open.
 
-    `taken` is the answer that was clicked and is on its way to the engine.
+    `taken` is the answer that was clicked and is on its way to the engine, `reason` what was said
+    with it. `asked` is a time of `time.monotonic()`.
     """
 
     key: str
     request: PermissionRequest
     reply: str = ""
     taken: str = ""
+    reason: str = ""
+    asked: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False)
@@ -138,11 +150,13 @@ class TurnRecord:
     One turn. `handle` takes every event in order; nothing in it is ever interpreted as HTML.
 
     `items` is the transcript in order, the todo list at the place where it first appeared.
-    `dirty` collects the keys of items that changed; a live view empties it.
+    `dirty` collects the keys of items that changed; a live view empties it. `answer_within` are
+    the seconds after which a request that nobody answers is rejected, `None` for never.
     """
 
-    def __init__(self, *, show_reasoning: bool = True) -> None:
+    def __init__(self, *, show_reasoning: bool = True, answer_within: float | None = None) -> None:
         self.show_reasoning = show_reasoning
+        self.answer_within = answer_within
         self.items: dict[str, Item] = {}
         self.dirty: dict[str, None] = {}
         self.status = "connecting"
@@ -157,6 +171,11 @@ class TurnRecord:
         self.tokens = Tokens()
         self.cost: float | None = None
         self.steps = 0
+        self.context_used: int | None = None
+        self.context_limit: int | None = None
+        self.streamed = 0
+        """Characters of the model since its last finished step."""
+        self.attempt = 0
         self.started = time.time()
         self.ended: float | None = None
 
@@ -192,6 +211,10 @@ class TurnRecord:
     def elapsed(self) -> float:
         """Seconds that the turn has run."""
         return (self.ended or time.time()) - self.started
+
+    def took(self, seconds: float) -> None:
+        """It took so long, whatever the clock says."""
+        self.ended = self.started + seconds
 
     # -- what it looks like without a front end
 
@@ -234,6 +257,7 @@ class TurnRecord:
             item = kind(key)
             self._add(item)
         item.chunks.append(delta)
+        self.streamed += len(delta)
         self.dirty[key] = None
 
     def _tool(self, event: Any) -> None:
@@ -269,25 +293,29 @@ class TurnRecord:
 
     def _step(self, event: Any) -> None:
         self.steps += 1
+        self.streamed = 0
         self.tokens += event.part.tokens
+        self.context_used = event.part.context_used
+        self.context_limit = event.part.context_limit
         if event.part.cost is not None:
             self.cost = (self.cost or 0.0) + event.part.cost
 
     def _status(self, event: StatusChanged) -> None:
         self.status, self.status_message = event.status, event.message
-        self.retry_at = event.next
+        self.retry_at, self.attempt = event.next, event.attempt
 
     def _ended(self, event: Any) -> None:
         self.ended = time.time()
         self.outcome, self.result = event.outcome, event.result
         self.status, self.status_message = event.outcome, ""
+        self.streamed = 0
         self.tokens, self.cost = event.result.tokens, event.result.cost
         for ask in self.open_asks:  # whoever should have closed them is gone
             ask.reply = "cancelled"
             self.dirty[ask.key] = None
         if event.result.error is not None:
             kind = "warning" if event.outcome == "aborted" else "error"
-            self.note(event.result.error.message, kind)
+            self.note(error_words(event.result.error), kind)
 
 
 _HANDLERS: Mapping[str, Callable[[TurnRecord, Any], None]] = {

@@ -12,15 +12,12 @@ from html import escape
 from typing import Any
 
 from ..wire import FilePart, ToolPart
+from ._changes import Block
 from ._describe import (
     TODO_MARKS,
-    Block,
     ask_blocks,
     ask_title,
-    duration,
-    facts,
     reply_words,
-    status_words,
     tool_blocks,
     tool_facts,
     tool_mark,
@@ -28,6 +25,8 @@ from ._describe import (
     tool_title,
 )
 from ._markdown import render_markdown
+from ._math import plain_dollars
+from ._progress import count, duration, facts, status_words
 from ._record import (
     AskItem,
     ImageItem,
@@ -47,19 +46,28 @@ IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "
 
 _LIMIT = 4_000_000
 """Characters of HTML that a saved turn may have."""
-_OUTPUT_LIMIT = 30_000
-_INPUT_LIMIT = 30_000
+_OUTPUT_LIMIT = 300_000
+_INPUT_LIMIT = 100_000
+_FOLDED = 35
+"""Lines up to which a text is shown at once; of a longer one its head and its tail are."""
+_SHOWN = (20, 10)
 
-_SMALL = "font-size:.9em;opacity:.75"
+_SMALL = "font-size:.9em;opacity:.8"
+_BADGE = "background:#b71c1c;border-radius:3px;color:#fff;font-weight:600;padding:0 6px"
 _BOX = (
     "border:1px solid rgba(127,127,127,.35);border-radius:6px;margin:6px 0;padding:4px 10px;"
     "overflow-wrap:anywhere"
 )
 _PRE = (
     "background:rgba(127,127,127,.12);border-radius:4px;margin:4px 0;padding:6px 8px;"
-    "white-space:pre-wrap;overflow-wrap:anywhere;font-size:.9em;color:inherit"
+    "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;font-size:.9em;color:inherit"
 )
 _NOTES = {"info": "127,127,127", "warning": "237,137,0", "error": "211,47,47"}
+_TODOS = {
+    "completed": "opacity:.8",
+    "in_progress": "font-weight:600",
+    "cancelled": "opacity:.8;text-decoration:line-through",
+}
 _DIFF = {"+": "rgba(46,160,67,.22)", "-": "rgba(218,54,51,.22)", "@": "rgba(127,127,127,.22)"}
 
 
@@ -71,7 +79,7 @@ def data_url(mime: str, data: bytes) -> str:
 
 def record_html(record: TurnRecord, limit: int = _LIMIT) -> str:
     """The whole turn as HTML of at most about `limit` characters; what is cut says so."""
-    pieces = [f'<div style="line-height:1.5">{_head(record)}']
+    pieces = [f'<div style="line-height:1.5;padding:0 4px">{_head(record)}']
     left = limit - len(pieces[0])
     for item in record.items.values():
         if _is_hidden(record, item):
@@ -93,14 +101,13 @@ def _is_hidden(record: TurnRecord, item: Item) -> bool:
 def _head(record: TurnRecord) -> str:
     words = [status_words(record) if record.outcome else "", duration(record.elapsed)]
     items = [visible(record.model), *(word for word in words if word), *facts(record)]
-    line = " · ".join(escape(item) for item in items if item)
+    line = " · ".join(item for item in items if item)
     badge = ""
     if not record.isolated:
-        badge = (
-            ' <b style="color:rgb(211,47,47)">not isolated: commands ran on this computer '
-            "itself</b>"
-        )
-    return f'<div style="{_SMALL};margin:2px 0 6px">{line}{badge}</div>'
+        badge = f'<b style="{_BADGE}">not isolated: commands ran on this computer itself</b>'
+    return (
+        f'<div style="margin:2px 0 6px"><span style="{_SMALL}">{_plain(line)}</span> {badge}</div>'
+    )
 
 
 def _item_html(item: Item, left: int) -> str:
@@ -112,7 +119,8 @@ def _item_html(item: Item, left: int) -> str:
             return body + (_note_html("The text is cut here.", "warning") if cut else "")
         case ThinkItem():
             body = _pre(visible(item.text), _OUTPUT_LIMIT)
-            return f'<details style="{_SMALL}"><summary>Reasoning</summary>{body}</details>'
+            head = f'<details style="{_SMALL};margin:4px 0"><summary>Reasoning</summary>'
+            return f"{head}{body}</details>"
         case ToolItem():
             return _tool_html(item)
         case AskItem():
@@ -139,17 +147,17 @@ def _tool_html(item: ToolItem) -> str:
     return (
         f'<details style="{_BOX}"><summary>{tool_mark(part)} '
         f"<b>{escape(visible(part.tool))}</b> "
-        f'<code style="background:none">{title}</code> '
+        f'<code style="background:none;padding:0">{title}</code> '
         f'<span style="{_SMALL}">{details}</span></summary>{blocks}{result}</details>'
     )
 
 
 def _ask_html(item: AskItem) -> str:
     blocks = "".join(_block_html(block) for block in ask_blocks(item.request))
-    words = reply_words(item.reply) if item.reply else "not answered"
+    words = reply_words(item)
     return (
-        f'<details style="{_BOX}"><summary>{escape(ask_title(item.request))}: '
-        f"<b>{escape(words)}</b></summary>{blocks}</details>"
+        f'<details style="{_BOX}"><summary>{_plain(ask_title(item.request))}: '
+        f"<b>{_plain(words)}</b></summary>{blocks}</details>"
     )
 
 
@@ -157,40 +165,61 @@ def _todos_html(item: TodosItem) -> str:
     rows = []
     for todo in item.todos:
         mark = TODO_MARKS.get(todo.status, "☐")
-        done = "text-decoration:line-through;opacity:.7" if todo.status == "completed" else ""
-        text = escape(visible(todo.content))
-        rows.append(f'<div style="margin:1px 0">{mark} <span style="{done}">{text}</span></div>')
+        style = _TODOS.get(todo.status, "")
+        rows.append(
+            f'<div style="margin:1px 0">{mark} '
+            f'<span style="{style}">{_plain(visible(todo.content))}</span></div>'
+        )
     return f'<div style="{_BOX}">{"".join(rows)}</div>' if rows else ""
 
 
 def _note_html(text: str, kind: str) -> str:
     colour = _NOTES.get(kind, _NOTES["info"])
     style = f"border-left:4px solid rgb({colour});margin:6px 0;padding:2px 10px"
-    body = escape(visible(text))
+    body = _plain(visible(text))
     return f'<div style="{style};white-space:pre-wrap;overflow-wrap:anywhere">{body}</div>'
 
 
 def _block_html(block: Block) -> str:
-    label = f'<div style="{_SMALL}">{escape(block.label)}</div>' if block.label else ""
+    label = f'<div style="{_SMALL}">{_plain(block.label)}</div>' if block.label else ""
+    if block.kind == "words":
+        return f"{label}<div>{_plain(block.text)}</div>"
     if block.kind == "line":
-        return f'{label}<div style="overflow-wrap:anywhere">{escape(block.text)}</div>'
-    if block.kind == "diff":
-        return label + _diff_html(block.text)
-    return label + _pre(block.text, _INPUT_LIMIT)
+        return (
+            f'{label}<div><code style="background:none;padding:0">{escape(block.text)}</code></div>'
+        )
+    return label + _pre(block.text, _INPUT_LIMIT, block.kind)
 
 
-def _diff_html(text: str) -> str:
+def _plain(text: str) -> str:
+    """Text outside of code: escaped, and nothing in it is taken for a formula."""
+    return plain_dollars(escape(text)) if text.count("$") > 1 else escape(text)
+
+
+def _diff_rows(text: str) -> str:
+    """Each line with its sign, so that it can be read without colours, too."""
     rows = []
-    for line in _clipped(text, _INPUT_LIMIT).split("\n"):
+    for line in text.split("\n"):
         colour = _DIFF.get(line[:1])
-        body = escape(line)
-        rows.append(f'<span style="background:{colour}">{body}</span>' if colour else body)
-    joined = "\n".join(rows)
-    return f'<pre style="{_PRE}">{joined}</pre>'
+        style = f"display:block;background:{colour}" if colour else "display:block"
+        rows.append(f'<span style="{style}">{escape(line)}\n</span>')
+    return "".join(rows)
 
 
-def _pre(text: str, limit: int) -> str:
-    return f'<pre style="{_PRE}">{escape(_clipped(text, limit))}</pre>'
+def _pre(text: str, limit: int, kind: str = "code") -> str:
+    """A block of code; of a long one the beginning and the end, what is between them folded."""
+    shown = _diff_rows if kind == "diff" else escape
+    text = _clipped(text, limit)
+    lines = text.split("\n")
+    if len(lines) <= _FOLDED:
+        return f'<pre style="{_PRE}">{shown(text)}</pre>'
+    head, tail = _SHOWN
+    pieces = ("\n".join(part) for part in (lines[:head], lines[head:-tail], lines[-tail:]))
+    first, folded, last = (f'<pre style="{_PRE}">{shown(piece)}</pre>' for piece in pieces)
+    more = count(len(lines) - head - tail, "more line")
+    return (
+        f'{first}<details><summary style="{_SMALL}">Show {more}</summary>{folded}</details>{last}'
+    )
 
 
 def _clipped(text: str, limit: int) -> str:
@@ -231,7 +260,7 @@ def record_text(record: TurnRecord) -> str:
                 what = ", ".join(visible(p) for p in item.request.patterns)
                 if item.request.parent_id is not None:
                     what = f"{what} for {visible(item.request.asker)}"
-                words = reply_words(item.reply) if item.reply else "not answered"
+                words = reply_words(item)
                 pieces.append(f"[permission] {visible(item.request.permission)} {what}: {words}")
             case TodosItem():
                 pieces.append(
@@ -270,6 +299,7 @@ def record_json(record: TurnRecord) -> dict[str, Any]:
             "cache": {"read": tokens.cache_read, "write": tokens.cache_write},
         },
         "cost": record.cost,
+        "context": {"used": record.context_used, "limit": record.context_limit},
         "steps": record.steps,
         "seconds": round(record.elapsed, 3),
         "tools": [p.tool for p in parts if isinstance(p, ToolPart)],

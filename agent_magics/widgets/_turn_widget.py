@@ -30,7 +30,8 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
 
     `handle` takes the turn's events, `tick` sends what is due, at most 25 times a second.
     `on_reply(request_id, reply, message)` is called for a click on a button of an open request,
-    once per request; anything else the front end sends is ignored.
+    once per request; anything else the front end sends is ignored. The buttons say that whoever
+    waits for the click does so for `answer_within` seconds.
 
     `rendered` says whether a front end has shown the widget and can be talked to. A view that
     appears later (a reloaded page) is sent the whole state.
@@ -40,9 +41,13 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
     _css = _STATIC / "turn.css"
 
     def __init__(
-        self, *, on_reply: Callable[[str, str, str | None], None], show_reasoning: bool = True
+        self,
+        *,
+        on_reply: Callable[[str, str, str | None], None],
+        show_reasoning: bool = True,
+        answer_within: float | None = None,
     ) -> None:
-        self.record = TurnRecord(show_reasoning=show_reasoning)
+        self.record = TurnRecord(show_reasoning=show_reasoning, answer_within=answer_within)
         self.rendered = False
         self._on_reply = on_reply
         self._writer = OpWriter(self.record)
@@ -94,7 +99,7 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
         with self._lock:
             item = self.record.items.get(f"ask {request_id}")
             if isinstance(item, AskItem) and not item.reply:
-                item.taken = ""
+                item.taken = item.reason = ""
                 self._put([{"op": "reopen", "id": request_id}])
 
     def _put(self, ops: list[Op], **more: Any) -> None:
@@ -132,4 +137,5 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
         if fresh:
             message = content.get("message")
             reason = message.strip()[:_REASON_LIMIT] if isinstance(message, str) else ""
+            item.reason = reason
             self._on_reply(item.request.id, item.taken, reason or None)

@@ -49,6 +49,7 @@ __all__ = [
     "FilePart",
     "ForkBody",
     "HealthJSON",
+    "InterruptBody",
     "LastTurnJSON",
     "McpStatusJSON",
     "Message",

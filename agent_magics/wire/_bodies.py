@@ -18,6 +18,7 @@ __all__ = [
     "ExecBody",
     "FileInputJSON",
     "ForkBody",
+    "InterruptBody",
     "NewSessionBody",
     "PermissionAnswerBody",
     "PermissionReplyBody",
@@ -154,6 +155,12 @@ class ExecBody(TypedDict):
     cwd: NotRequired[str]
     env: NotRequired[dict[str, str]]
     stdin: NotRequired[Annotated[str, {"contentEncoding": "base64"}]]
+
+
+class InterruptBody(TypedDict):
+    """`kill` ends the command at once; else it gets SIGINT and some seconds to end by itself."""
+
+    kill: NotRequired[bool]
 
 
 class RevertBody(TypedDict):

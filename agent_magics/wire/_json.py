@@ -155,6 +155,7 @@ class PartJSON(TypedDict):
     reason: NotRequired[str]
     tokens: NotRequired[TokensJSON]
     cost: NotRequired[float | None]
+    context: NotRequired[ContextJSON]
 
 
 class MessageJSON(TypedDict):

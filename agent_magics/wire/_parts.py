@@ -181,7 +181,11 @@ class StepStartPart:
 
 @dataclass(frozen=True, slots=True)
 class StepFinishPart:
-    """The end of one request to the model. `cost` in US dollars, `None` when unknown."""
+    """
+    The end of one request to the model. `cost` in US dollars, `None` when unknown.
+
+    `context_used` of the `context_limit` tokens of the model's window are taken; `None`: unknown.
+    """
 
     id: str
     message_id: str
@@ -190,6 +194,8 @@ class StepFinishPart:
     tokens: Tokens
     cost: float | None = None
     type: Literal["step-finish"] = "step-finish"
+    context_used: int | None = None
+    context_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +253,15 @@ def part_from_json(data: PartJSON | Mapping[str, Any]) -> Part:
     if kind == "step-start":
         return StepStartPart(*ids)
     if kind == "step-finish":
-        tokens = Tokens.from_json(raw.get("tokens") or {})
-        return StepFinishPart(*ids, str(raw.get("reason") or "unknown"), tokens, raw.get("cost"))
+        tokens, context = Tokens.from_json(raw.get("tokens") or {}), raw.get("context") or {}
+        return StepFinishPart(
+            *ids,
+            str(raw.get("reason") or "unknown"),
+            tokens,
+            raw.get("cost"),
+            context_used=context.get("used"),
+            context_limit=context.get("limit"),
+        )
     if kind == "compaction":
         return CompactionPart(*ids, bool(raw.get("auto")))
     return UnknownPart(*ids, kind, raw)

@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Iterator
 
 from tests.benchmarks import (
+    browser,
     containers,
     history,
     imports,
     network,
     overhead,
+    sending,
     streams,
     survival,
     turns,
@@ -33,11 +35,13 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "bytes": streams.bytes_to_the_browser,
     "rate": streams.deltas_per_second,
     "reattach": survival.time_to_reattach,
+    "browser": browser.measure,
     "overhead": overhead.measure,
     "container": containers.measure,
     "snapshot": history.snapshots,
     "summary": history.summaries,
     "network": network.measure,
+    "send": sending.measure,
 }
 
 

@@ -126,6 +126,8 @@ def test_a_turn_with_a_permission(session: SessionHandle) -> None:
     metrics = session.get_metrics()
     assert metrics.tool_calls >= len(tools)
     assert metrics.tool_usage["bash"] >= 1
+    used = [part.context_used for part in messages[1].parts if part.type == "step-finish"]
+    assert used[-1] == metrics.context_used
     assert session.get_permissions() == []
     with pytest.raises(PermissionNotFound):
         session.reply_to_permission(asked[0].id, "once")
@@ -247,6 +249,22 @@ def test_leaving_a_command_ends_it(session: SessionHandle) -> None:
         assert next(stream).text == "up\n"
         wait_until(is_running)
     wait_until(lambda: not is_running())
+
+
+def test_an_interrupted_command_says_how_it_ended(session: SessionHandle) -> None:
+    with session.shell_stream("echo up; sleep 988; echo never") as stream:
+        assert not stream.running and not stream.interrupt()
+        assert next(stream).text == "up\n"
+        assert stream.running and stream.interrupt()
+        assert list(stream) == []
+    assert stream.result is not None and not stream.running
+    assert (stream.result.stdout, stream.result.exit_code) == ("up\n", 130)
+    assert not stream.interrupt()
+    with session.shell_stream("trap '' INT TERM; echo up; while :; do sleep 0.1; done") as stream:
+        assert next(stream).text == "up\n"
+        assert stream.interrupt(kill=True)
+        assert list(stream) == []
+    assert stream.result is not None and stream.result.exit_code == 137
 
 
 def test_files(session: SessionHandle, tmp_path: Path) -> None:

@@ -418,6 +418,8 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", SES + "/exec", {"json": {"command": "x", "env": {"A": "\0"}}}, 400),
     ("POST", SES + "/exec", {"json": {"command": "x", "cwd": "/no/such"}}, 404),
     ("POST", "/session/ses_nobody/exec", {"json": {"command": "x"}}, 404),
+    ("POST", "/session/ses_nobody/exec/exe_1/interrupt", {}, 404),
+    ("POST", SES + "/exec/exe_1/interrupt", {"json": {"kill": "yes"}}, 400),
     ("GET", SES + "/fs", {}, 400),
     ("GET", SES + "/fs?path=%00", {}, 400),
     ("GET", SES + "/fs?path=/workspace", {}, 400),

@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 
 from agent_magics.engine._config import ConfigError, EngineConfig
-from agent_magics.engine._engine import Engine
-from agent_magics.engine._policy import DEFAULT_RULES
-from agent_magics.engine._prompts import NewSession
 from agent_magics.engine._sessions import Session
-from agent_magics.engine._store import Store
-from agent_magics.sandbox import open_sandbox, probe
 from tests.support.engine_harness import (
-    FakeRegistry,
     Harness,
-    Model,
     call,
     engine_in,
     eventually,
@@ -224,42 +217,3 @@ def test_configuration(tmp_path: Path) -> None:
     for value in ("0", "-1", "true", '"never"', "nan"):
         with pytest.raises(ConfigError, match=r"limits\.container\.idle_minutes: must be a number"):
             load(value)
-
-
-@pytest.mark.container
-async def test_a_real_container_rests_and_names_its_jobs(tmp_path: Path) -> None:
-    report = probe()[0]
-    if not report.works:
-        pytest.skip(f"NO CONTAINERS HERE: {report.reason}")
-    clock = Clock()
-    engine = await Engine.open(
-        Store(tmp_path / "engine.db"),
-        FakeRegistry(Model()),  # type: ignore[arg-type]
-        tools=[],
-        instructions="",
-        tool_title=lambda tool, arguments: tool,
-        rules=DEFAULT_RULES,
-        open_sandbox=open_sandbox,
-        sessions_dir=tmp_path / "sessions",
-        environ={},
-        idle=LIMIT,
-        clock=clock,
-    )
-    try:
-        session = await engine.create_session(NewSession())
-        box = await engine.containers.started(session)
-        await box.run("echo x > kept; (setsid sleep 4242 > /dev/null 2>&1 &); sleep 4243 & true")
-        async with asyncio.timeout(30):  # they are not there when the command returns
-            while sorted(await box.background()) != ["sleep 4242", "sleep 4243"]:
-                await asyncio.sleep(0.02)
-        await engine.idle.look()
-        clock.now += LIMIT
-        await engine.idle.look()
-        assert not box.alive
-        box = await engine.containers.started(session)
-        assert (await box.run("cat kept; pgrep -c sleep")).stdout == b"x\n0\n"
-        notice = engine.containers.take_notice(session)
-        assert "sleep 4242" in notice and "sleep 4243" in notice
-        assert engine.containers.take_notice(session) == ""
-    finally:
-        await engine.close()

@@ -30,7 +30,10 @@ from tests.support.engine_process import EngineProcess, started
 pytestmark = pytest.mark.container
 
 MB = 1 << 20
-SIZE = 64 * MB
+SIZE = 256 * MB
+"""Of the large file; the bench takes one of 1 GB the same way."""
+SHARE = 8
+"""A process may grow by this part of what it hands on; pieces and buffers are about 20 MB."""
 
 
 @pytest.fixture(scope="module", params=["bubblewrap", "local"])
@@ -56,7 +59,8 @@ async def session(engine: EngineProcess) -> AsyncIterator[AsyncSessionHandle]:
     transport = httpx.AsyncHTTPTransport(uds=str(engine.state / "engine.sock"))
     token = engine.info["token"]
     async with AsyncClient("http://agent", token=token, transport=transport) as client:
-        yield await client.create_session(sandbox="local", python=None)
+        works = probe()[0].works
+        yield await client.create_session(sandbox="bubblewrap" if works else "local", python=None)
 
 
 @pytest.fixture
@@ -83,8 +87,9 @@ async def test_there_and_back(
 ) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     with source.open("wb") as file:
-        for _ in range(SIZE // MB):
-            file.write(os.urandom(MB))
+        block = os.urandom(MB)
+        for number in range(SIZE // MB):
+            file.write(block[number:] + block[:number])
     await session.put_file("small", b"x")
     assert engine.process is not None
     before, here = highest(engine.process.pid), highest(os.getpid())
@@ -92,8 +97,8 @@ async def test_there_and_back(
     assert (await session.shell("sha256sum < deep/large")).stdout.split()[0] == digest(source)
     assert await session.get_file_to("deep/large", target) == SIZE
     assert digest(target) == digest(source)
-    assert highest(engine.process.pid) - before < SIZE // 2
-    assert highest(os.getpid()) - here < SIZE // 2
+    assert highest(engine.process.pid) - before < SIZE // SHARE
+    assert highest(os.getpid()) - here < SIZE // SHARE
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source", "target"]
 
     # what is too large is refused before it is sent, and leaves nothing behind

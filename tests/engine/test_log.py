@@ -12,6 +12,7 @@ import pytest
 
 from agent_magics.engine import _log
 from agent_magics.engine._log import Event, EventLog, Subscription
+from agent_magics.engine._sessions import SessionBook, new_session
 from agent_magics.engine._store import Store
 
 PARENTS = {"ses_child": "ses_a"}
@@ -218,3 +219,76 @@ async def test_a_reader_is_told_where_it_starts(log: EventLog, store: Store) -> 
     assert again.start == reader.start
     assert numbers(await take(again, 5 - reader.start))[0] == reader.start + 1
     assert log.subscribe().start == log.committed
+
+
+def end(log: EventLog, store: Store, session_id: str) -> None:
+    with store.group():
+        log.forget(session_id)
+        log.publish(session_id, "end", {})
+
+
+async def test_of_deleted_sessions_the_newest_ends_are_kept(
+    tmp_path: Path, log: EventLog, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_log, "_MOST_FAREWELLS", 3)
+    publish(log, 2, "ses_kept")
+    for i in range(10):
+        publish(log, 5, f"ses_{i}")
+        end(log, store, f"ses_{i}")
+    await store.close()
+    again = Store(tmp_path / "engine.db")
+    log = EventLog(again, root_of)
+    rows = again.query("SELECT stream, seq FROM event ORDER BY position")
+    assert rows == [("ses_kept", 1), ("ses_kept", 2), ("ses_7", 6), ("ses_8", 6), ("ses_9", 6)]
+    # who was away for long hears of those, and no number is given twice
+    reader = log.subscribe(after=3)
+    publish(log, 1, "ses_kept")
+    events = await take(reader, 4)
+    assert [(e.stream, e.position) for e in events[:3]] == [
+        ("ses_7", 50),
+        ("ses_8", 56),
+        ("ses_9", 62),
+    ]
+    assert (events[3].position, events[3].seq) == (63, 3)
+    await again.close()
+
+
+async def test_a_deleted_child_leaves_its_parents_events(log: EventLog, store: Store) -> None:
+    publish(log, 2, "ses_a")
+    publish(log, 3, "ses_child")
+    publish(log, 1, "ses_a")
+    end(log, store, "ses_child")
+    await store.flushed()
+    again = EventLog(store, root_of)
+    events = await take(again.subscribe("ses_a", 0), 4)
+    assert [(e.session_id, e.seq) for e in events] == [
+        ("ses_a", 1),
+        ("ses_a", 2),
+        ("ses_a", 6),
+        ("ses_child", 7),
+    ]
+    assert again.seq("ses_a") == 7
+
+
+async def test_of_a_sessions_states_the_last_is_kept(store: Store, log: EventLog) -> None:
+    book = SessionBook(store)
+    book.log = log
+    first, second = new_session("first"), new_session("second")
+    reader = log.subscribe()
+    for session in (first, second):
+        book.add(session)
+    for i in range(5):
+        first.title = f"title {i}"
+        book.save(first)
+    book.save(second)
+    assert len(await take(reader, 8)) == 8  # who is there hears of every one
+    await store.flushed()
+    events = await take(EventLog(store, root_of).subscribe(after=0), 4)
+    told = [(json.loads(e.body)["type"], e.session_id, e.seq) for e in events]
+    assert told == [
+        ("session.created", first.id, 1),
+        ("session.created", second.id, 1),
+        ("session.updated", first.id, 6),
+        ("session.updated", second.id, 2),
+    ]
+    assert json.loads(events[2].body)["properties"]["info"]["title"] == "title 4"

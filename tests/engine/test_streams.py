@@ -179,7 +179,8 @@ async def test_exec_live(tmp_path: Path) -> None:
         async with stream(
             http, f"/session/{session}/exec", "POST", json=body, headers=headers
         ) as frames:
-            first = [await anext(frames), await anext(frames)]
+            started, *first = [await anext(frames) for _ in range(3)]
+            assert started.event == "started" and started["id"].startswith("exe_")
             assert sorted((f.event, base64.b64decode(f["data"])) for f in first) == [
                 ("stderr", b"err\n"),
                 ("stdout", b"out\n"),
@@ -192,6 +193,25 @@ async def test_exec_live(tmp_path: Path) -> None:
             assert [f async for f in frames] == []
 
 
+async def test_an_interrupted_command_is_shown_to_its_end(tmp_path: Path) -> None:
+    async with engine_in(tmp_path) as harness, served(harness, tmp_path) as http:
+        session = (await post(http, "/session", {}))["id"]
+        other = (await post(http, "/session", {}))["id"]
+        path = f"/session/{session}/exec"
+        body = {"command": "trap 'echo bye; exit 9' INT; echo up; while :; do sleep 0.02; done"}
+        headers = {"Accept": "text/event-stream"}
+        async with asyncio.timeout(PATIENCE):
+            async with stream(http, path, "POST", json=body, headers=headers) as frames:
+                at = f"exec/{(await anext(frames))['id']}/interrupt"
+                assert base64.b64decode((await anext(frames))["data"]) == b"up\n"
+                assert await post(http, f"/session/{other}/{at}", {}) is False
+                assert await post(http, f"/session/{session}/{at}", {"kill": False}) is True
+                last = [frame async for frame in frames]
+        assert base64.b64decode(last[0]["data"]) == b"bye\n"
+        assert last[1:] == [{"exitCode": 9, "timedOut": False, "truncated": False}]
+        assert await post(http, f"/session/{session}/{at}", {}) is False
+
+
 async def test_leaving_a_live_command_ends_it(tmp_path: Path) -> None:
     async with engine_in(tmp_path) as harness, served(harness, tmp_path) as http:
         session = (await post(http, "/session", {}))["id"]
@@ -200,6 +220,7 @@ async def test_leaving_a_live_command_ends_it(tmp_path: Path) -> None:
         async with stream(
             http, f"/session/{session}/exec", "POST", json=body, headers=headers
         ) as frames:
+            await anext(frames)
             pid = base64.b64decode((await anext(frames))["data"]).decode().strip()
             assert Path(f"/proc/{pid}").exists()
         await eventually(lambda: not Path(f"/proc/{pid}").exists())
@@ -214,7 +235,7 @@ async def test_a_lot_of_live_output_is_all_there(tmp_path: Path) -> None:
             http, f"/session/{session}/exec", "POST", json=body, headers=headers
         ) as frames:
             found = [frame async for frame in frames]
-        data = b"".join(base64.b64decode(f["data"]) for f in found[:-1])
+        data = b"".join(base64.b64decode(f["data"]) for f in found[1:-1])
         assert found[-1]["truncated"] or data == b"".join(b"%d\n" % i for i in range(1, 300001))
 
 
@@ -226,7 +247,7 @@ async def test_a_live_command_that_fails_to_run_says_so(tmp_path: Path) -> None:
         async with stream(
             http, f"/session/{session}/exec", "POST", json={"command": "x"}, headers=headers
         ) as frames:
-            (error,) = [frame async for frame in frames]
+            _, error = [frame async for frame in frames]
         assert error.event == "error" and error["name"] == "SandboxGoneError"
 
 

@@ -107,6 +107,60 @@ async def test_a_killed_engine(needs_bubblewrap: None, provider: str) -> None:
         assert not mounts(engine)
 
 
+def groups(pid: int) -> str:
+    """The control groups of a process."""
+    return Path(f"/proc/{pid}/cgroup").read_text()
+
+
+KERNEL = """
+import sys, time, httpx
+transport = httpx.HTTPTransport(uds=sys.argv[1])
+headers = {"Authorization": f"Bearer {sys.argv[2]}"}
+client = httpx.Client(transport=transport, base_url="http://agent", headers=headers, timeout=60)
+with client.stream("GET", "/lease") as lease:
+    next(lease.iter_lines())
+    session = client.post("/session", json={"sandbox": "bubblewrap"}).json()["id"]
+    command = f"echo {session} > note; (setsid sleep {sys.argv[3]} &)"
+    client.post(f"/session/{session}/exec", json={"command": command}).raise_for_status()
+    print(session, flush=True)
+    time.sleep(600)
+"""
+
+
+def start_kernel(engine: EngineProcess, mark: str) -> subprocess.Popen[bytes]:
+    """A client in a process of its own, with a session and a process in its container."""
+    arguments = [str(engine.state / "engine.sock"), engine.info["token"], mark]
+    return subprocess.Popen([sys.executable, "-c", KERNEL, *arguments], stdout=subprocess.PIPE)
+
+
+@CONTAINERS
+async def test_a_killed_kernel(needs_bubblewrap: None) -> None:
+    """The engine sees that nobody is there any more, and goes with all that is its own."""
+    mark = f"86403.{os.getpid()}"
+    with EngineProcess() as engine:
+        async with started(engine, grace=3) as client, client.stream("GET", "/lease") as lease:
+            await anext(lease.aiter_lines())  # ours, until the kernel has its own
+            assert engine.process is not None
+            kernel = await asyncio.to_thread(start_kernel, engine, mark)
+            assert kernel.stdout is not None
+            with kernel.stdout:
+                session = (await asyncio.to_thread(kernel.stdout.readline)).decode().strip()
+        # the kernel's own command line has it as well
+        await eventually(lambda: len(with_argument(mark)) >= 2)
+        # no group is made for a container, so none can be left
+        assert {groups(pid) for pid in with_argument(mark)} == {groups(engine.process.pid)}
+        kernel.kill()
+        kernel.wait()
+        assert await engine.ended() == 0
+        await eventually(lambda: not ours(engine, mark))
+        assert not mounts(engine)
+        assert [p.name for p in (engine.data / "sessions").iterdir()] == [session]
+        assert list(engine.state.glob("engine.sock")) == []
+        async with started(engine) as client:
+            assert await run(client, session, "cat note") == f"{session}\n"
+            await engine.end(signal.SIGTERM)
+
+
 @CONTAINERS
 async def test_killed_while_containers_start(needs_bubblewrap: None) -> None:
     with EngineProcess() as engine:

@@ -134,6 +134,7 @@ async def test_parallel_tools_and_todos(tmp_path: Path) -> None:
         assert metrics["toolUsage"] == {"bash": 2, "todowrite": 1}
         assert metrics["steps"] == 2 and metrics["messages"] == 2
         assert metrics["context"]["limit"] == 1000
+        assert harness.recorder.parts("step-finish")[-1]["context"] == metrics["context"]
         check_ends(harness)
 
 

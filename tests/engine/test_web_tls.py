@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 import socket
 import socketserver
 import ssl
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -224,3 +227,30 @@ async def test_a_server_that_never_begins(
         monkeypatch.setattr("agent_magics.engine._web._TIMEOUT", httpx.Timeout(None, connect=0.2))
         with pytest.raises(FetchError, match="the server does not answer"):
             await there.fetch(f"https://{HOST}/")
+
+
+@pytest.mark.parametrize("ending", ["abort", "timeout"])
+async def test_given_up_in_the_middle_of_the_handshake(authority: Authority, ending: str) -> None:
+    """The connection is closed there and then, and not when the garbage is collected."""
+    there = Site(authority.client())
+    with (
+        warnings.catch_warnings(record=True) as warned,
+        socket.create_server(("127.0.0.1", 0)) as server,
+    ):
+        warnings.simplefilter("always")
+        there.ports["https"] = server.getsockname()[1]
+        timeout = 30 if ending == "abort" else 0.3
+        fetching = asyncio.create_task(there.fetch(f"https://{HOST}/", timeout))
+        connection, _ = await asyncio.to_thread(server.accept)
+        with connection:
+            connection.settimeout(30)
+            assert await asyncio.to_thread(connection.recv, 1 << 16)  # the client has begun
+            if ending == "abort":
+                fetching.cancel()
+            await asyncio.wait({fetching})
+            assert await asyncio.to_thread(connection.recv, 1) == b""
+        if ending == "timeout":
+            assert isinstance(fetching.exception(), FetchError)
+        del fetching
+        gc.collect()
+    assert [w.message for w in warned if issubclass(w.category, ResourceWarning)] == []

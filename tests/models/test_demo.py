@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
+import pandas
+import pydantic
 import pytest
 from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import (
@@ -20,8 +23,14 @@ from pydantic_ai.tools import ToolDefinition
 from agent_magics.engine._context import kept_messages
 from agent_magics.engine._transcript import summary_prompts
 from agent_magics.engine.models.demo import GuideModel
-from agent_magics.engine.models.demo._csv_request import Column, choose, parse_csv_request
+from agent_magics.engine.models.demo._csv_request import (
+    Column,
+    choose,
+    parse_csv_request,
+    table_path,
+)
 from agent_magics.engine.models.demo._csv_script import header
+from agent_magics.engine.models.demo._json_reply import json_reply, wanted_schema, without_schema
 from agent_magics.engine.models.demo._text import cell, code
 from agent_magics.sandbox import Sandbox
 from tests.support.agent_loop import Record, run_turn
@@ -393,9 +402,9 @@ def test_which_columns_are_meant(prompt: str, group: str, value: str) -> None:
 @pytest.mark.parametrize("text", [*HOSTILE, "\ud800", "a\0b", "\u2028", "x\\"])
 def test_settings_of_the_script_are_literals(text: str) -> None:
     namespace: dict[str, Any] = {}
-    source = header(text, text, text, text, text)
+    source = header(text, text, text, text, text, text)
     source.encode("ascii")
-    assert len(source.splitlines()) == 5
+    assert len(source.splitlines()) == 6
     exec(source, namespace)
     assert {namespace[name] for name in ("DATA", "GROUP", "VALUE", "CHART")} == {text}
 
@@ -437,3 +446,91 @@ async def test_an_agent_without_the_tools_says_so() -> None:
         reply = await MODEL.request(prompt, None, ModelRequestParameters(function_tools=tools))
         assert not reply.tool_calls
         assert f"tools that the agent you chose does not have: {missing}." in (reply.text or "")
+
+
+class Penguins(pydantic.BaseModel):
+    class Species(pydantic.BaseModel):
+        name: str
+        birds: int
+        mass: float
+
+    species: list[Species]
+    heaviest: str
+    lightest: str
+    all_birds: int
+    remark: str = ""
+
+
+def wish_for(schema: Mapping[str, Any]) -> str:
+    task = "mean body mass per species of penguins.csv, no chart"
+    wish = "End with JSON that matches this JSON Schema:"
+    return f"{task}\n{wish}\n```json\n{json.dumps(schema)}\n```"
+
+
+async def test_a_reply_in_json(record: Record) -> None:
+    await record.sandbox.write_file("penguins.csv", PENGUINS.encode())
+    await run_turn(record, MODEL, wish_for(Penguins.model_json_schema()) + "\nAttached: nothing")
+    found = Penguins.model_validate_json(record.said.split("```json\n")[1].removesuffix("```"))
+    assert [(s.name, s.birds, s.mass) for s in found.species] == [
+        ("Gentoo", 5, 5020),
+        ("Chinstrap", 5, 3720),
+        ("Adelie", 5, 3620),
+    ]
+    assert (found.heaviest, found.lightest, found.all_birds) == ("Gentoo", "Adelie", 15)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "array", "items": {"type": "number"}}, "[\n  5020.0\n]"),
+        ({"type": "object", "properties": {"colour": {"type": "string"}}}, "{}"),
+        (
+            {
+                "type": "object",
+                "properties": {"colour": {"type": "string"}},
+                "required": ["colour"],
+            },
+            "I don't know what `colour` is",
+        ),
+        ({"type": "string"}, "I don't know what `string` is"),
+        ({"$ref": "#"}, "I don't know what `the schema` is"),
+        ({"$ref": "#/$defs/none"}, "I don't know what `the schema` is"),
+    ],
+)
+def test_json_is_only_what_the_numbers_give(schema: dict[str, Any], said: str) -> None:
+    groups = [{"group": "Gentoo", "rows": 5, "value": 5020.0}]
+    assert said in json_reply(schema, groups)
+
+
+def test_what_is_no_wish_for_json() -> None:
+    assert wanted_schema("JSON Schema:\n```json\n{\n```") is None
+    assert wanted_schema("JSON Schema:\n```json\n[1]\n```") is None
+    assert wanted_schema("What is a JSON Schema?") is None
+    assert without_schema(wish_for({"max": 1})).endswith("no chart\n")
+
+
+async def test_a_parquet_file(record: Record) -> None:
+    rows = [line.split(",") for line in PENGUINS.splitlines()]
+    frame = pandas.DataFrame(rows[1:], columns=rows[0])
+    frame["body_mass_g"] = pandas.to_numeric(frame["body_mass_g"], errors="coerce")
+    await record.sandbox.write_file("data/penguins.parquet", frame.to_parquet())
+    prompt = "mean body mass per species of @penguins, no chart\nIt is data/penguins.parquet"
+    await run_turn(record, MODEL, prompt)
+    assert "| Gentoo | 5 | 5,020 |" in record.said and "Left out: 1 row" in record.said
+    assert "read" not in record.tools
+
+
+async def test_the_numbers_as_a_table(record: Record) -> None:
+    await record.sandbox.write_file("penguins.csv", PENGUINS.encode())
+    prompt = "mean body mass per species of penguins.csv, save the means as out/means.csv, no chart"
+    await run_turn(record, MODEL, prompt)
+    table = (await record.sandbox.read_file("out/means.csv")).decode().splitlines()
+    assert table[:2] == ["species,rows,mean of body_mass_g", "Gentoo,5,5020.0"]
+    assert "The table is `/workspace/out/means.csv`." in record.said
+    request = parse_csv_request("save the table as /etc/x.csv: mean mass by species of a.csv")
+    assert request is not None and request.file == "a.csv" and table_path(request) == "x.csv"
+
+
+async def test_a_parquet_file_that_is_missing(record: Record) -> None:
+    await run_turn(record, MODEL, "mean mass per species of none.parquet")
+    assert "I can't read `none.parquet`" in record.said

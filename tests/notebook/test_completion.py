@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,12 +64,27 @@ CASES = {
     "the notebook's model": ("%agent_model demo/o", {"%agent_model demo/other"}),
     "a variable": ("%%agent\nLook at {pengu", {"%%agent\nLook at {penguins"}),
     "in a line": ("%agent Look at {pengu", {"%agent Look at {penguins"}),
+    "data by @": ("%%agent\nCompare @pengu", {"%%agent\nCompare @penguins"}),
+    "a file by @": ("%agent Compare @table.c", {"%agent Compare @table.csv"}),
+    "data": ("%agent --with pengu", {"%agent --with penguins"}),
+    "a shape": ("%agent --json pengu", {"%agent --json penguins"}),
+    "a recording": ("%agent --replay sub/t", {"%agent --replay sub/turn.jsonl"}),
     "out": ("%agent --out pengu", {"%agent --out penguins"}),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_offered(shell: Any, client: KnowingClient, name: str) -> None:
+def test_what_is_offered(
+    shell: Any,
+    client: KnowingClient,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    for file in ("table.csv", "with blank.csv", "sub/turn.jsonl", "sub/turn.txt"):
+        Path(file).touch()
     shell.run_cell("penguins = 1")
     shell.run_line_magic("agent", "hi")
     code, expected = CASES[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import io
 import json
 from collections.abc import Iterator
@@ -10,15 +12,17 @@ from typing import Any
 
 import numpy
 import pandas
+import plotly.graph_objects
+import plotly.io
 import polars
 import pyarrow
 import pytest
 from IPython.core.error import UsageError
 
 from agent_magics.client import CommandCall, FileInput, TextInput
-from agent_magics.notebook import _data, ask
+from agent_magics.notebook import _data, _tabular, ask
 from agent_magics.notebook._cells import chosen_cells
-from agent_magics.notebook._data import chosen, pack, too_large, with_data
+from agent_magics.notebook._data import chosen, pack, too_large, too_large_to_pack, with_data
 from agent_magics.notebook._load import load
 from agent_magics.notebook._names import named_in
 from tests.support.fake_session import PNG, FakeClient, hello, install
@@ -168,6 +172,128 @@ def test_names_in_prompts(prompt: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert named_in(prompt, {"df": 1, "other": 2}) == NAMES[prompt]
 
 
+def test_plotly_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = plotly.graph_objects.Figure(
+        [plotly.graph_objects.Bar(x=["a", "b"], y=numpy.array([1, 2]), name="sold")],
+        layout={"title": {"text": "Sales"}, "xaxis": {"title": {"text": "city"}}},
+    )
+    monkeypatch.setattr(type(figure), "to_image", lambda self, format: PNG)
+    assert pack("fig", figure).images == [FileInput(PNG, "image/png", "fig.png")]
+
+    def without_chrome(self: Any, format: str) -> bytes:
+        raise RuntimeError("Kaleido requires Google Chrome to be installed.")
+
+    monkeypatch.setattr(type(figure), "to_image", without_chrome)
+    path, data = only(packed := pack("fig", figure))
+    assert path == "/workspace/data/fig.json" and packed.images == []
+    again = plotly.io.from_json(data.decode())
+    assert list(again.data[0].y) == [1, 2]
+    assert again.layout.title.text == "Sales"
+    assert b"template" not in data and len(data) < 1000
+    for words in ("traces: 1 x bar", "title: Sales", "x axis: city", "- sold: x, y"):
+        assert words in packed.text
+    assert "kaleido and Chrome" in packed.note
+    heat = plotly.graph_objects.Figure(plotly.graph_objects.Heatmap(z=numpy.eye(2)))
+    assert json.loads(only(pack("fig", heat))[1])["data"][0]["z"] == [[1.0, 0.0], [0.0, 1.0]]
+    assert "no traces" in pack("fig", plotly.graph_objects.Figure()).text
+
+
+def test_pictures_of_all_kinds() -> None:
+    from PIL import Image
+
+    for mode in ("1", "L", "P", "RGBA", "CMYK", "YCbCr", "I;16", "F"):
+        assert only(pack("p", Image.new(mode, (2, 2))))[1].startswith(b"\x89PNG")
+
+
+def test_objects_that_json_does_not_know() -> None:
+    value = {
+        "array": numpy.arange(2),
+        "day": datetime.date(2026, 1, 31),
+        "file": Path("x") / "y",
+        "fields": Row(1),
+        "number": numpy.float64(1.5),
+        "time": pandas.Timestamp("2026-01-31"),
+    }
+    text = pack("d", value).text
+    assert json.loads(text.split("```")[1].removeprefix("json")) == {
+        "array": [0, 1],
+        "day": "2026-01-31",
+        "file": "x/y",
+        "fields": {"n": 1},
+        "number": 1.5,
+        "time": "2026-01-31T00:00:00",
+    }
+    assert '"n": 1' in pack("row", Row(1)).text
+    nested: list[Any] = []
+    nested.append(nested)
+    for sent in (nested, [object()], {1: Row}):
+        with pytest.raises(UsageError, match="can't be sent"):
+            pack("d", sent)
+
+
+@dataclasses.dataclass
+class Row:
+    n: int
+
+
+UNUSUAL = {
+    "labels that come twice": pandas.DataFrame([[1, 2]], columns=["a", "a"]),
+    "complex numbers": pandas.DataFrame({"a": [1 + 2j]}),
+    "sparse": pandas.DataFrame({"a": pandas.arrays.SparseArray([0, 1])}),
+    "labels that are numbers": pandas.DataFrame({1: [1]}),
+    "several levels": pandas.DataFrame({"a": [1]}, index=pandas.MultiIndex.from_tuples([(1, 2)])),
+    "nothing": pandas.DataFrame(),
+    "categories and times": pandas.DataFrame(
+        {"a": pandas.Categorical(["x"]), "t": pandas.date_range("2026", periods=1, tz="UTC")}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_tables(kind: str) -> None:
+    path, data = only(packed := pack("df", UNUSUAL[kind]))
+    assert path.endswith((".parquet", ".csv")) and data and "pandas DataFrame" in packed.text
+
+
+def test_tables_that_no_file_can_hold() -> None:
+    with pytest.raises(UsageError, match="can't be written as Parquet"):
+        pack("p", polars.DataFrame({"a": [object()]}, schema={"a": polars.Object}))
+
+
+def test_what_is_large_goes_through_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tabular, "_IN_MEMORY", 0)
+    array = numpy.arange(10)
+    sent = {
+        "df": FRAME,
+        "text": FRAME.astype(object).assign(x=[1, "two", {}]),
+        "p": polars.DataFrame({"a": [1]}),
+        "t": pyarrow.table({"a": [1]}),
+        "a": array,
+    }
+    for name, value in sent.items():
+        packed = pack(name, value)
+        ((path, file),) = packed.files.items()
+        assert isinstance(file, Path) and file.stat().st_size == packed.size > 0
+        if name == "df":
+            pandas.testing.assert_frame_equal(pandas.read_parquet(file), FRAME)
+        if name == "text":
+            assert path.endswith(".csv") and pandas.read_csv(file).shape == (3, 3)
+        if name == "a":
+            assert (numpy.load(file) == array).all()
+        packed.discard()
+        assert not file.exists() and packed.files == {}
+
+
+def test_much_is_not_even_packed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "x.bin"
+    file.write_bytes(b"x" * 50)
+    monkeypatch.setattr(_data, "_HUGE", 100)
+    assert too_large_to_pack({"f": file, "d": {"x": 1}}) == ""
+    for value in (FRAME.assign(x=range(3)), FRAME["price"].repeat(9), numpy.zeros(99)):
+        assert "big (" in too_large_to_pack({"big": value, "d": {}})
+    assert too_large_to_pack({"lazy": polars.DataFrame({"a": [1]}).lazy()}) == ""
+
+
 # -- cells
 
 PAST = ["", "import pandas as pd", "df = pd.read_csv('x')\ndf.head()", "", "%%agent\nhi"]
@@ -245,6 +371,21 @@ def test_with_and_names_and_cells(shell: Any, client: FakeClient) -> None:
     assert set(session.files) >= {"/workspace/data/df.parquet"}
 
 
+def test_classes_of_the_notebook(shell: Any, client: FakeClient) -> None:
+    shell.run_cell("class Old:\n    x = 1", store_history=True)
+    cell = (
+        "import functools\n@functools.total_ordering\nclass Old:\n    x = 2\n    __lt__ = 1\ny = 3"
+    )
+    shell.run_cell(cell, store_history=True)
+    shell.run_cell("%agent look at @Old", store_history=True)
+    (turn,) = session_of(client).turns
+    assert (
+        "@functools.total_ordering\nclass Old:\n    x = 2\n    __lt__ = 1\n```"
+        in turn.prompt[1].text
+    )
+    assert not shell.run_cell("%agent --with int hi").success
+
+
 def test_raw_sends_nothing_along(shell: Any, client: FakeClient) -> None:
     shell.user_ns["df"] = FRAME
     shell.run_cell("%%agent --raw\nLook at @df")
@@ -266,11 +407,13 @@ def test_large_data_needs_a_word(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_data, "_LARGE", 100)
     shell.user_ns["df"] = FRAME
-    assert not shell.run_cell("%agent hi @df").success
-    assert "--large" in capsys.readouterr().err and not client.sessions
+    for limit in ("_LARGE", "_HUGE"):
+        monkeypatch.setattr(_data, limit, 10)
+        assert not shell.run_cell("%agent hi @df").success
+        assert "--large" in capsys.readouterr().err and not client.sessions
     assert shell.run_cell("%agent --large hi @df").success
+    assert "Sent along: df (" in capsys.readouterr().out
 
 
 def test_files_become_variables(shell: Any, client: FakeClient) -> None:

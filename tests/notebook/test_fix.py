@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy
+import pandas
+import polars
+import pyarrow
 import pytest
 
 from agent_magics.notebook._code import proposed_code
+from agent_magics.notebook._facts import facts_of
 from tests.support.fake_session import FakeClient, FakeTurn, install
 
 ANSWER = "It divides by zero. Use this:\n\n```python\nprint(1 / 2)\n```\n\nThat is all."
@@ -42,13 +48,62 @@ def test_the_failed_cell_and_its_error(
     shell.run_cell("secret = 'not to be sent'")
     shell.run_cell("def f(x):\n    return 1 / x\n\nf(0)  # ``` ticks")
     shell.run_cell("print('fine')")
-    assert shell.run_cell("%agent_fix --code keep it short").success
+    assert shell.run_cell("%agent_fix keep it short").success
     prompt = sent(client)
     assert "return 1 / x" in prompt and "ZeroDivisionError: division by zero" in prompt
     assert "The user adds: keep it short" in prompt
     assert "````python\n" in prompt
     assert "not to be sent" not in prompt and "\x1b" not in prompt
     assert next_cells == ["print(1 / 2)"]
+
+
+def test_the_variables_that_the_cell_names(shell: Any, client: FakeClient) -> None:
+    shell.user_ns |= {"sales": pandas.DataFrame({"city": ["hidden"], "price": [1.5]}), "rate": 7}
+    shell.user_ns |= {"other": "not named", "key": "sk-hidden"}
+    shell.run_cell("%matplotlib_is_no_magic_here\nsales['prize'] * rate + missing + len(key)")
+    assert shell.run_cell("%agent_fix").success
+    prompt = sent(client)
+    assert "sales: DataFrame, 1 rows, columns: city (str), price (float64)" in prompt
+    assert "rate: int, 7" in prompt and "key: str of length 9" in prompt
+    assert "hidden" not in prompt and "other" not in prompt
+    assert shell.run_cell("%agent_fix --bare").success
+    assert "DataFrame," not in sent(client)
+
+
+def test_what_variables_are() -> None:
+    class Broken:
+        @property
+        def dtype(self) -> Any:
+            raise RuntimeError("no")
+
+    Broken.__module__ = "numpy"
+    values = {
+        "array": numpy.zeros((2, 3)),
+        "broken": Broken(),
+        "column": pandas.Series([1]),
+        "frame": polars.DataFrame({"a": [1]}),
+        "function": sent,
+        "known": {"a": "hidden", 1: 2},
+        "module": json,
+        "number": True,
+        "table": pyarrow.table({"a": [1]}),
+        "values": [1, "hidden", 2],
+        "wide": pandas.DataFrame({f"c{n}": [1] for n in range(100)}),
+    }
+    found = facts_of(["unknown", *values], values).splitlines()
+    assert found[:-1] == [
+        "array: ndarray, shape (2, 3), dtype float64",
+        "broken: Broken",
+        "column: Series, 1 rows, dtype int64",
+        "frame: DataFrame, 1 rows, columns: a (Int64)",
+        "function: function sent(client: 'FakeClient') -> 'str'",
+        "known: dict with 2 entries, keys: 'a', 1",
+        "module: the module json",
+        "number: bool, True",
+        "table: Table, 1 rows, columns: a (int64)",
+        "values: list with 3 entries of int, str",
+    ]
+    assert found[-1].endswith("c39 (int64) and 60 more")
 
 
 def test_a_syntax_error(shell: Any, client: FakeClient) -> None:

@@ -115,7 +115,7 @@ def test_a_failed_turn_fails_the_cell_in_one_line(
 
 def test_options_reach_the_turn(shell: Any, client: FakeClient) -> None:
     cell(shell, "%agent --model a/b --agent plan --title T --sandbox local --permissions once hi")
-    assert client.calls == [("create", "T", {"model": "a/b", "sandbox": "local"})]
+    assert client.calls == [("create", "T", {"model": "a/b", "sandbox": "local", "network": None})]
     (turn,) = only_session(client).turns
     assert (turn.model, turn.agent) == ("a/b", "plan")
 

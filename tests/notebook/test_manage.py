@@ -75,6 +75,20 @@ def test_a_session_from_new_to_end(run: Any) -> None:
         run("agent_session")
 
 
+def test_the_network_of_a_session(run: Any) -> None:
+    assert run("agent_session new").value.network is None
+    made = run("agent_session new --network python,data.example.org")
+    assert "data.example.org" in made.value.network and "data.example.org" in str(made)
+    assert run("agent_session new --network off").value.network is None
+    run("agent --new --network example.org look around")
+    assert run("agent_session").value.network == ("example.org",)
+    with pytest.raises(Exception, match="add --new"):
+        run("agent --network example.org look around")
+    for line in ("agent_session new --network ,", "agent_session new --network http://x/"):
+        with pytest.raises(Exception, match=r"host|network"):
+            run(line)
+
+
 def test_what_a_turn_left(run: Any, shell: Any, tmp_path: Path) -> None:
     run("agent_session new")
     run(f"agent --permissions once {HELLO}")

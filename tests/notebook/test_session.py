@@ -65,7 +65,9 @@ def test_a_title_names_the_session(
 ) -> None:
     session: Any = keeper.acquire(Connection(), Wanted(title="One"))
     keeper.acquire(Connection(), Wanted(title="Two"))
-    assert clients[0][1].calls == [("create", "One", {"model": None, "sandbox": None})]
+    assert clients[0][1].calls == [
+        ("create", "One", {"model": None, "sandbox": None, "network": None})
+    ]
     assert session.calls == [("update", {"title": "Two"})]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -57,11 +58,41 @@ def test_endless_output_is_cut(
     assert capsys.readouterr().out == "x" * 10 + "\n[15 more characters are not shown]\n"
 
 
-def test_stop_ends_the_command(session: FakeSession) -> None:
-    session.shell_hangs = True
-    stop_when(lambda: session.calls)
+def test_stop_shows_how_the_command_ended(
+    session: FakeSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.shell_hangs, session.shell_patience = True, 1
+    stop_when(session.shell_printed.is_set)
     with pytest.raises(TurnInterrupted, match="the command was stopped"):
         run(session)
+    assert session.calls[1:] == [("interrupt", False)]
+    assert tuple(capsys.readouterr()) == ("out\n^C", "err\n[exit code 130]\n")
+
+
+def test_stop_before_the_command_has_begun(session: FakeSession) -> None:
+    acquired = threading.Event()
+
+    def acquire() -> Any:
+        acquired.set()
+        assert done.wait(30)
+        return session
+
+    done = threading.Event()
+    stop_when(acquired.is_set)
+    with pytest.raises(TurnInterrupted, match="the command was stopped"):
+        run_shell(acquire, "ls", ShellSettings())
+    done.set()
+    assert [call[0] for call in session.calls if call[0] == "interrupt"] == []
+
+
+def test_a_second_stop_kills_and_a_third_does_not_wait(session: FakeSession) -> None:
+    session.shell_hangs = True
+    stop_when(session.shell_printed.is_set)
+    stop_when(lambda: len(session.calls) == 2)
+    stop_when(lambda: len(session.calls) == 3)
+    with pytest.raises(TurnInterrupted, match="the command was stopped"):
+        run(session)
+    assert session.calls[1:] == [("interrupt", False), ("interrupt", True)]
     assert session.shell_closed.wait(30)
 
 

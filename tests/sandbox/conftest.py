@@ -35,9 +35,15 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_box(root: Path, needs_bubblewrap: None) -> Callable[..., Sandbox]:
-    """The sandbox of the provider under test."""
-    return lambda **options: open_sandbox(root, **options)
+def opens(needs_bubblewrap: None) -> Callable[..., Sandbox]:
+    """`open_sandbox`, for the provider under test."""
+    return open_sandbox
+
+
+@pytest.fixture
+def open_box(root: Path, opens: Callable[..., Sandbox]) -> Callable[..., Sandbox]:
+    """A sandbox of the provider under test."""
+    return lambda **options: opens(root, **options)
 
 
 @pytest.fixture

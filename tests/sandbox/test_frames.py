@@ -235,7 +235,7 @@ async def test_bytes_instead_of_a_greeting(tmp_path: Path) -> None:
 
 async def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox_module, "START_TIMEOUT", 0.3)
-    monkeypatch.setattr(sandbox_module, "KILL_TIMEOUT", 0.3)
+    monkeypatch.setattr("agent_magics.sandbox._running.KILL_TIMEOUT", 0.3)
     monkeypatch.setattr("agent_magics.sandbox._channel.STOP_GRACE", 0.3)
     mute = Sandbox(TakenOver([]), tmp_path, Limits())
     with pytest.raises(SandboxUnavailable, match="did not answer"):

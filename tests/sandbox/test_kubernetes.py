@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
+import os
 import shutil
 import ssl
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 pytest.importorskip("kubernetes_asyncio", reason="THE EXTRA kubernetes IS NOT INSTALLED")
 
+from agent_magics.client import AsyncClient
 from agent_magics.sandbox import (
     KubernetesOptions,
     Limits,
@@ -33,6 +38,8 @@ from tests.support.fake_cluster import KINDS, NAMESPACE, TOKEN, FakeCluster, fak
 from tests.support.processes import eventually, with_argument
 
 pytestmark = pytest.mark.container
+
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -424,4 +431,49 @@ def test_manifests_fit_what_is_asked_for() -> None:
     assert settings["sandbox"]["provider"] == "kubernetes"
     engine = by_kind["Deployment"]["spec"]["template"]["spec"]
     assert engine["serviceAccountName"] == by_kind["ServiceAccount"]["metadata"]["name"]
-    assert engine["containers"][0]["command"][:2] == ["agent-magics", "serve"]
+    assert engine["securityContext"]["runAsNonRoot"] is True
+    (container,) = engine["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    variables = {entry["name"]: entry["value"] for entry in container["env"]}
+    data = str(Path(variables["AGENT_MAGICS_DATA_DIR"]).parent)
+    assert {data, variables["HOME"], "/tmp"} <= mounted
+
+
+async def test_the_engine_of_the_manifests(cluster: FakeCluster, tmp_path: Path) -> None:
+    """Its command, configuration and environment, against this cluster: a session in a pod."""
+    documents = list(yaml.safe_load_all(cluster_module.manifest().read_text("utf-8")))
+    by_kind: dict[str, Any] = {document["kind"]: document for document in documents}
+    (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
+    program, *arguments = container["command"]
+    assert program == "agent-magics"
+    for volume in ("config", "data", "tmp"):
+        (tmp_path / volume).mkdir()
+        (tmp_path / volume).chmod(0o2777)  # as volumes are made for a group
+    (tmp_path / "config/config.toml").write_text(by_kind["ConfigMap"]["data"]["config.toml"])
+    environ = {entry["name"]: f"{tmp_path}{entry['value']}" for entry in container["env"]}
+    environ |= by_kind["Secret"]["stringData"]
+    environ |= {"KUBECONFIG": str(cluster.kubeconfig()), "PATH": os.environ["PATH"]}
+    at = arguments.index("--port") + 1
+    assert int(arguments[at]) == container["ports"][0]["containerPort"]
+    arguments[at] = "0"
+    engine = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "agent_magics.cli", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        env={**environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert engine.stdout is not None
+            port = urlsplit(json.loads(await engine.stdout.readline())["url"]).port
+            token = environ["AGENT_MAGICS_TOKEN"]
+            async with AsyncClient(f"http://127.0.0.1:{port}", token=token) as client:
+                session = await client.create_session()
+                assert (await session.shell("echo here; pwd")).stdout == "here\n/workspace\n"
+                assert len(cluster.pods) == len(cluster.claims) == 1
+                await session.end()
+            assert cluster.pods == cluster.claims == {}
+    finally:
+        with suppress(ProcessLookupError):
+            engine.terminate()
+        await engine.wait()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agent_magics.engine._config import EngineConfig
 from agent_magics.sandbox import (
     Limits,
     Network,
@@ -318,10 +321,48 @@ async def test_directories_that_cannot_be(
         await open_box().start()
 
 
-@pytest.mark.parametrize("provider", ["podman", "docker", "kubernetes"])
-def test_a_network_is_refused_and_not_left_out(root: Path, provider: str) -> None:
-    async def permit(host: str, port: int) -> str:
-        return ""
+@pytest.mark.parametrize("provider", ["podman", "docker"])
+async def test_a_network_goes_through_the_agent_program(
+    fake: Fake, open_box: Callable[..., Sandbox], provider: str
+) -> None:
+    """The container has none of its own, whatever it may reach."""
 
-    with pytest.raises(SandboxUnavailable, match=r"have no network.*network=False"):
-        open_sandbox(root, provider=provider, network=Network(permit))
+    async def permit(host: str, port: int) -> str:
+        return "No."
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    box = open_box(provider, network=Network(permit))
+    box._provider.config = configured(box._provider.config, port)  # type: ignore[method-assign]
+    await box.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"CONNECT data.example.org:443 HTTP/1.1\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 403 Forbidden by agent-magics: No.")
+    writer.close()
+    assert (await box.run("echo $https_proxy", cwd="/")).stdout == b"http://127.0.0.1:3128\n"
+    await box.destroy()
+    assert value(fake.run(), "--network") == "none"
+
+
+def configured(config: Callable[[], dict[str, Any]], port: int) -> Callable[[], dict[str, Any]]:
+    """On another port: this fake's containers share the machine's network."""
+    return lambda: {**config(), "network": {"address": ["127.0.0.1", port]}}
+
+
+@pytest.mark.parametrize("provider", ["podman", "docker"])
+async def test_limits_of_the_configuration(
+    fake: Fake, open_box: Callable[..., Sandbox], tmp_path: Path, provider: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[limits.container]\nmemory = "700 MB"\nprocesses = 90\nshared_memory = "32 MB"\n'
+        'process_memory = "600 MB"\nfile_size = "1 MB"\nopen_files = 77\n'
+    )
+    box = open_box(provider, limits=EngineConfig.load(path, {}).container_limits)
+    await box.start()
+    told = await box.run("ulimit -d; ulimit -f; ulimit -n", cwd="/")
+    await box.destroy()
+    call = fake.run()
+    found = [value(call, option) for option in ("--memory", "--pids-limit", "--shm-size")]
+    assert found == [str(700 << 20), str(90 + 64), str(32 << 20)]
+    assert [int(line) for line in told.stdout.split()] == [600 << 10, 1 << 10, 77]

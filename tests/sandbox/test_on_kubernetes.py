@@ -25,6 +25,11 @@ from tests.sandbox.suite.commands import (
     test_twenty_at_once,
     test_variables,
 )
+from tests.sandbox.suite.engine import (
+    test_a_container_rests_and_names_its_jobs,
+    test_a_turn_is_taken_back,
+    test_other_hosts_are_asked_about,
+)
 from tests.sandbox.suite.files import (
     test_cancelled_write_leaves_nothing,
     test_directories,
@@ -40,12 +45,19 @@ from tests.sandbox.suite.life import (
     test_stop_keeps_files,
     test_stop_under_a_running_command,
 )
+from tests.sandbox.suite.network import (
+    test_much_and_many,
+    test_the_end_of_either_side_reaches_the_other,
+    test_what_is_allowed_and_nothing_else,
+    test_who_never_reads_holds_up_nobody,
+)
 from tests.sandbox.suite.output import (
     test_binary_output,
     test_exactly_the_limit_is_not_truncated,
 )
 from tests.sandbox.suite.timeouts import (
     test_cancel_kills_the_tree,
+    test_ctrl_c_as_at_a_prompt,
     test_daemons_survive_a_normal_end,
     test_stubborn_one_is_killed,
 )
@@ -73,9 +85,11 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_box(root: Path, cluster: FakeCluster) -> Callable[..., Sandbox]:
+def opens(cluster: FakeCluster) -> Callable[..., Sandbox]:
     options = ProviderOptions(kubernetes=KubernetesOptions(kubeconfig=str(cluster.kubeconfig())))
-    return lambda **more: open_sandbox(root, provider="kubernetes", options=options, **more)
+    return lambda root, **more: open_sandbox(
+        root, **{**more, "provider": "kubernetes", "options": options}
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_magics.sandbox import OciOptions, ProviderOptions, Sandbox, open_sandbox
+from agent_magics.sandbox import Limits, OciOptions, ProviderOptions, Sandbox, open_sandbox
+from agent_magics.sandbox._oci import OWN_PROCESSES
 from tests.sandbox.suite.commands import (
     test_a_failing_listener_ends_the_command,
     test_background_server_lives_on,
@@ -22,6 +23,11 @@ from tests.sandbox.suite.commands import (
     test_streams_and_exit_code,
     test_twenty_at_once,
     test_variables,
+)
+from tests.sandbox.suite.engine import (
+    test_a_container_rests_and_names_its_jobs,
+    test_a_turn_is_taken_back,
+    test_other_hosts_are_asked_about,
 )
 from tests.sandbox.suite.files import (
     test_directories,
@@ -37,12 +43,19 @@ from tests.sandbox.suite.life import (
     test_stop_keeps_files,
     test_stop_under_a_running_command,
 )
+from tests.sandbox.suite.network import (
+    test_much_and_many,
+    test_the_end_of_either_side_reaches_the_other,
+    test_what_is_allowed_and_nothing_else,
+    test_who_never_reads_holds_up_nobody,
+)
 from tests.sandbox.suite.output import (
     test_binary_output,
     test_exactly_the_limit_is_not_truncated,
 )
 from tests.sandbox.suite.timeouts import (
     test_cancel_kills_the_tree,
+    test_ctrl_c_as_at_a_prompt,
     test_daemons_survive_a_normal_end,
     test_stubborn_one_is_killed,
 )
@@ -76,8 +89,10 @@ def provider(
 
 
 @pytest.fixture
-def open_box(root: Path, provider: str) -> Callable[..., Sandbox]:
-    return lambda **more: open_sandbox(root, provider=provider, **{"options": OPTIONS, **more})
+def opens(provider: str) -> Callable[..., Sandbox]:
+    return lambda root, **more: open_sandbox(
+        root, **{"options": OPTIONS, **more, "provider": provider}
+    )
 
 
 async def test_what_a_command_can_do_and_see(sandbox: Sandbox, root: Path) -> None:
@@ -96,6 +111,19 @@ async def test_what_a_command_can_do_and_see(sandbox: Sandbox, root: Path) -> No
     assert links.stdout == b"1\n"  # lo, and no way out
     room = await sandbox.run("head -c 600000000 /dev/zero > /tmp/large")
     assert room.exit_code != 0 and b"No space left" in room.stderr
+
+
+async def test_the_kernel_holds_memory_and_processes(
+    podman: Podman, open_box: Callable[..., Sandbox]
+) -> None:
+    if podman.cgroups:
+        pytest.skip(f"NO CGROUPS HERE, LIMITS OF THE KERNEL ARE NOT TESTED: {podman.cgroups}")
+    box = open_box(limits=Limits(memory=300 << 20, processes=50))
+    await box.start()
+    files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
+    seen = (await box.run(f"cat {files}")).stdout.split()
+    await box.destroy()
+    assert [int(number) for number in seen] == [300 << 20, 50 + OWN_PROCESSES]
 
 
 async def test_left_behind_by_a_dead_engine(

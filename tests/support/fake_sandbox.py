@@ -14,6 +14,7 @@ from typing import Any
 from agent_magics.sandbox import (
     ExecResult,
     FileStat,
+    Interrupt,
     Limits,
     OpenFile,
     SandboxGone,
@@ -69,6 +70,7 @@ class FakeSandbox:
         stdin: bytes | None = None,
         max_output: int = 1 << 20,
         on_output: Callable[[str, bytes], None] | None = None,
+        interrupt: Interrupt | None = None,
     ) -> ExecResult:
         if self.gone_once:
             self.gone_once, self.alive = False, False
@@ -87,6 +89,8 @@ class FakeSandbox:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
+        if interrupt is not None:
+            interrupt.begin(lambda: os.killpg(process.pid, signal.SIGINT))
         kept: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
         async def pump(name: str, reader: asyncio.StreamReader) -> None:

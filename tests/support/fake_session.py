@@ -152,11 +152,15 @@ class FakeTurn:
 
 
 class FakeShellStream:
-    """Prints what the session's `shell_result` says; with `shell_hangs` it waits to be closed."""
+    """
+    Prints what the session's `shell_result` says; with `shell_hangs` it waits to be closed, or for
+    as many interrupts as the session's `shell_patience`.
+    """
 
     def __init__(self, session: FakeSession) -> None:
         self._session = session
         self.result: ShellResult | None = None
+        self.running = True
 
     def __enter__(self) -> FakeShellStream:
         return self
@@ -168,9 +172,21 @@ class FakeShellStream:
         result = self._session.shell_result
         for stream, text in (("stdout", result.stdout), ("stderr", result.stderr)):
             yield ShellOutput(stream, text.encode(), text)
+        self._session.shell_printed.set()
         if self._session.shell_hangs and self._session.shell_closed.wait(60):
-            raise concurrent.futures.CancelledError
+            if not self._session.shell_killed:
+                raise concurrent.futures.CancelledError
+            yield ShellOutput("stdout", b"^C", "^C")
+            result = ShellResult(result.stdout + "^C", result.stderr, 130)
         self.result = result
+
+    def interrupt(self, *, kill: bool = False) -> bool:
+        self._session.calls.append(("interrupt", kill))
+        self._session.shell_patience -= 1
+        if not self._session.shell_patience:
+            self._session.shell_killed = True
+            self._session.shell_closed.set()
+        return True
 
     def close(self) -> None:
         self._session.shell_closed.set()
@@ -191,7 +207,10 @@ class FakeSession:
         self.start_error: Exception | None = None
         self.shell_result = ShellResult("out\n", "err\n", 0)
         self.shell_hangs = False
+        self.shell_printed = threading.Event()
         self.shell_closed = threading.Event()
+        self.shell_patience = 0
+        self.shell_killed = False
         self._condition = threading.Condition()
 
     def start(
@@ -227,6 +246,13 @@ class FakeSession:
     ) -> FakeShellStream:
         self.calls.append(("shell", command, timeout, cwd))
         return FakeShellStream(self)
+
+    def shell(
+        self, command: str, *, timeout: timedelta, cwd: str, on_output: Callable[[str, str], Any]
+    ) -> ShellResult:
+        self.calls.append(("shell", command, timeout, cwd))
+        on_output("stdout", self.shell_result.stdout)
+        return self.shell_result
 
     def update(self, **values: Any) -> None:
         self.calls.append(("update", values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from playwright.sync_api import BrowserContext, Dialog, Locator, Page
+
+from tests.support.kernels import ROOT
+
+BUNDLE = ROOT / "labextension" / "dist"
+"""The JupyterLab extension as it was built from this tree, if it was."""
 
 CHROMIUM_ARGS = (
     "--headless",
@@ -62,6 +68,8 @@ class JupyterServer:
         self.notebooks.mkdir(parents=True)
         self.kernels.mkdir(parents=True)
         settings = self._write_settings()
+        if BUNDLE.is_dir():
+            shutil.copytree(BUNDLE, self.home / "share" / "labextensions" / "agent-magics")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         environ = {

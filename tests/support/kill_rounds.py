@@ -191,16 +191,21 @@ async def _check(harness: Harness, journal: Journal) -> None:
     lost = journal.prompts.keys() - messages
     assert not lost, f"acknowledged prompts are lost: {lost}"
     stored: dict[tuple[str, int], str] = {}
+    states: dict[str, int] = {}
     ended: Counter[str] = Counter()
     for stream, seq, text in query("SELECT stream, seq, body FROM event ORDER BY position"):
         body = json.loads(text)
         stored[stream, seq] = body["id"]
-        if body["type"] == "turn.ended":
+        if body["type"] == "session.updated":
+            states[stream] = seq
+        elif body["type"] == "turn.ended":
             ended[body["properties"]["messageID"]] += 1
     wrong = {message: ended[message] for message in journal.prompts if ended[message] != 1}
     assert not wrong, f"turns that did not end once: {wrong}"
     for key, (event_id, kind) in journal.events.items():
-        if key not in stored:
+        if key not in stored and kind == "session.updated":
+            assert states.get(key[0], 0) > key[1], "a lost state of a session"
+        elif key not in stored:
             assert kind in ("message.part.delta", "tool.output"), f"a lost {kind}"
         else:
             assert stored[key] == event_id, f"the number {key} was given again"

@@ -27,6 +27,7 @@ NO_CGROUPS = (
     '[containers]\ncgroups = "disabled"\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]'
     '\n[engine]\nevents_logger = "file"\ncgroup_manager = "cgroupfs"\n'
 )
+_WITHOUT = "this machine mounts cgroups in a way that no runtime of podman's takes"
 HOLD = (
     "umount /sys/fs/cgroup/unified 2>/dev/null; mount --make-rshared /; "
     "touch {0}/held; exec sleep 86400"
@@ -44,6 +45,8 @@ class Podman:
     bin: Path
     docker: str
     """Why there is no docker; empty: there is."""
+    cgroups: str = ""
+    """Why its containers have no cgroups; empty: they have."""
 
     def __call__(self, *arguments: str) -> str:
         """Run podman; its output. Raises NotHere when it fails."""
@@ -82,7 +85,7 @@ def _first_that_runs(folder: Path, stack: ExitStack) -> Podman:
     for way in (_with_own_mounts,) if hybrid else (_plain, _with_own_mounts):
         inner = ExitStack()
         try:
-            podman = Podman(way(folder, inner), "not tried")
+            podman = Podman(way(folder, inner), "not tried", "" if way is _plain else _WITHOUT)
             podman("import", "--quiet", str(folder / "image.tar"), IMAGE)
             podman("run", "--rm", "--network", "none", IMAGE, "python3", "-c", "import json")
         except NotHere as error:

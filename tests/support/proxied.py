@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_magics.sandbox import Openings, Traffic
+from agent_magics.sandbox._incoming import Listener
 from agent_magics.sandbox._proxy import Proxy
 
 PATIENCE = 20.0
@@ -146,7 +147,7 @@ async def proxied(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     stand.port = listener.getsockname()[1]
     proxy = Proxy(stand.permit, stand.resolve, Openings(private), stand.traffic, **options)
-    proxy.serve(listener)
+    proxy.serve(Listener(listener))
     try:
         yield stand
     finally:

@@ -114,6 +114,9 @@ class TurnPage:
     def _head(self, op: dict[str, Any]) -> None:
         self.head = op
 
+    def _facts(self, op: dict[str, Any]) -> None:
+        self.head = {**self.head, "facts": op["facts"]}
+
 
 def _slice(text: str, start: int, end: int | None = None) -> str:
     """`text.slice(start, end)` as JavaScript has it."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.jupyter import JupyterServer, NotebookPage, OpenNotebook
+from tests.support.jupyter import JupyterServer, OpenNotebook
 from tests.support.kernels import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.kernel, pytest.mark.container]
@@ -25,13 +23,6 @@ session.put_file("/workspace/penguins.csv", Path("penguins.csv"))
 TASK = """%%agent
 Look at penguins.csv in /workspace, plan the steps, compute mean body mass
 per species, save a bar chart as /workspace/mass.png"""
-
-
-def picture(page: NotebookPage, name: str) -> None:
-    """Keep a picture for the README in the directory that AGENT_MAGICS_PICTURES names."""
-    directory = os.environ.get("AGENT_MAGICS_PICTURES")
-    if directory:
-        page.page.locator(".jp-NotebookPanel").screenshot(path=Path(directory) / name)
 
 
 def test_quickstart_by_hand(notebook: OpenNotebook, server: JupyterServer) -> None:
@@ -51,8 +42,6 @@ def test_quickstart_by_hand(notebook: OpenNotebook, server: JupyterServer) -> No
     always = output.get_by_role("button", name="Always allow")
     expect(always).to_have_count(1)
     expect(output).to_contain_text("python3 demo_penguins.py")
-    always.scroll_into_view_if_needed()
-    picture(page, "permission.png")
     always.click()
 
     page.wait_done(2, timeout=90)
@@ -61,7 +50,5 @@ def test_quickstart_by_hand(notebook: OpenNotebook, server: JupyterServer) -> No
     expect(chart).to_be_visible()
     assert chart.evaluate("image => image.naturalWidth") > 200
     expect(output.get_by_role("button", name="Allow once")).to_have_count(0)
-    chart.scroll_into_view_if_needed()
-    picture(page, "chart.png")
     page.run(3)
     expect(page.output(3)).to_contain_text("mass.png")

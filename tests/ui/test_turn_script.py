@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, expect
 
-import agent_magics.widgets
-from agent_magics.widgets import TurnRecord
 from agent_magics.widgets._ops import OpWriter
+from agent_magics.wire import StatusChanged
 from tests.support.agent_events import (
     asked,
     ended,
@@ -25,81 +23,9 @@ from tests.support.agent_events import (
     tool_runs,
     tool_start,
 )
+from tests.support.turn_script import Script
 
 pytestmark = pytest.mark.browser
-
-STATIC = Path(agent_magics.widgets.__file__).parent / "static"
-ORIGIN = "http://turn.test"
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:"
-PAGE = """<!doctype html><title>turn</title><link rel="stylesheet" href="/turn.css">
-<main></main><script type="module" src="/harness.js"></script>"""
-HARNESS = """
-import widget from '/turn.js';
-const { initialize, render } = widget();
-const listeners = [];
-const model = {
-  get: () => undefined,
-  on: (name, listener) => name === 'msg:custom' && listeners.push(listener),
-  off: () => {},
-  send: message => window.sent.push(message),
-};
-window.sent = [];
-window.receive = message => listeners.forEach(listener => listener(message, []));
-window.show = () => {
-  const el = document.createElement('section');
-  document.querySelector('main').append(el);
-  return render({ model, el });
-};
-initialize({ model });
-window.hide = window.show();
-"""
-
-
-class Script:
-    """A page that runs the script; `foreign` are the addresses it asked other hosts for."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.foreign: list[str] = []
-        self.errors: list[str] = []
-        self.number = 0
-        self.record = TurnRecord()
-        self.writer = OpWriter(self.record)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.route("**/*", self._serve)
-        page.goto(f"{ORIGIN}/")
-        page.wait_for_function("() => !!window.hide")
-
-    def _serve(self, route: Route) -> None:
-        url = route.request.url
-        if not url.startswith(ORIGIN):
-            self.foreign.append(url)
-            route.abort()
-            return
-        path = url.removeprefix(ORIGIN)
-        kinds = {".js": "text/javascript", ".css": "text/css"}
-        kind = kinds.get(Path(path).suffix, "text/html")
-        body = {"/": PAGE, "/harness.js": HARNESS}.get(path)
-        route.fulfill(
-            body=(STATIC / path[1:]).read_text() if body is None else body,
-            content_type=f"{kind}; charset=utf-8",
-            headers={"Content-Security-Policy": POLICY},
-        )
-
-    def receive(self, ops: list[dict[str, Any]], **more: Any) -> None:
-        self.page.evaluate(
-            "m => window.receive(m)", {"n": more.pop("n", self.number), "ops": ops, **more}
-        )
-        self.number += 1
-
-    def follow(self, *events: Any) -> None:
-        """Take the events in, one message for each."""
-        for event in events:
-            self.record.handle(event)
-            self.receive(self.writer.changes())
-
-    def sent(self, kind: str) -> list[dict[str, Any]]:
-        return [m for m in self.page.evaluate("() => window.sent") if m["kind"] == kind]
 
 
 @pytest.fixture
@@ -209,6 +135,95 @@ def test_a_missed_message_is_asked_for_and_a_second_view_shows_all(script: Scrip
     expect(views.last.get_by_role("button", name="Allow once")).to_have_count(0)
 
 
+def test_a_long_output_is_folded_and_all_there(script: Script) -> None:
+    lines = [f"line {n}" for n in range(10_000)]
+    script.follow(tool_start(), tool_runs(input={"command": "seq"}))
+    for begin in range(0, 10_000, 500):
+        printed = "".join(f"{line}\n" for line in lines[begin : begin + 500])
+        script.follow(tool_prints(printed, input={"command": "seq"}))
+    page = script.page
+    output, more = page.locator("pre.agent-output"), page.locator(".agent-fold")
+    assert output.text_content() == "\n".join([*lines, ""])
+    height = "e => [e.clientHeight < e.scrollHeight, e.scrollTop > 0]"
+    assert output.evaluate(height) == [True, True]  # a window on the end of it
+    expect(more).to_have_text("Show all 10\u202f000 lines")
+    more.focus()
+    page.keyboard.press("Enter")
+    expect(more).to_have_text("Show fewer lines")
+    expect(more).to_have_attribute("aria-expanded", "true")
+    assert output.evaluate("e => e.clientHeight === e.scrollHeight")
+    table = "| n |\n|---|\n" + "".join(f"| {n} |\n" for n in range(1200))
+    script.follow(text(table), ended())
+    page.get_by_role("button", name="Show 200 more rows").click()
+    expect(page.locator("td")).to_have_count(1200)
+    expect(page.locator("td").last).to_have_text("1199")
+
+
+def test_what_cannot_be_copied_is_selected(script: Script) -> None:
+    script.follow(text("```\nprint('🐧')\n```\n\n"), ended())
+    page = script.page
+    page.evaluate(
+        """() => {
+          navigator.clipboard && (navigator.clipboard.writeText = () => Promise.reject());
+          document.execCommand = () => window.allowed;
+        }"""
+    )
+    button = page.locator(".agent-copy")
+    page.keyboard.press("Tab")
+    expect(button).to_be_focused()
+    assert button.evaluate("e => getComputedStyle(e).opacity") == "1"
+    page.keyboard.press("Enter")
+    expect(button).to_have_text("Press Ctrl+C")
+    assert page.evaluate("() => getSelection().toString().trim()") == "print('🐧')"
+    page.clock.fast_forward(3_000)
+    page.evaluate("() => { window.allowed = true; }")
+    button.click()
+    expect(button).to_have_text("Copied")
+
+
+def test_a_change_is_shown_line_by_line(script: Script) -> None:
+    diff = "--- a.py\n+++ a.py\n@@ -7,3 +7,3 @@ def f():\n same\n-old\n+new\n end\n"
+    change = {"filePath": "/workspace/a.py", "oldString": "old", "newString": "new"}
+    script.follow(tool_start("edit"), tool_runs("edit", input=change))
+    rows = script.page.locator(".agent-diff > span")
+    expect(rows).to_have_text(["-old", "+new"])
+    script.follow(tool_done("edit", input=change, metadata={"diff": diff}))
+    script.page.locator("summary").click()
+    expect(rows).to_have_text(["@@ -7,3 +7,3 @@ def f():", " same", "-old", "+new", " end"])
+    numbers = rows.evaluate_all("rows => rows.map(row => row.dataset.number || '')")
+    assert numbers == ["", "7", "8", "8", "9"]
+    assert rows.evaluate_all("rows => rows.map(row => row.className)")[2:4] == [
+        "agent-removed",
+        "agent-added",
+    ]
+    expect(script.page.locator("summary")).to_contain_text("+1 \u22121")
+
+
+def test_only_formulas_are_typeset_once_they_are_complete(script: Script) -> None:
+    script.follow(text("It costs $5 or $6. So $x_1"))
+    assert script.page.evaluate("() => window.typeset") == []
+    script.follow(text("^2$ it is.\n\n$$\na\n- b\n$$\n\nEnd.\n\n"), ended())
+    found = script.page.evaluate("() => window.typeset")
+    assert sorted({*found}) == ["$$a\n- b$$", "$x_1^2$"]
+    expect(script.page.locator(".agent-formula")).to_have_count(2)
+
+
+def test_times_go_on_between_events(script: Script) -> None:
+    script.record.answer_within = 30.0
+    script.record.handle(StatusChanged("retry", "too busy", 1, int((time.time() + 20) * 1000)))
+    script.follow(tool_start(), tool_runs(input={"command": "make"}))
+    page = script.page
+    page.clock.fast_forward(4_000)
+    expect(page.locator(".agent-status")).to_have_text("waiting to try again (attempt 2): too busy")
+    wait = page.locator(".agent-wait").text_content() or ""
+    assert 0 < int(wait.split()[1]) <= 16
+    expect(page.locator(".agent-running .agent-facts")).to_contain_text("running · ")
+    script.follow(asked())
+    page.clock.fast_forward(10_000)
+    said = page.locator(".agent-deadline").text_content() or ""
+    assert 0 < int(said.removeprefix("Rejected in ").split()[0]) <= 20
+
+
 ATTACKS = [
     "<script>window.__xss = 1</script>",
     "<img src=x onerror='window.__xss = 1'><img src='http://evil.test/img'>",
@@ -233,7 +248,9 @@ def test_hostile_html_past_the_first_wall_stays_inert(script: Script, attack: st
     script.receive([{"op": "text", "id": "t", "keep": 0, "add": attack * 2, "done": len(attack)}])
     page = script.page
     found = page.evaluate(
-        """() => [...document.querySelectorAll('main .agent-text *')].flatMap(e => [
+        """() => [
+             ...document.querySelectorAll('main .agent-text :not(.agent-copy, .agent-table)'),
+           ].flatMap(e => [
              ...[e.tagName].filter(t => !/^(A|P|PRE|CODE|SPAN|DIV|BUTTON|OL|LI|TABLE|TBODY|TR|TD)$/
                .test(t)),
              ...[...e.attributes].filter(a => !['class', 'type', 'style'].includes(a.name))

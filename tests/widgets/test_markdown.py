@@ -26,6 +26,7 @@ PIECES = [
     *("```python\n", "```\n", "~~~~\n", "`", "x = 1  # c\n", "<b>raw</b>\n", "[", "](http://a.b)"),
     *("| a | b |\n", "|---|:-:|\n", "| 1 | 2 |", "[ref]: http://x.example\n", "[ref]\n"),
     *("a\r\nb\r\n", "c\r", "\u2028", "\x00\x1b[31m\u202e", "\ud800"),
+    *("$x_1$ $", "$$\n", "$$", "a+b $$ c\n", "\\[\n", "\\]", "\\(z\\) ", "- $$\n  y\n"),
 ]
 
 
@@ -57,7 +58,7 @@ def test_any_blocks_in_any_order(text: str, cuts: list[int]) -> None:
     assert streamed(text + "\n", cuts) == whole(text + "\n")
 
 
-@given(st.text(alphabet="ab *_`#>-\n|[]()\r12.", max_size=120), st.lists(st.integers(0, 120)))
+@given(st.text(alphabet="ab *_`#>-\n|[]()\r12.$\\", max_size=120), st.lists(st.integers(0, 120)))
 def test_any_text(text: str, cuts: list[int]) -> None:
     assert streamed(text + "\n", cuts) == whole(text + "\n")
 

@@ -201,7 +201,7 @@ def test_it_says_what_the_agent_does_now() -> None:
         record.handle(event)
         follow(writer, page)
         seen.append(page.head["status"])
-    assert seen == ["working", "thinking", "working", "running bash", "writing"]
+    assert seen == ["working", "thinking", "preparing bash", "running bash", "writing"]
 
 
 def test_the_plan_speaks_for_todo_calls() -> None:

@@ -155,7 +155,7 @@ def test_the_saved_html_has_a_limit_and_says_what_is_missing() -> None:
     record = TurnRecord()
     record.handle(text("word " * 500_000))
     record.add_image("image/png", b"x" * 5_000_000, "large.png")
-    record.handle(tool_done("read", output="y" * 200_000))
+    record.handle(tool_done("read", output="y" * 500_000))
     html = record.html()
     assert len(html) < 4_100_000
     assert "Too large for the saved notebook: large.png" in html
@@ -166,11 +166,11 @@ def test_the_saved_html_has_a_limit_and_says_what_is_missing() -> None:
 def test_live_output_is_bounded() -> None:
     record = TurnRecord()
     record.handle(tool_start())
-    for _ in range(100):
+    for _ in range(300):
         record.handle(tool_prints("z" * 10_000))
     (item,) = record.items.values()
-    assert item.live_length <= 400_000  # type: ignore[union-attr]
-    assert item.dropped + item.live_length == 1_000_000  # type: ignore[union-attr]
+    assert item.live_length <= 2_000_000  # type: ignore[union-attr]
+    assert item.dropped + item.live_length == 3_000_000  # type: ignore[union-attr]
     assert "earlier characters are not kept" in record.html()
 
 
@@ -224,7 +224,7 @@ def test_a_wish_for_the_network_is_one_clear_sentence() -> None:
     wish = PermissionRequest("per_1", "ses_1", "network", site, site, {"port": 443}, "msg_1", "c_1")
     title = "A command in the container wants to reach data.example.org:443"
     assert ask_title(wish) == title and ask_blocks(wish) == []
-    assert always_label(wish) == "Always allow data.example.org:443 in this session"
+    assert always_label(wish) == 'Always allow "data.example.org:443" in this session'
     of_child = replace(wish, parent_id="ses_1", agent="mine", call_id="")
     assert ask_title(of_child) == (
         "A background process of the sub-agent mine in the container wants to reach "

@@ -69,13 +69,13 @@ def test_a_permission_is_sent_at_once_and_answered_once(
     widget.handle(text("hello"))
     widget.handle(asked())
     page = page_of(widget)
-    assert page.asks["per_1"]["always"] == "Always allow ls * in this session"
+    assert page.asks["per_1"]["always"] == 'Always allow "ls *" in this session'
     assert page.head["state"] == "waiting"
     click(widget, kind="reply", id="per_1", reply="reject", message=" not now ")
     click(widget, kind="reply", id="per_1", reply="once")
     assert replies == [("per_1", "reject", "not now")]
     widget.handle(replied("reject"))
-    assert page_of(widget).asks["per_1"]["answer"] == "rejected"
+    assert page_of(widget).asks["per_1"]["answer"] == "rejected: not now"
 
 
 @pytest.mark.parametrize(

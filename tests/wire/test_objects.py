@@ -72,6 +72,12 @@ def test_error_without_message_shows_its_name() -> None:
             wire.StepFinishPart("prt_1", "msg_1", "ses_1", "stop", wire.Tokens(1), 0.5),
         ),
         (
+            {"type": "step-finish", "context": {"used": 5, "limit": None}},
+            wire.StepFinishPart(
+                *("prt_1", "msg_1", "ses_1", "unknown", wire.Tokens()), context_used=5
+            ),
+        ),
+        (
             {"type": "step-finish"},
             wire.StepFinishPart("prt_1", "msg_1", "ses_1", "unknown", wire.Tokens(), None),
         ),

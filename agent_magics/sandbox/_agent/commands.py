@@ -45,6 +45,7 @@ class Job:
         self.code: int | None = None
         self.background = 0
         self.killed_by: str | None = None
+        self.insist: tuple[float, float] | None = None  # Ctrl-C: from when on, with what grace
         self.terminate_at: float | None = None  # it was interrupted; then it is asked to end
         self.kill_at: float | None = None  # it was asked to end; from then on it is made to
         self.finish_at: float | None = None  # it ended; from then on its output is not awaited
@@ -96,6 +97,8 @@ class Commands:
             self.forget(number)
             return
         opened: list[int] = []
+        # one that comes before the supervisor can take it waits for it
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             opened.append(self._open_input(number))
             for _ in range(3):
@@ -105,6 +108,7 @@ class Commands:
         except OSError as error:
             for fd in opened:
                 os.close(fd)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             self._fail(number, error)
             return
         if pid == 0:
@@ -112,6 +116,7 @@ class Commands:
                 supervise(request, self._config, (stdin, out_write, err_write), status_write)
             finally:
                 os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         for fd in (stdin, out_write, err_write, status_write):
             os.close(fd)
         job = self._jobs[number] = Job(number, pid, status, request["limit"])
@@ -139,6 +144,24 @@ class Commands:
             job.kill_at += INTERRUPT_GRACE
         else:
             self._terminate(job)
+
+    def interrupt(self, number: int, patience: float, grace: float) -> None:
+        """
+        Ctrl-C. A command that does not end within `patience` seconds is killed with its tree.
+
+        When it does end, this is an end like any other, and its background lives on.
+        """
+        job = self._jobs.get(number)
+        if job is None or job.code is not None or job.supervisor is None:
+            return
+        signal_all([job.supervisor], signal.SIGINT)
+        if job.insist is None:
+            job.insist = (time.monotonic() + patience, grace)
+
+    def _insist(self, job: Job) -> None:
+        """It has not ended after Ctrl-C."""
+        if job.insist is not None and job.kill_at is None and time.monotonic() >= job.insist[0]:
+            self.kill(job.number, job.insist[1], "interrupted")
 
     def _terminate(self, job: Job) -> None:
         tree = job.tree()
@@ -173,11 +196,15 @@ class Commands:
                 times.append(now + KILL_POLL)
             elif job.finish_at is not None and not job.reported:
                 times.append(job.finish_at)
+            elif job.insist is not None and job.code is None:
+                times.append(job.insist[0])
         return max(0.0, min(times) - now)
 
     def tick(self) -> None:
         self._reap()
         for job in list(self._jobs.values()):
+            if job.code is None:
+                self._insist(job)
             if job.terminate_at is not None and (
                 job.code is not None or time.monotonic() >= job.terminate_at
             ):

@@ -15,7 +15,7 @@ import sys
 
 from .commands import Commands
 from .files import Files
-from .network import hand_over
+from .network import Tunnel, hand_over
 from .outlet import Outlet
 from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 from .protocol import (
@@ -25,9 +25,12 @@ from .protocol import (
     FETCH,
     HEADER,
     HELLO,
+    INTERRUPT,
     JOBS,
     KILL,
     LIST,
+    NET_DATA,
+    NET_DROP,
     PIECE,
     PUT,
     READ,
@@ -57,6 +60,8 @@ class Agent:
         self._out = outlet
         self._commands = Commands(outlet, config)
         self._files = Files(outlet, config["workspace"])
+        network = config.get("network")
+        self._tunnel = Tunnel(outlet, network) if network and "fd" not in network else None
         outlet.watch(inlet, self._receive)
 
     def serve(self) -> None:
@@ -92,6 +97,9 @@ class Agent:
         elif kind == CANCEL:
             self._files.cancel(number)
             self._commands.forget(number)
+        elif NET_DATA <= kind <= NET_DROP:
+            if self._tunnel is not None:
+                self._tunnel.frame(kind, number, payload)
         else:
             self._handle_json(kind, number, json.loads(payload))
 
@@ -100,6 +108,8 @@ class Agent:
             self._commands.start(number, request)
         elif kind == KILL:
             self._commands.kill(number, request["grace"], request["reason"])
+        elif kind == INTERRUPT:
+            self._commands.interrupt(number, request["patience"], request["grace"])
         elif kind == JOBS:
             self._commands.list_jobs(number)
         elif kind == READ:
@@ -133,7 +143,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     _allow_many_descriptors()
     prctl(PR_SET_DUMPABLE, 0)  # no ptrace of, no /proc/PID/fd of this process and the supervisors
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if "network" in config:
+    if "fd" in config.get("network", ()):
         hand_over(config["network"])
     outlet = Outlet(out)
     _wake_on_child(outlet)

@@ -49,6 +49,10 @@ class Outlet:
                 return
         self._selector.register(fd, selectors.EVENT_READ, ready)
 
+    def watch_room(self, fd: int, ready: Callable[[], None]) -> None:
+        """Call `ready` when `fd` takes data; it must not be one that is watched for reading."""
+        self._selector.register(fd, selectors.EVENT_WRITE, ready)
+
     def unwatch(self, fd: int) -> None:
         if self._held.pop(fd, None) is None or not self._paused:
             self._selector.unregister(fd)

@@ -41,7 +41,11 @@ def supervise(
     streams: tuple[int, int, int],
     status: int,
 ) -> NoReturn:
-    """Run the command, report its end on `status`, stay until its last descendant is gone."""
+    """
+    Run the command, report its end on `status`, stay until its last descendant is gone.
+
+    SIGINT is blocked when this begins, until somebody is there to take it.
+    """
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -59,6 +63,7 @@ def supervise(
         os.close(status)
         _execute(request, config, streams)
     command.begin(main)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     for fd in streams:
         os.close(fd)
     while True:
@@ -135,6 +140,7 @@ def _execute(
             if number not in (signal.SIGKILL, signal.SIGSTOP):
                 signal.signal(number, signal.SIG_DFL)
         os.setsid()
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(stdin, 0)
         os.dup2(stdout, 1)

@@ -3,21 +3,31 @@
 
 const TAGS = new Set(
   ('P BR HR STRONG B EM I S DEL CODE PRE BLOCKQUOTE UL OL LI H1 H2 H3 H4 H5 H6 ' +
-    'TABLE THEAD TBODY TR TH TD A SPAN').split(' ')
+    'TABLE THEAD TBODY TR TH TD A SPAN VAR').split(' ')
 );
-const OUTPUT_SHOWN = 200000; // characters of live output in the page
+const OUTPUT_SHOWN = 1000000; // characters of a call's output in the page
+const CHUNK = 16000; // characters that the page lays out, or passes over, as one
+const FOLDED = 14; // lines of output that are shown without a click
+const ROWS = 1000; // rows of a table, items of a list that are shown without a click
+const SHORT_CELL = 28; // characters of a table's cell that are not broken into lines
 const DELIVERY_TIME = 5000; // ms until an unconfirmed answer is called that
 
 /** @typedef {{op: string, [key: string]: any}} Op */
 /** @typedef {{label: string, text: string, kind: string}} Block */
-/** @typedef {{get: (name: string) => any, on: Function, off: Function, send: Function}} Model */
+/** @typedef {{get: (name: string) => any, on: Function, off: Function, send: Function,
+ *   widget_manager?: any}} Model */
 
 /**
  * @param {Node} from
  * @param {Node} to
  */
 function rebuild(from, to) {
+  let rows = /^(TBODY|UL|OL)$/.test(to.nodeName) ? ROWS : Infinity;
   for (const node of from.childNodes) {
+    if (node instanceof Element && (rows -= 1) < 0) {
+      to.appendChild(moreRows(node, to.nodeName === 'TBODY' ? 'tr' : 'li'));
+      return;
+    }
     if (node.nodeType === Node.TEXT_NODE) {
       if (to instanceof DocumentFragment && !(node.textContent || '').trim()) {
         continue; // line ends between blocks
@@ -29,6 +39,29 @@ function rebuild(from, to) {
       to.appendChild(rebuilt(node));
     }
   }
+}
+
+/**
+ * A button in a row of its own that shows `first` and all that follow it.
+ * @param {Element} first
+ * @param {'tr' | 'li'} tag
+ */
+function moreRows(first, tag) {
+  const rows = [first];
+  for (let next = first.nextElementSibling; next; next = next.nextElementSibling) {
+    rows.push(next);
+  }
+  const button = element('button', 'agent-fold', `Show ${grouped(rows.length)} more rows`);
+  button.type = 'button';
+  const row = element(tag);
+  const box = tag === 'tr' ? element('td', 'agent-cell') : row;
+  if (box instanceof HTMLTableCellElement) {
+    box.colSpan = 1000;
+    row.append(box);
+  }
+  box.append(button);
+  button.addEventListener('click', () => row.replaceWith(...rows.map(rebuilt)));
+  return row;
 }
 
 /**
@@ -56,22 +89,34 @@ function paint(pre, runs) {
 /**
  * `pre` with a button that copies its text.
  * @param {HTMLPreElement} pre
+ * @param {string} [what]
  */
-function copyable(pre) {
+function copyable(pre, what = 'code') {
   const box = element('div', 'agent-copyable');
   const button = element('button', 'agent-copy', 'Copy');
   button.type = 'button';
+  button.title = `Copy this ${what}`;
   button.addEventListener('click', async () => {
-    try {
-      await navigator.clipboard.writeText(pre.textContent || '');
-      button.textContent = 'Copied';
-    } catch {
-      button.textContent = 'Not allowed';
-    }
-    window.setTimeout(() => (button.textContent = 'Copy'), 1500);
+    button.textContent = await copy(pre);
+    window.setTimeout(() => (button.textContent = 'Copy'), 2000);
   });
   box.append(pre, button);
   return box;
+}
+
+/**
+ * Copy the text of `from`; what to say about it. Where a page may not write to the clipboard, its
+ * text is selected: the old command, or the reader's own keys, copy that.
+ * @param {Element} from
+ */
+async function copy(from) {
+  try {
+    await navigator.clipboard.writeText(from.textContent || '');
+    return 'Copied';
+  } catch {
+    window.getSelection()?.selectAllChildren(from);
+    return document.execCommand('copy') ? 'Copied' : 'Press Ctrl+C';
+  }
 }
 
 /**
@@ -97,11 +142,43 @@ function rebuilt(from) {
     made.start = Number(start);
   }
   const align = (from.getAttribute('style') || '').match(/^text-align:(left|right|center)$/);
-  if (made instanceof HTMLTableCellElement && align) {
-    made.style.textAlign = align[1];
+  if (made instanceof HTMLTableCellElement) {
+    if (align) {
+      made.style.textAlign = align[1];
+    }
+    const short = (from.textContent || '').length <= SHORT_CELL;
+    made.className = short ? 'agent-cell' : 'agent-cell agent-wide';
+  }
+  if (made.tagName === 'VAR') {
+    return formula(from.textContent || '');
   }
   rebuild(from, made);
+  if (made instanceof HTMLTableElement) {
+    return scrollable(made);
+  }
   return made instanceof HTMLPreElement ? copyable(made) : made;
+}
+
+/**
+ * TeX as it is written, for a typesetter to find.
+ * @param {string} source
+ */
+function formula(source) {
+  const block = source.startsWith('$$') ? ' agent-formula-block' : '';
+  return element('span', `agent-formula mathjax_process${block}`, source);
+}
+
+/**
+ * A wide table scrolls by itself, by keyboard as well.
+ * @param {HTMLTableElement} table
+ */
+function scrollable(table) {
+  const box = element('div', 'agent-table');
+  box.tabIndex = 0;
+  box.setAttribute('role', 'group');
+  box.setAttribute('aria-label', 'Table');
+  box.append(table);
+  return box;
 }
 
 /**
@@ -133,6 +210,17 @@ function element(tag, name, text) {
   return made;
 }
 
+/** @returns {() => number} seconds since now */
+function stopwatch() {
+  const start = performance.now();
+  return () => (performance.now() - start) / 1000;
+}
+
+/** @param {number} number */
+function grouped(number) {
+  return number.toLocaleString('en').replaceAll(',', '\u202f');
+}
+
 /** @param {number} seconds */
 function duration(seconds) {
   if (seconds < 60) {
@@ -153,6 +241,8 @@ function addBlocks(parent, blocks) {
     }
     if (block.kind === 'line') {
       parent.append(element('div', 'agent-line', block.text));
+    } else if (block.kind === 'words') {
+      parent.append(element('div', '', block.text));
     } else {
       const pre = element('pre');
       if (block.kind === 'diff') {
@@ -166,14 +256,28 @@ function addBlocks(parent, blocks) {
 }
 
 /**
+ * A unified diff, a row for each line, with the line's number in the new (or else the old) file.
+ * The signs stay: colours are not for everybody.
  * @param {Element} pre
  * @param {string} text
  */
 function addDiff(pre, text) {
   /** @type {Record<string, string>} */
   const kinds = { '+': 'agent-added', '-': 'agent-removed', '@': 'agent-place' };
+  let before = 0;
+  let after = 0;
+  pre.className = 'agent-diff';
   for (const line of text.split('\n')) {
-    pre.append(element('span', kinds[line[0]] || '', line), '\n');
+    const row = element('span', kinds[line[0]] || '', `${line}\n`);
+    const place = line.match(/^@@ -(\d+)\S* \+(\d+)/);
+    if (place) {
+      [before, after] = [Number(place[1]), Number(place[2])];
+    } else if (after) {
+      row.dataset.number = String(line[0] === '-' ? before : after);
+      before += Number(line[0] !== '+');
+      after += Number(line[0] !== '-');
+    }
+    pre.append(row);
   }
 }
 
@@ -187,6 +291,9 @@ class Store {
     this.ops = [];
     /** @type {Set<View>} */
     this.views = new Set();
+    /** @type {any} */
+    const manager = model.widget_manager;
+    this.typesetter = manager?.rendermime?.latexTypesetter;
     model.on('msg:custom', (/** @type {any} */ message) => this.receive(message));
   }
 
@@ -217,6 +324,24 @@ class Store {
   resync() {
     this.model.send({ kind: 'hello', next: this.next });
   }
+
+  /**
+   * Have the page's typesetter set the formulas in `box`, if it has one.
+   * @param {Element} box
+   */
+  async typeset(box) {
+    /** @type {any} */
+    const page = window;
+    try {
+      if (this.typesetter) {
+        await this.typesetter.typeset(box);
+      } else {
+        await page.MathJax?.typesetPromise?.([box]);
+      }
+    } catch (error) {
+      console.warn('agent-magics: formulas stay as TeX', error);
+    }
+  }
 }
 
 class View {
@@ -228,6 +353,7 @@ class View {
     this.store = store;
     this.root = element('div', 'agent-turn');
     this.head = element('div', 'agent-head');
+    this.facts = element('span', 'agent-all-facts');
     this.log = element('div', 'agent-log');
     this.log.setAttribute('role', 'log');
     this.log.setAttribute('aria-label', "The agent's turn");
@@ -236,9 +362,13 @@ class View {
     this.news.setAttribute('role', 'status');
     this.root.append(this.head, this.log, this.news);
     host.append(this.root);
-    this.timer = 0;
     /** @type {Map<string, any>} */
     this.parts = new Map();
+    this.tick = () => {};
+    this.timer = window.setInterval(() => {
+      this.tick();
+      this.parts.forEach(part => part.tick?.());
+    }, 1000);
     this.apply(store.ops);
   }
 
@@ -283,16 +413,23 @@ class View {
   }
 
   /** @param {Op} op */
+  drawFacts(op) {
+    this.facts.replaceChildren(
+      ...op.facts.map((/** @type {string} */ fact) => element('span', 'agent-fact', fact))
+    );
+  }
+
+  /** @param {Op} op */
   drawHead(op) {
     const state = /^[a-z]+$/.test(op.state) ? op.state : 'busy';
     const dot = element('span', `agent-dot agent-is-${state}`);
     dot.setAttribute('aria-hidden', 'true');
     const status = element('span', 'agent-status', op.status);
+    const wait = element('span', 'agent-wait');
     const clock = element('span', 'agent-clock');
-    this.head.replaceChildren(dot, status, clock);
-    for (const fact of op.facts) {
-      this.head.append(element('span', 'agent-fact', fact));
-    }
+    clock.title = 'Time so far';
+    this.head.replaceChildren(dot, status, wait, clock, this.facts);
+    this.drawFacts(op);
     if (op.model) {
       const model = element('span', 'agent-fact agent-model', op.model);
       model.title = op.session ? `Session ${op.session}` : '';
@@ -303,20 +440,18 @@ class View {
       badge.title = 'No container: commands run on this computer, as you.';
       this.head.append(badge);
     }
-    const seen = performance.now();
-    const draw = () => {
-      const passed = op.running ? (performance.now() - seen) / 1000 : 0;
-      const left = op.retryIn === null ? 0 : op.retryIn - passed;
-      const wait = left > 0 ? `, in ${Math.ceil(left)} s` : '';
-      clock.textContent = duration(op.elapsed + passed) + wait;
+    const passed = stopwatch();
+    this.tick = () => {
+      const left = op.retryIn === null ? 0 : op.retryIn - passed();
+      wait.textContent = left > 0 ? `in ${Math.ceil(left)} s` : '';
+      clock.textContent = duration(op.elapsed + (op.running ? passed() : 0));
     };
-    draw();
-    window.clearInterval(this.timer);
-    if (op.running) {
-      this.timer = window.setInterval(draw, 1000);
+    this.tick();
+    if (!op.running) {
+      window.clearInterval(this.timer);
     }
     this.log.setAttribute('aria-busy', String(op.running));
-    if (op.state === 'waiting' || !op.running) {
+    if (op.state === 'waiting' || op.state === 'retry' || !op.running) {
       this.say(`Agent: ${op.status}`);
     }
   }
@@ -328,12 +463,65 @@ class View {
   }
 }
 
-function newText() {
-  const root = element('div', 'agent-text');
-  const done = element('div');
-  const open = element('div', 'agent-open');
-  root.append(done, open);
-  return { root, done, open, html: '' };
+/** A text of the agent: finished blocks, in chunks, and the one that still grows. */
+class Reply {
+  /** @param {Store} store */
+  constructor(store) {
+    this.store = store;
+    this.root = element('div', 'agent-text');
+    this.open = element('div', 'agent-open');
+    this.root.append(this.open);
+    this.html = '';
+    this.length = 0;
+    this.room = 0;
+    /** @type {HTMLElement | null} */
+    this.chunk = null;
+  }
+
+  /** @param {Op} op */
+  draw(op) {
+    if (op.add !== undefined) {
+      this.html = this.html.slice(0, op.keep) + op.add;
+      if (op.done) {
+        this.finish(this.html.slice(0, op.done));
+        this.html = this.html.slice(op.done);
+      }
+      this.open.replaceChildren(safe(this.html));
+      if (op.final) {
+        this.typeset(this.open);
+      }
+    }
+    if (op.tail !== undefined) {
+      this.open.replaceChildren(op.tail);
+    }
+    if (op.more) {
+      this.open.append(op.more);
+    }
+  }
+
+  /** @param {string} html of blocks that will not change any more */
+  finish(html) {
+    if (!this.chunk || this.room <= 0) {
+      this.chunk = element('div', 'agent-chunk');
+      this.room = CHUNK;
+      this.open.before(this.chunk);
+    }
+    this.room -= html.length;
+    this.length += html.length;
+    this.root.classList.toggle('agent-long', this.length > 4 * CHUNK);
+    const made = element('div');
+    made.append(safe(html));
+    this.chunk.append(made);
+    this.typeset(made);
+  }
+
+  /** @param {Element} box */
+  typeset(box) {
+    if (box.querySelector('.agent-formula')) {
+      box.classList.add('mathjax_ignore'); // all but the formulas, whatever it looks like
+      void this.store.typeset(box);
+    }
+  }
 }
 
 function newThought() {
@@ -343,49 +531,143 @@ function newThought() {
   return { root, body };
 }
 
-function newTool() {
-  const root = element('details', 'agent-card');
-  const summary = element('summary');
-  const input = element('div');
-  const output = element('pre', 'agent-output');
-  output.tabIndex = 0;
-  output.setAttribute('aria-label', 'Output');
-  const box = copyable(output);
-  box.hidden = true;
-  root.append(summary, input, box);
-  const part = { root, summary, input, output, box, length: 0, touched: false };
-  summary.addEventListener('click', () => (part.touched = true));
-  return part;
+/** A tool call. */
+class Tool {
+  constructor() {
+    this.root = element('details', 'agent-card');
+    this.summary = element('summary');
+    this.input = element('div');
+    this.output = new Output();
+    this.root.append(this.summary, this.input, this.output.root);
+    this.touched = false;
+    this.summary.addEventListener('click', () => (this.touched = true));
+    this.tick = () => {};
+  }
+
+  /** @param {Op} op */
+  draw(op) {
+    const running = op.status === 'pending' || op.status === 'running';
+    const facts = element('span', 'agent-facts', op.facts);
+    const mark = element('span', 'agent-mark', op.mark);
+    mark.setAttribute('aria-hidden', 'true');
+    const title = element('span', 'agent-tool', op.title);
+    title.title = op.title;
+    this.summary.replaceChildren(mark, element('b', '', op.tool), title, facts);
+    this.root.classList.toggle('agent-done', op.status === 'completed' && !op.warn);
+    this.root.classList.toggle('agent-warned', op.warn);
+    this.root.classList.toggle('agent-failed', op.status === 'error');
+    this.root.classList.toggle('agent-running', running);
+    this.input.replaceChildren();
+    addBlocks(this.input, op.input);
+    if (op.result !== undefined) {
+      this.output.clear();
+      this.output.append(op.result);
+    }
+    if (!this.touched) {
+      this.root.open = op.status === 'running' || op.status === 'error';
+    }
+    const passed = stopwatch();
+    this.tick = () => {
+      const seconds = Math.floor(passed());
+      if (op.status === 'running' && seconds) {
+        facts.textContent = `${op.facts} · ${duration(seconds)}`;
+      }
+    };
+  }
 }
 
-/**
- * @param {any} part
- * @param {number} back characters to take away from the end first
- * @param {string} text
- */
-function appendOutput(part, back, text) {
-  const pre = part.output;
-  const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 30;
-  part.box.hidden = false;
-  part.length += text.length - back;
-  for (let left = back; left > 0 && pre.lastChild; ) {
-    const last = pre.lastChild;
-    const cut = Math.min(left, last.data.length);
-    last.data = last.data.slice(0, last.data.length - cut);
-    left -= cut;
-    if (!last.data) {
-      last.remove();
+/** Output of a call: all of it in the page, the most of a long one folded away. */
+class Output {
+  constructor() {
+    this.pre = element('pre', 'agent-output');
+    this.pre.tabIndex = 0;
+    this.pre.setAttribute('role', 'group');
+    this.pre.setAttribute('aria-label', 'Output');
+    this.fold = element('button', 'agent-fold');
+    this.fold.type = 'button';
+    this.fold.addEventListener('click', () => {
+      this.pre.classList.toggle('agent-unfolded');
+      this.label();
+    });
+    this.root = copyable(this.pre, 'output');
+    this.root.append(this.fold);
+    this.length = this.lines = 0;
+    this.clear();
+  }
+
+  clear() {
+    this.pre.replaceChildren();
+    this.root.hidden = this.fold.hidden = true;
+    this.length = this.lines = 0;
+  }
+
+  /**
+   * Append `text` and stay at the end if that is what is on the screen.
+   * @param {string} text
+   * @param {number} [back] characters to take away from the end first
+   */
+  append(text, back = 0) {
+    const pre = this.pre;
+    const atEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 30;
+    this.take(back);
+    this.lines += text.split('\n').length - 1;
+    this.length += text.length;
+    for (let at = 0; at < text.length; ) {
+      const chunk = this.chunk();
+      const room = Math.max(0, CHUNK - chunk.length);
+      const end = text.indexOf('\n', Math.min(at + room, text.length - 1)); // chunks end with a line
+      const next = end < 0 ? text.length : end + 1;
+      chunk.appendData(text.slice(at, next));
+      at = next;
+    }
+    while (this.length > OUTPUT_SHOWN && pre.childNodes.length > 1) {
+      this.length -= pre.firstChild?.textContent?.length || 0;
+      pre.firstChild?.remove();
+    }
+    this.root.hidden = !this.length;
+    this.label();
+    if (atEnd) {
+      pre.scrollTop = pre.scrollHeight;
     }
   }
-  if (text) {
-    pre.append(text);
+
+  /** @returns {CharacterData} where more text goes */
+  chunk() {
+    /** @type {any} */
+    let text = this.pre.lastChild?.firstChild;
+    if (!text || (text.length >= CHUNK && text.data.endsWith('\n'))) {
+      text = document.createTextNode('');
+      const box = element('span', 'agent-chunk');
+      box.append(text);
+      this.pre.append(box);
+    }
+    return text;
   }
-  while (part.length > OUTPUT_SHOWN && pre.childNodes.length > 1) {
-    part.length -= pre.firstChild.data.length;
-    pre.firstChild.remove();
+
+  /** @param {number} back */
+  take(back) {
+    this.length -= back;
+    while (back > 0 && this.pre.lastChild) {
+      /** @type {any} */
+      const text = this.pre.lastChild.firstChild;
+      const cut = Math.min(back, text.length);
+      this.lines -= text.data.slice(text.length - cut).split('\n').length - 1;
+      text.deleteData(text.length - cut, cut);
+      back -= cut;
+      if (!text.length) {
+        this.pre.lastChild.remove();
+      }
+    }
   }
-  if (atEnd) {
-    pre.scrollTop = pre.scrollHeight;
+
+  label() {
+    const open = this.pre.classList.contains('agent-unfolded');
+    /** @type {any} */
+    const last = this.pre.lastChild?.firstChild;
+    const lines = this.lines + Number(!last?.data.endsWith('\n'));
+    this.fold.hidden = lines <= FOLDED;
+    this.fold.textContent = open ? 'Show fewer lines' : `Show all ${grouped(lines)} lines`;
+    this.fold.setAttribute('aria-expanded', String(open));
   }
 }
 
@@ -411,8 +693,19 @@ class Ask {
     this.reason = element('input', 'agent-reason');
     this.delivery = element('div', 'agent-delivery');
     this.delivery.setAttribute('role', 'status');
+    this.deadline = element('div', 'agent-deadline');
+    this.passed = stopwatch();
     this.addButtons();
-    this.root.append(this.title, this.body, this.row);
+    this.root.append(this.title, this.body, this.row, this.deadline);
+    this.tick();
+  }
+
+  tick() {
+    if (typeof this.op.left === 'number') {
+      const left = Math.max(0, Math.ceil(this.op.left - this.passed()));
+      const minutes = left < 100 ? `${left} s` : `${Math.ceil(left / 60)} min`;
+      this.deadline.textContent = `Rejected in ${minutes} if nobody answers.`;
+    }
   }
 
   addButtons() {
@@ -486,8 +779,10 @@ class Ask {
   settle(op) {
     this.dispose();
     const card = element('details', 'agent-card agent-answered');
-    const summary = element('summary', '', `${this.op.title}: `);
-    summary.append(element('b', op.allowed ? 'agent-good' : 'agent-bad', op.text));
+    const summary = element('summary');
+    const title = element('span', '', `${this.op.title}: `);
+    title.append(element('b', op.allowed ? 'agent-good' : 'agent-bad', op.text));
+    summary.append(title);
     card.append(summary, this.body);
     this.root.className = '';
     this.root.replaceChildren(card);
@@ -517,47 +812,11 @@ const TODO_STATES = new Set(['pending', 'in_progress', 'completed', 'cancelled']
 /** @type {Record<string, (view: View, op: Op) => void>} */
 const DRAW = {
   head: (view, op) => view.drawHead(op),
-  text: (view, op) => {
-    const part = view.part(op.id, newText);
-    if (op.add !== undefined) {
-      part.html = part.html.slice(0, op.keep) + op.add;
-      if (op.done) {
-        part.done.append(safe(part.html.slice(0, op.done)));
-        part.html = part.html.slice(op.done);
-      }
-      part.open.replaceChildren(safe(part.html));
-    }
-    if (op.tail !== undefined) {
-      part.open.replaceChildren(op.tail);
-    }
-    if (op.more) {
-      part.open.append(op.more);
-    }
-  },
+  facts: (view, op) => view.drawFacts(op),
+  text: (view, op) => view.part(op.id, () => new Reply(view.store)).draw(op),
   think: (view, op) => view.part(op.id, newThought).body.append(op.more),
-  tool: (view, op) => {
-    const part = view.part(op.id, newTool);
-    const running = op.status === 'pending' || op.status === 'running';
-    const facts = element('span', 'agent-facts', op.facts);
-    const mark = element('span', 'agent-mark', op.mark);
-    mark.setAttribute('aria-hidden', 'true');
-    const title = element('span', 'agent-tool', op.title);
-    part.summary.replaceChildren(facts, mark, element('b', '', op.tool), ' ', title);
-    part.root.classList.toggle('agent-done', op.status === 'completed' && !op.warn);
-    part.root.classList.toggle('agent-warned', op.warn);
-    part.root.classList.toggle('agent-failed', op.status === 'error');
-    part.root.classList.toggle('agent-running', running);
-    part.input.replaceChildren();
-    addBlocks(part.input, op.input);
-    if (op.result !== undefined) {
-      part.output.textContent = op.result;
-      part.box.hidden = !op.result;
-    }
-    if (!part.touched) {
-      part.root.open = op.status === 'running' || op.status === 'error';
-    }
-  },
-  output: (view, op) => appendOutput(view.part(op.id, newTool), op.back, op.more),
+  tool: (view, op) => view.part(op.id, () => new Tool()).draw(op),
+  output: (view, op) => view.part(op.id, () => new Tool()).output.append(op.more, op.back),
   todos: (view, op) => {
     const part = view.part('todos', () => {
       const root = element('ul', 'agent-card agent-todos');

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from agent_magics.sandbox import Sandbox
+from agent_magics.sandbox import ExecResult, Interrupt, Sandbox
+from agent_magics.sandbox import _running as running_module
 from tests.support.processes import eventually, with_argument
 
 
@@ -71,7 +72,7 @@ async def test_cancelled_twice(sandbox: Sandbox, seconds: str) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await eventually(lambda: not with_argument(seconds))
-    await eventually(lambda: not sandbox._running)
+    await eventually(lambda: not sandbox.busy)
     assert sandbox.alive
 
 
@@ -85,3 +86,71 @@ async def test_cancel_hits_only_its_own(sandbox: Sandbox, seconds: str) -> None:
 
 async def test_no_timeout(sandbox: Sandbox) -> None:
     assert (await sandbox.run("sleep 0.3; echo done", timeout=None)).stdout == b"done\n"
+
+
+# Ctrl-C
+
+
+async def press_when_it_says(
+    sandbox: Sandbox, command: str, word: bytes, *, kill: bool = False
+) -> ExecResult:
+    """Ctrl-C, once the command has printed that word."""
+    interrupt, printed = Interrupt(), bytearray()
+
+    def listen(stream: str, data: bytes) -> None:
+        if stream == "stderr":
+            return
+        before = word in printed
+        printed.extend(data)
+        if word in printed and not before:
+            interrupt.kill() if kill else interrupt.press()
+
+    result = await sandbox.run(command, timeout=60, on_output=listen, interrupt=interrupt)
+    assert bytes(printed) == result.stdout
+    return result
+
+
+async def test_ctrl_c_as_at_a_prompt(
+    sandbox: Sandbox, seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the command prints until its end is there; the background goes on."""
+    monkeypatch.setattr(running_module, "PATIENCE", 60)
+    ready = f"sh -c 'touch ready; exec sleep {seconds}' & until [ -e ready ]; do sleep 0.02; done"
+    command = f"{ready}; echo up; sleep {seconds}; echo never"
+    result = await press_when_it_says(sandbox, command, b"up\n")
+    assert (result.stdout, result.exit_code) == (b"up\n", 130)
+    assert (result.killed_by, result.timed_out) == (None, False)
+    await eventually(lambda: len(with_argument(seconds)) == 1)
+    program = (
+        "import time\ntry: print('up', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt: print('last words'); raise SystemExit(7)"
+    )
+    result = await press_when_it_says(sandbox, f'exec python3 -c "{program}"', b"up\n")
+    assert (result.stdout, result.exit_code) == (b"up\nlast words\n", 7)
+    assert (await sandbox.run("echo on")).stdout == b"on\n"
+
+
+async def test_ctrl_c_at_any_moment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However early it comes, it is not lost."""
+    monkeypatch.setattr(running_module, "PATIENCE", 60)
+    for pause in range(20):
+        interrupt = Interrupt()
+        task = asyncio.create_task(sandbox.run("sleep 50", timeout=60, interrupt=interrupt))
+        for _ in range(pause):
+            await asyncio.sleep(0.0005)
+        interrupt.press()
+        result = await task
+        assert (result.exit_code, result.killed_by) == (130, None), pause
+
+
+async def test_ctrl_c_to_a_stubborn_one(
+    sandbox: Sandbox, seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubborn = f"trap '' INT TERM; echo up; while :; do sleep {seconds}; done"
+    result = await press_when_it_says(sandbox, stubborn, b"up\n", kill=True)
+    assert (result.stdout, result.exit_code) == (b"up\n", 137)
+    assert result.killed_by == "interrupted" and not with_argument(seconds)
+    monkeypatch.setattr(running_module, "PATIENCE", 0.3)
+    result = await press_when_it_says(sandbox, stubborn, b"up\n")
+    assert (result.stdout, result.exit_code) == (b"up\n", 137)
+    assert result.killed_by == "interrupted" and not with_argument(seconds)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..._paths import container_path, short_path
-from ._csv_request import Choice, Column, CsvRequest, chart_path, choose
+from ._csv_request import Choice, Column, CsvRequest, chart_path, choose, table_path
 from ._csv_script import header, script
+from ._json_reply import json_reply
 from ._small import LABEL
 from ._steps import Call, Result, Step, Walk, todos
 from ._text import code, number, table, tail
@@ -24,7 +25,7 @@ _PLAN = (
     "Report the result",
 )
 _SLUG = re.compile(r"[^a-z0-9]+")
-_CSV_GLOB = "**/*.{csv,tsv,CSV,TSV}"
+_CSV_GLOB = "**/*.{csv,tsv,parquet,CSV,TSV}"
 MAX_LISTED = 15
 
 
@@ -36,6 +37,8 @@ class _Work:
     plan: list[str] = field(default_factory=lambda: list(_PLAN))
     file: str = ""
     script: str = ""
+    schema: Mapping[str, Any] | None = None
+    """The form in which the numbers are wanted at the end, as a JSON Schema."""
 
     def todos(self, current: int, *, stopped: bool = False) -> Call:
         return todos(self.plan, current, stopped=stopped)
@@ -45,9 +48,9 @@ class _Work:
         return f"python3 {self.script}"
 
 
-def analyse_csv(request: CsvRequest) -> Walk:
+def analyse_csv(request: CsvRequest, schema: Mapping[str, Any] | None = None) -> Walk:
     """Look, describe, compute, draw, report; every number comes from the container."""
-    work = _Work(request)
+    work = _Work(request, schema=schema)
     if request.wants_chart:
         work.plan[2] = "Compute the numbers and draw the chart"
     if not (yield from _find(work)):
@@ -94,10 +97,19 @@ def _find(work: _Work) -> _Part:
         intro = ""
     else:
         work.file = short_path(work.request.file)
-    _, head = yield Step(
-        f"{intro}I start with the first lines of {code(work.file)}.",
-        (work.todos(0), Call("read", {"filePath": work.file, "limit": 6})),
-    )
+    if work.file.lower().endswith(".parquet"):
+        _, head = yield Step(
+            f"{intro}{code(work.file)} is no text, so pandas will read it. Is it there?",
+            (work.todos(0), Call("glob", {"pattern": work.file})),
+        )
+        if _paths(head):
+            return True
+        head = Result("There is no such file.", ok=False)
+    else:
+        _, head = yield Step(
+            f"{intro}I start with the first lines of {code(work.file)}.",
+            (work.todos(0), Call("read", {"filePath": work.file, "limit": 6})),
+        )
     if head.ok and not head.text.endswith("(the file is empty)"):
         return True
     _, found = yield Step(
@@ -127,7 +139,7 @@ def _which(files: list[str], then: str) -> str:
 
 def _describe(work: _Work) -> _Part:
     """Write the script and let it describe the columns."""
-    settings = header(work.file, None, None, None, None)
+    settings = header(work.file, None, None, None, None, None)
     _, written = yield Step(
         f"I write a small script, {code(work.script)}, that finds out what the columns are.",
         (work.todos(1), Call("write", {"filePath": work.script, "content": script(settings)})),
@@ -141,9 +153,10 @@ def _describe(work: _Work) -> _Part:
 
 def _compute(work: _Work, choice: Choice, chart: str) -> _Part:
     """Fill in the columns and run the script again."""
-    old = header(work.file, None, None, None, None)
+    old = header(work.file, None, None, None, None, None)
     target = short_path(chart) if chart else None
-    new = header(work.file, choice.group, choice.value, choice.statistic, target)
+    kept = table_path(work.request)
+    new = header(work.file, choice.group, choice.value, choice.statistic, target, kept)
     said = _said(choice)
     edit = {"filePath": work.script, "oldString": old, "newString": new}
     notes = "".join(f"{note} " for note in choice.notes)
@@ -223,7 +236,11 @@ def _report(work: _Work, choice: Choice, answer: dict[str, Any], chart: str, not
         lines.append(" ".join(facts))
     if answer["chart"]:
         lines.append(_chart_line(container_path(answer["chart"]), chart, note))
+    if answer.get("table"):
+        lines.append(f"The table is {code(container_path(answer['table']))}.")
     lines.append(f"The script is {code('/workspace/' + work.script)}.")
+    if work.schema is not None:
+        lines.append(json_reply(work.schema, groups))
     return "\n\n".join(lines)
 
 

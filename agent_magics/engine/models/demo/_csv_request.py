@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from ..._paths import container_path, is_below
+from ..._paths import container_path, is_below, short_path
 
-__all__ = ["Choice", "Column", "CsvRequest", "chart_path", "choose", "parse_csv_request"]
+__all__ = [
+    "Choice",
+    "Column",
+    "CsvRequest",
+    "chart_path",
+    "choose",
+    "parse_csv_request",
+    "table_path",
+]
 
 _QUOTED = r"`([^`]{1,300}\.(?:%s))`|\"([^\"\n]{1,300}\.(?:%s))\"|'([^'\n]{1,300}\.(?:%s))'"
 _BARE = r"|([^\s\"'`,;()<>]{1,300}\.(?:%s))(?![\w])"
@@ -17,8 +25,13 @@ def _file_pattern(suffixes: str) -> re.Pattern[str]:
     return re.compile((_QUOTED + _BARE).replace("%s", suffixes), re.IGNORECASE)
 
 
-_DATA_FILE = _file_pattern("csv|tsv")
+_DATA_FILE = _file_pattern("csv|tsv|parquet")
 _CHART_FILE = _file_pattern("png|svg|jpe?g|pdf")
+_TABLE_FILE = re.compile(
+    r"\b(?:save|write|put|store|keep)\b[^.\n]{0,60}?\b(?:as|to|in|into)\s+"
+    + f"(?:{_DATA_FILE.pattern})",
+    re.IGNORECASE,
+)
 _STATISTICS = {
     "median": r"medians?",
     "sum": r"sums?|totals?",
@@ -49,9 +62,11 @@ MAX_GROUPS = 30
 @dataclass(frozen=True)
 class CsvRequest:
     """
-    `file` and `chart` are paths as the user wrote them, `value` and `group` words for columns.
+    `file`, `chart` and `table` are paths as the user wrote them, `value` and `group` words for
+    columns.
 
-    `chart` is None when no file was named; `wants_chart` is False only if the user wants none.
+    `chart` and `table` are None when no file was named; `wants_chart` is False only if the user
+    wants none.
     """
 
     prompt: str
@@ -61,6 +76,7 @@ class CsvRequest:
     statistic: str
     value: str
     group: str
+    table: str | None = None
 
     def of_file(self, file: str) -> CsvRequest:
         """The same request for another file."""
@@ -69,7 +85,9 @@ class CsvRequest:
 
 def parse_csv_request(prompt: str) -> CsvRequest | None:
     """What `prompt` wants to know about a table; None if it is not about one."""
-    file = _path(_DATA_FILE, prompt)
+    without_charts = _CHART_FILE.sub(" ", prompt)
+    table = _path(_TABLE_FILE, without_charts)
+    file = _path(_DATA_FILE, _TABLE_FILE.sub(" ", without_charts))
     # File names are no words for columns: "by" in "by_city.csv" means nothing.
     words = _CHART_FILE.sub(" ", _DATA_FILE.sub(" ", prompt))
     phrase = _PHRASE.search(words)
@@ -87,6 +105,7 @@ def parse_csv_request(prompt: str) -> CsvRequest | None:
         statistic=_statistic(statistic.group("statistic")) if statistic else "mean",
         value=phrase.group("value") if phrase else "",
         group=group.group("group") if group else "",
+        table=table,
     )
 
 
@@ -188,6 +207,16 @@ def _first_group(columns: list[Column]) -> Column | None:
     few = [column for column in columns if 2 <= column.distinct <= MAX_GROUPS]
     texts = [column for column in few if column.kind == "text"]
     return next(iter(texts or few), None)
+
+
+def table_path(request: CsvRequest) -> str | None:
+    """Where the numbers go as a CSV file; None when they are only told."""
+    if request.table is None:
+        return None
+    path = container_path(request.table)
+    if is_below(path, "/workspace"):
+        return short_path(path)
+    return path.rpartition("/")[2]
 
 
 def chart_path(request: CsvRequest, stem: str) -> tuple[str, str]:

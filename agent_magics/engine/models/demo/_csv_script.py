@@ -6,7 +6,12 @@ __all__ = ["header", "script"]
 
 
 def header(
-    data: str, group: str | None, value: str | None, statistic: str | None, chart: str | None
+    data: str,
+    group: str | None,
+    value: str | None,
+    statistic: str | None,
+    chart: str | None,
+    table: str | None,
 ) -> str:
     """
     The settings at the top of the script.
@@ -20,6 +25,7 @@ def header(
         f"VALUE = {value!a}  # the column with the numbers; None: count rows\n"
         f"STATISTIC = {statistic!a}  # mean, median, sum, min, max, count; None: describe\n"
         f"CHART = {chart!a}  # where the bar chart goes\n"
+        f"TABLE = {table!a}  # where the numbers go, as CSV\n"
     )
 
 
@@ -55,6 +61,13 @@ STATISTICS = {
 
 def read_rows(path):
     """The header and the rows of the file; finds encoding and delimiter by itself."""
+    if path.lower().endswith(".parquet"):
+        import pandas
+
+        frame = pandas.read_parquet(path)
+        names = [str(name) for name in frame.columns]
+        values = frame.astype(object).where(frame.notna(), "").to_numpy().tolist()
+        return names, [dict(zip(names, map(str, row))) for row in values], False
     data = Path(path).read_bytes()
     encoding = "utf-16" if data[:2] in (b"\\xff\\xfe", b"\\xfe\\xff") else "utf-8-sig"
     lines = data.decode(encoding, errors="replace").replace("\\0", "").splitlines(keepends=True)
@@ -150,6 +163,16 @@ def draw_svg(labels, values, title, path):
     return str(path)
 
 
+def write_table(groups, path):
+    """The groups and their numbers as a CSV file."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([GROUP or "group", "rows", f"{STATISTIC} of {VALUE}" if VALUE else "count"])
+        writer.writerows([entry["group"], entry["rows"], entry["value"]] for entry in groups)
+    return str(path)
+
+
 names, rows, comma_is_decimal = read_rows(DATA)
 if STATISTIC is None:
     print(json.dumps(describe(names, rows)))
@@ -158,5 +181,6 @@ else:
     shown = groups[:30]
     chart = draw(shown, CHART) if CHART and shown else None
     answer = {"groups": shown, "all": len(groups), "skipped": skipped, "chart": chart}
+    answer["table"] = write_table(groups, TABLE) if TABLE and groups else None
     print(json.dumps(answer))
 '''

@@ -9,13 +9,14 @@ from pydantic_ai.messages import ModelMessage
 
 from ._csv import analyse_csv
 from ._csv_request import CsvRequest, parse_csv_request
+from ._json_reply import wanted_schema, without_schema
 from ._small import LABEL, fail, look_around, make_plan, other, write_and_run
 from ._steps import Position, Step, Walk, position, replay
 from ._summary import summary
 
 __all__ = ["next_step"]
 
-MAX_PROMPT = 4000
+MAX_PROMPT = 8000
 """Characters of a prompt that are looked at."""
 MAX_TRANSCRIPT = 1 << 20
 _CODE = re.compile(
@@ -59,7 +60,7 @@ def _walk(where: Position) -> Walk:
     if _FAIL.fullmatch(prompt):
         return fail()
     if (request := _csv_request(where)) is not None:
-        return analyse_csv(request)
+        return analyse_csv(request, wanted_schema(prompt))
     if _CODE.search(prompt):
         return write_and_run()
     if _PLAN.search(prompt):
@@ -71,7 +72,7 @@ def _walk(where: Position) -> Walk:
 
 def _csv_request(where: Position) -> CsvRequest | None:
     """A request for an analysis; the file may have been named in an earlier prompt."""
-    request = parse_csv_request(where.prompt)
+    request = parse_csv_request(without_schema(where.prompt))
     if request is None or request.file is not None:
         return request
     for prompt in reversed(where.earlier):
