@@ -77,9 +77,13 @@ class BackgroundTurn:
         """Show a line with it."""
         self._turn.note(text)
 
+    def wait_for_its_place(self) -> None:
+        """Until it is known in which session it runs."""
+        self._placed.wait()
+
     def is_in(self, session_id: str) -> bool:
         """Whether it runs in this session; waits until that is known."""
-        self._placed.wait()
+        self.wait_for_its_place()
         return self._session_id == session_id
 
     def result(self, timeout: float | None = None) -> SendResult:
@@ -132,6 +136,13 @@ class BackgroundTurn:
 
 class BackgroundTurns(list[BackgroundTurn]):
     """All of a notebook that were not announced yet, oldest first."""
+
+    def place_those_before(self, mine: BackgroundTurn | None) -> None:
+        """Until all earlier ones have their sessions: the notebook's session is theirs first."""
+        for turn in list(self):
+            if turn is mine:
+                return
+            turn.wait_for_its_place()
 
     def wait_for_those_before(self, mine: BackgroundTurn | None, session_id: str) -> None:
         """Until no earlier turn of the session runs: a session has one turn at a time."""

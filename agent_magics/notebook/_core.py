@@ -170,6 +170,7 @@ def _plan(
     turns = turns_of(current_shell())
 
     def acquire(mine: BackgroundTurn | None) -> SessionHandle:
+        turns.place_those_before(mine)
         found = session
         if found is None or isinstance(found, str):
             found = keeper.acquire(connection, wanted)

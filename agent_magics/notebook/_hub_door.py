@@ -18,8 +18,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._comm_hook import show_busy
 from ._frontend import kernel_of
-from ._pump import show_busy
 
 if TYPE_CHECKING:
     from ._hub import Hub

@@ -235,7 +235,8 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
                 agent_parser().error("-b goes with none of --get, --code, --json: use them later")
             if options.record or options.replay:
                 agent_parser().error("-b goes with neither --record nor --replay")
-            name = f"In[{self.shell.execution_count}]"
+            number = max(1, len(self.shell.user_ns["In"]) - 1)  # execution_count is the next one's
+            name = f"In[{number}]"
             turn = ask_in_background(prompt, name=name, after=store, **chosen)
             self.shell.user_ns["_agent_turn"] = turn
             return

@@ -54,12 +54,16 @@ class SessionMemory:
     """
 
     def __init__(self, notebook: str | Callable[[], str] = "", folder: Path | None = None) -> None:
-        self._notebook = (lambda: notebook) if isinstance(notebook, str) else notebook
+        self._given = notebook
         self._path = (folder or _data_folder()) / "notebooks.json"
+
+    @property
+    def _notebook(self) -> str:
+        return self._given if isinstance(self._given, str) else self._given()
 
     def recall(self, server: str) -> str:
         """The id of the session that the notebook had on `server`, empty if it had none."""
-        notebook = self._notebook()
+        notebook = self._notebook
         entry = self._read().get(notebook) if notebook else None
         if not isinstance(entry, dict) or entry.get("server") != server:
             return ""
@@ -67,7 +71,7 @@ class SessionMemory:
 
     def remember(self, server: str, session_id: str) -> None:
         """From now on this one; an empty id forgets it."""
-        notebook = self._notebook()
+        notebook = self._notebook
         if not notebook or self.recall(server) == session_id:
             return
         entries = self._read()

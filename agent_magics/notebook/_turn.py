@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import unquote_to_bytes
 
+from ._comm_hook import listen
 from ._errors import TurnFailed, TurnInterrupted, describe
 from ._frontend import FrontEnd, current_shell, front_end, kernel_of
 from ._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from ._permissions import PermissionDesk, Policy
-from ._pump import CommPump, listen
+from ._pump import CommPump
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
 from ._wait import waiting_pump
 

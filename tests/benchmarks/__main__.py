@@ -22,6 +22,7 @@ from tests.benchmarks import (
     overhead,
     sending,
     streams,
+    survival,
     turns,
 )
 from tests.benchmarks.figures import Figure, table
@@ -33,6 +34,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "click": turns.click_to_python,
     "bytes": streams.bytes_to_the_browser,
     "rate": streams.deltas_per_second,
+    "reattach": survival.time_to_reattach,
     "browser": browser.measure,
     "overhead": overhead.measure,
     "container": containers.measure,

@@ -92,6 +92,32 @@ def test_turns_of_one_session_run_one_after_the_other(
     assert [result.text for result in results] == ["one: done", "two: done", "elsewhere: done"]
 
 
+def test_a_turn_keeps_the_session_it_was_begun_in(
+    shell: Any, client: FakeClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although a later cell makes another one the notebook's before the turn's thread has come."""
+    from agent_magics.notebook._session import SessionKeeper
+
+    may_go, acquire = threading.Event(), SessionKeeper.acquire
+
+    def slow(self: SessionKeeper, connection: Any, wanted: Any) -> Any:
+        if not wanted.new:
+            assert may_go.wait(60)
+        return acquire(self, connection, wanted)
+
+    shell.run_cell("%%agent -b\none")
+    wait_until(lambda: started(client) == ["one"])
+    monkeypatch.setattr(SessionKeeper, "acquire", slow)
+    shell.run_cell("%%agent -b\ntwo")
+    shell.run_cell("%%agent -b --new\nelsewhere")
+    may_go.set()
+    wait_until(lambda: "elsewhere" in started(client))
+    gate.open.set()
+    assert len(shell.run_line_magic("agent_wait", "")) == 3
+    by_session = [[turn.prompt for turn in s.turns] for s in client.sessions.values()]
+    assert by_session == [["one", "two"], ["elsewhere"]]
+
+
 def test_a_cell_waits_for_the_turn_before_it(shell: Any, client: FakeClient, gate: Gate) -> None:
     shell.run_cell("%%agent -b\none")
     wait_until(lambda: started(client) == ["one"])

@@ -66,6 +66,13 @@ class FrontEnd:
             },
             stderr=self._log,
         )
+        self.comms: dict[str, dict[str, Any]] = {}
+        self.messages: list[dict[str, Any]] = []
+        self.inputs: list[str] = []
+        """Answers to `input()`, in order."""
+        self._connect()
+
+    def _connect(self) -> None:
         self.client = self.manager.client()
         self.client.start_channels()
         try:
@@ -73,10 +80,14 @@ class FrontEnd:
         except BaseException:
             self.close()
             raise
-        self.comms: dict[str, dict[str, Any]] = {}
-        self.messages: list[dict[str, Any]] = []
-        self.inputs: list[str] = []
-        """Answers to `input()`, in order."""
+
+    def kill_and_restart(self) -> None:
+        """SIGKILL, as when it runs out of memory, and a new kernel in the same environment."""
+        self.client.stop_channels()
+        self.manager.restart_kernel(now=True)
+        self.comms.clear()
+        self.messages.clear()  # the new client numbers its own from the start again
+        self._connect()
 
     def close(self) -> None:
         """End the kernel in good order, so that what it counted (coverage) is kept."""
