@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["InvalidReply", "TurnFailed", "TurnInterrupted", "describe"]
 
 
+_NEXT_STEPS = {
+    "ArtifactNotFound": "%agent_artifacts shows what there is.",
+    "FileMissing": "%agent_files shows what there is.",
+    "MessageNotFound": "%agent_messages shows what there is.",
+    "ModelNotFound": "%agent_model shows what there is.",
+    "PermissionNotFound": "%agent_permissions shows what is still open.",
+    "RuleNotFound": "%agent_permissions rules shows what there is.",
+    "SessionNotFound": "%agent_session list shows what there is.",
+}
+"""What to do after an error of the client, by the name of its class."""
+
+
 class TurnFailed(RuntimeError):
     """
     A turn, or a command in the session's container, ended in an error.
@@ -67,7 +79,7 @@ class TurnInterrupted(KeyboardInterrupt):
 def describe(error: BaseException) -> TurnFailed:
     """`error` of the client as a failure of the cell; the cause stays reachable."""
     message = str(error) or "no further details"
-    hint = getattr(error, "next_step", "")
+    hint = getattr(error, "next_step", "") or _NEXT_STEPS.get(type(error).__name__, "")
     if hint and hint not in message:
         message = f"{message.rstrip('.')}. {hint}"
     failed = TurnFailed(message, name=str(getattr(error, "name", "") or type(error).__name__))

@@ -10,7 +10,6 @@ from typing import Any
 
 from ._completion import add_completion, remove_completion
 from ._frontend import kernel_of
-from ._hub_door import close_door, open_door
 from ._magics import AgentMagics
 from ._manage_magics import HOMES, managing_magics
 from ._question import QuestionLine
@@ -41,7 +40,10 @@ def load_ipython_extension(shell: Any) -> None:
     transformers = shell.input_transformer_manager.token_transformers
     if QuestionLine not in transformers:
         transformers.append(QuestionLine)
-    open_door(shell)
+    if kernel_of(shell) is not None:
+        from ._hub_door import open_door
+
+        open_door(shell)
     if magics.warm_up:
         keeper_of(shell).warm_up(Connection(magics.url, magics.token))
         if kernel_of(shell) is not None:
@@ -50,6 +52,8 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take the magics away again; what they had replaced comes back. The session stays."""
+    from ._hub_door import close_door
+
     close_door(shell)
     remove_completion(shell)
     show_results_whole(shell)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from typing import Any
+
+from IPython.core.error import UsageError
 
 from ..widgets import Columns, Listing
 from ._core import settings_of
 from ._errors import TurnFailed
 from ._frontend import current_shell
+from ._options import choice
 from ._wait import patiently
 
 __all__ = ["agent_config", "agent_doctor", "agent_help"]
@@ -18,18 +21,31 @@ __all__ = ["agent_config", "agent_doctor", "agent_help"]
 _PATIENCE = 120.0  # seconds
 
 
-def agent_help(options: Namespace) -> Listing[Any]:
+def agent_help(options: Namespace) -> Listing[Any] | None:
     tables = current_shell().magics_manager.magics
     found = {name: function for kind in ("line", "cell") for name, function in tables[kind].items()}
     ours = [name for name in sorted(found) if name.split("_")[0] == "agent"]
+    if options.name:
+        sys.stdout.write(found[_one_of(ours, options.name)].__doc__ or "")
+        return None
     columns: Columns = {
         "magic": lambda name: " and ".join(
             mark + name for kind, mark in (("line", "%"), ("cell", "%%")) if name in tables[kind]
         ),
         "what it does": lambda name: _summary(found[name].__doc__ or ""),
     }
-    caption = "%NAME --help tells the options of each; %agent_config shows the settings"
+    caption = "%agent_help NAME tells the options of each; %agent_config shows the settings"
     return Listing(ours, columns, caption=caption)
+
+
+def _one_of(names: list[str], wanted: str) -> str:
+    for name in (wanted.lstrip("%"), f"agent_{wanted}"):
+        if name in names:
+            return name
+    try:
+        return str(choice(*names)(wanted.lstrip("%")))
+    except ArgumentTypeError as error:
+        raise UsageError(f"%agent_help: {error}") from None
 
 
 def _summary(text: str) -> str:

@@ -14,7 +14,7 @@ from IPython.core.magic import no_var_expand
 
 from ._manage_options import PARSERS
 
-__all__ = ["HOMES", "managing_magics"]
+__all__ = ["HOMES", "ManagingMagic", "managing_magics"]
 
 HOMES = {
     "_manage_export": ("agent_export",),
@@ -36,21 +36,30 @@ HOMES = {
 """Where each magic's function is: it takes the options and returns what is shown."""
 
 
-def managing_magics() -> dict[str, Callable[[str], Any]]:
-    """The line magics by name. Each returns what it shows: `todos = %agent_todos` is a list."""
-    return {name: _magic(home, name) for home, names in HOMES.items() for name in names}
+class ManagingMagic:
+    """One line magic. Its documentation, what `%name?` shows, is made when it is asked for."""
 
+    def __init__(self, name: str, home: str) -> None:
+        self.__name__ = self.__qualname__ = name
+        self._home = home
 
-def _magic(home: str, name: str) -> Callable[[str], Any]:
-    def magic(line: str) -> Any:
-        parser = PARSERS[name]()
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return PARSERS[self.__name__]().format_help()
+
+    def __call__(self, line: str) -> Any:
+        parser = PARSERS[self.__name__]()
         if line.split()[:1] in (["-h"], ["--help"]):
             sys.stdout.write(parser.format_help())
             return None
         options = parser.parse_words(line)
-        return getattr(import_module(f".{home}", __package__), name)(options)
+        return getattr(import_module(f".{self._home}", __package__), self.__name__)(options)
 
-    magic.__name__ = magic.__qualname__ = name
-    magic.__doc__ = PARSERS[name]().format_help()  # what `%name?` shows
-    found: Callable[[str], Any] = no_var_expand(magic)
-    return found
+
+def managing_magics() -> dict[str, Callable[[str], Any]]:
+    """The line magics by name. Each returns what it shows: `todos = %agent_todos` is a list."""
+    return {
+        name: no_var_expand(ManagingMagic(name, home))
+        for home, names in HOMES.items()
+        for name in names
+    }

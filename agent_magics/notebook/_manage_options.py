@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ._options import SANDBOXES, MagicParser, choice, network, number_from, seconds, session_id
 
-__all__ = ["PARSERS", "PERMISSION_ACTIONS", "SESSION_ACTIONS"]
+__all__ = ["PARSERS", "PERMISSION_ACTIONS", "SESSION_ACTIONS", "SESSION_OPTIONS"]
 
 
 def _parser(name: str, usage: str, description: str, *, session: bool = True) -> MagicParser:
@@ -53,6 +53,15 @@ def _session() -> MagicParser:
     return parser
 
 
+SESSION_OPTIONS = {
+    "agent": ("new",),
+    "all": ("list",),
+    "model": ("new",),
+    "network": ("new",),
+    "sandbox": ("new",),
+    "undo": ("archive",),
+}
+"""The actions that an option of `%agent_session` belongs to."""
 SESSION_ACTIONS = ("show", "list", "new", "use", "resume", "fork", "rename", "archive", "end")
 
 
@@ -182,6 +191,17 @@ def _export() -> MagicParser:
     return parser
 
 
+def _help() -> MagicParser:
+    parser = _parser(
+        "agent_help",
+        "[MAGIC]",
+        "All magics of the agent; with the name of a MAGIC what it does and its options.",
+        session=False,
+    )
+    parser.add_argument("name", nargs="?", help=argparse.SUPPRESS)
+    return parser
+
+
 def _simple(name: str, description: str, *, session: bool = True) -> Callable[[], MagicParser]:
     return lambda: _parser(name, "", description, session=session)
 
@@ -200,7 +220,7 @@ PARSERS: dict[str, Callable[[], MagicParser]] = {
     "agent_export": _export,
     "agent_files": _files,
     "agent_get": _get,
-    "agent_help": _simple("agent_help", "All magics of the agent.", session=False),
+    "agent_help": _help,
     "agent_messages": _messages,
     "agent_metrics": _simple("agent_metrics", "Tokens, cost and tool calls of the session."),
     "agent_model": _model,

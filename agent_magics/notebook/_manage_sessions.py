@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,8 @@ from ._background import turns_of
 from ._core import follow
 from ._errors import TurnFailed
 from ._frontend import current_shell
-from ._manage_options import PARSERS
+from ._manage_options import PARSERS, SESSION_OPTIONS
+from ._options import session_id
 from ._tables import (
     changes_table,
     commands_table,
@@ -51,14 +52,19 @@ __all__ = [
 
 
 def agent_session(options: Namespace) -> Any:
+    for name, actions in SESSION_OPTIONS.items():
+        if getattr(options, name) and options.action not in actions:
+            parser = PARSERS["agent_session"]()
+            parser.error(f"--{name} goes with {', '.join(actions)}, not with {options.action}")
     return _SESSION[options.action](Workbench(), options)
 
 
 def agent_model(options: Namespace) -> Any:
     bench = Workbench()
+    listed = patiently(lambda: bench.client().providers())
     if options.name:
-        bench.choose_model(None if options.name == "default" else options.name)
-    return models_table(patiently(lambda: bench.client().providers()), bench.model)
+        bench.choose_model(None if options.name == "default" else options.name, listed)
+    return models_table(listed, bench.model)
 
 
 def agent_todos(options: Namespace) -> Any:
@@ -79,12 +85,20 @@ def agent_revert(options: Namespace) -> Any:
     if options.undo:
         if options.message:
             PARSERS["agent_revert"]().error("--undo takes no message: it undoes the last one")
-        patiently(session.unrevert)
-        return _say("What was taken back is there again.")
+        return _say(patiently(lambda: _bring_back(session)))
     message = options.message or _last_prompt(session)
     if options.preview:
         return changes_table(patiently(lambda: session.revert(message, True)), preview=True)
     return changes_table(patiently(lambda: session.revert(message)), preview=False)
+
+
+def _bring_back(session: SessionHandle) -> str:
+    before = len(session.get_messages())
+    session.unrevert()
+    count = len(session.get_messages()) - before
+    if not count:
+        return "Nothing is taken back in this session, or a later prompt has made it final."
+    return f"{count} messages and their files are there again."
 
 
 def agent_summarize(options: Namespace) -> None:
@@ -155,7 +169,15 @@ def _words(options: Namespace, most: int, what: str = "") -> str | None:
 
 
 def _named(bench: Workbench, options: Namespace) -> SessionHandle:
-    return bench.session(_words(options, 1, "one id") or options.session)
+    return bench.session(_id(options) or options.session)
+
+
+def _id(options: Namespace) -> str | None:
+    word = _words(options, 1, "one id")
+    try:
+        return session_id(word) if word else None
+    except ArgumentTypeError as error:
+        raise UsageError(f"%agent_session: {error}; %agent_session list shows them") from None
 
 
 def _facts(session: SessionHandle) -> Any:
@@ -198,7 +220,7 @@ def _use(bench: Workbench, options: Namespace) -> Any:
 
 
 def _resume(bench: Workbench, options: Namespace) -> Any:
-    chosen = _words(options, 1, "one id") or options.session
+    chosen = _id(options) or options.session
 
     def resume() -> SessionHandle:
         found = bench.client().session(chosen) if chosen else bench.current or bench.earlier()

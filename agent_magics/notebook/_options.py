@@ -241,7 +241,7 @@ def add_turn_options(parser: MagicParser) -> None:
         "-b",
         "--background",
         action="store_true",
-        help="return at once: the cell goes on showing the turn, %agent_wait waits for it",
+        help="return at once: the cell goes on showing the turn, %%agent_wait waits for it",
     )
     add("--title", metavar="TEXT", help="title of the session")
     add("--model", metavar="NAME", help="provider/model-id for this turn")

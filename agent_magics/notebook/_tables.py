@@ -30,6 +30,7 @@ __all__ = [
     "messages_table",
     "metrics_facts",
     "models_table",
+    "providers_of",
     "requests_table",
     "rules_table",
     "session_facts",
@@ -153,15 +154,20 @@ def rules_table(rules: Sequence[PermissionRule]) -> Listing[Any]:
     return Listing(rules, columns, empty=empty)
 
 
+def providers_of(listed: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The providers in what a server says of them, by their ids."""
+    return {found["id"]: found for found in listed.get("providers") or listed.get("all") or ()}
+
+
 def models_table(listed: Mapping[str, Any], chosen: str | None) -> Listing[Any]:
     defaults = listed.get("default") or {}
     found = [
         {
-            "model": f"{provider['id']}/{model}",
-            "provider": provider.get("name") or provider["id"],
-            "default": defaults.get(provider["id"]) == model,
+            "model": f"{id}/{model}",
+            "provider": provider.get("name") or id,
+            "default": defaults.get(id) == model,
         }
-        for provider in listed.get("providers") or listed.get("all") or ()
+        for id, provider in providers_of(listed).items()
         for model in provider.get("models") or {}
     ]
     columns: Columns = {
@@ -170,9 +176,9 @@ def models_table(listed: Mapping[str, Any], chosen: str | None) -> Listing[Any]:
         "provider": lambda m: m["provider"],
         "first choice": lambda m: "yes" if m["default"] else "",
     }
-    caption = (
-        f"this notebook uses {chosen}" if chosen else "this notebook uses the engine's default"
-    )
+    caption = f"this notebook uses {chosen or 'the default of the engine'}"
+    if chosen and chosen not in [model["model"] for model in found]:
+        caption += ", which its provider does not list"
     return Listing(found, columns, caption=caption, empty="No model can be used here.")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
 from ._core import connection_of, current_session, setting, settings_of
 from ._frontend import current_shell
 from ._session import SessionKeeper, keeper_of
+from ._tables import providers_of
 
 if TYPE_CHECKING:
     from ..client import Client, SessionHandle
@@ -43,10 +45,22 @@ class Workbench:
         found: str | None = setting(self._settings, "model")
         return found
 
-    def choose_model(self, name: str | None) -> None:
-        """Set the model of all further turns, None for the engine's choice. Raises `UsageError`."""
-        if name is not None and not all(name.partition("/")):
+    def choose_model(self, name: str | None, listed: Mapping[str, Any]) -> None:
+        """
+        Set the model of all further turns, None for the engine's choice.
+
+        Raises `UsageError` for a provider that is not `listed`; a provider's list of models may
+        lack some, so those are taken as they are.
+        """
+        provider, slash, model = (name or "").partition("/")
+        if name is not None and not (provider and slash and model):
             raise UsageError(f"%agent_model: {name!r} is not like provider/model-id")
+        there = sorted(providers_of(listed))
+        if name is not None and provider not in there:
+            raise UsageError(
+                f"%agent_model: there is no provider {provider!r} here, only {', '.join(there)}: "
+                "%agent_doctor says what connects others"
+            )
         if self._settings is not None:
             self._settings.model = name
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.error import UsageError
 
 from agent_magics.client import Client, EngineLauncher, StateDir
 from agent_magics.notebook import TurnFailed
 from agent_magics.notebook._manage_magics import HOMES
 from agent_magics.notebook._manage_options import PARSERS
+from agent_magics.notebook._options import TURN_PARSERS
 from agent_magics.notebook._session import SessionKeeper
 from tests.support.engine_home import EngineHome
 from tests.support.waiting import wait_until
@@ -89,7 +91,9 @@ def test_the_network_of_a_session(run: Any) -> None:
             run(line)
 
 
-def test_what_a_turn_left(run: Any, shell: Any, tmp_path: Path) -> None:
+def test_what_a_turn_left(
+    run: Any, shell: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("agent_session new")
     run(f"agent --permissions once {HELLO}")
     assert [todo.status for todo in run("agent_todos")] == ["completed"] * len(run("agent_todos"))
@@ -108,8 +112,12 @@ def test_what_a_turn_left(run: Any, shell: Any, tmp_path: Path) -> None:
     assert "would be" in preview.text()
     run("agent_revert")
     assert run("agent_messages") == [] and run("agent_files") == []
+    capsys.readouterr()
     run("agent_revert --undo")
+    assert "2 messages and their files are there again" in capsys.readouterr().out
     assert len(run("agent_messages")) == 2
+    run("agent_revert --undo")
+    assert "Nothing is taken back" in capsys.readouterr().out
     for name in ("talk.md", "talk.html", "talk.json"):
         assert run(f"agent_export '{tmp_path / name}'") == tmp_path / name
         assert HELLO in (tmp_path / name).read_text()
@@ -167,8 +175,11 @@ def test_models_and_settings(run: Any, shell: Any) -> None:
     assert shell.magics_manager.registry["AgentMagics"].model == "demo/guide"
     run("agent_model default")
     assert shell.magics_manager.registry["AgentMagics"].model is None
-    with pytest.raises(Exception, match="provider/model-id"):
+    with pytest.raises(UsageError, match="provider/model-id"):
         run("agent_model gpt")
+    with pytest.raises(UsageError, match=r"no provider 'nosuch' here, only .*demo"):
+        run("agent_model nosuch/gpt")
+    assert "does not list" in run("agent_model demo/another").text()
     settings = run("agent_config")
     assert "show_reasoning" in settings.text()
 
@@ -203,6 +214,30 @@ def test_help_and_wrong_words(run: Any, name: str, capsys: pytest.CaptureFixture
     assert f"usage: %{name}" in capsys.readouterr().out
     with pytest.raises(Exception, match="unknown option --nonsense"):
         run(f"{name} --nonsense")
+
+
+@pytest.mark.parametrize("name", sorted({**PARSERS, **TURN_PARSERS}))
+def test_the_documentation_is_the_help(shell: Any, run: Any, name: str) -> None:
+    documented = shell.find_line_magic(name).__doc__
+    assert documented.startswith(f"usage: %{name}")
+    assert "option_strings" not in documented  # a percent sign that argparse took for a format
+
+
+def test_help_of_one_magic(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("agent_get", "%agent_get", "get"):
+        run(f"agent_help {name}")
+        assert "usage: %agent_get PATH" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="did you mean agent_get"):
+        run("agent_help agent_gett")
+
+
+def test_next_steps_after_wrong_sessions(run: Any) -> None:
+    with pytest.raises(UsageError, match=r"no session id.*agent_session list"):
+        run("agent_session use nosuch")
+    with pytest.raises(TurnFailed, match=r"not found.*%agent_session list"):
+        run("agent_session use ses_nosuch")
+    with pytest.raises(UsageError, match="--all goes with list, not with end"):
+        run("agent_session end --all")
 
 
 def test_every_magic_is_listed_once(run: Any) -> None:
