@@ -36,6 +36,7 @@ from ._recording import Image, Recording
 from ._stepper import Stepper
 from ._text import one_line
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
+from ._wait import waiting_pump
 
 if TYPE_CHECKING:
     from ..wire import AgentEvent
@@ -82,7 +83,7 @@ def replay_turn(
     shell = current_shell()
     kind = front_end(shell)
     try:
-        with CommPump(kernel_of(shell)) as pump:
+        with waiting_pump() as pump:
             keyboard = _keyboard(kind, shell, pump)
             replay = _Replay(recording, pace, pump, kind, keyboard, show_reasoning)
             return replay.run(notes, tools)
