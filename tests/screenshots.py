@@ -27,7 +27,7 @@ from tests.support.jupyter import CHROMIUM_ARGS, JupyterServer, NotebookPage
 from tests.support.kernels import ROOT, write_kernelspec
 from tests.support.scripted_model import ScriptedModel
 
-WIDE, NARROW, HEIGHT = 920, 420, 900
+WIDE, NARROW, WHOLE, HEIGHT = 920, 420, 1320, 900
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 LARGEST = 150_000
 """Bytes of a picture."""
@@ -137,15 +137,20 @@ class Studio:
         for look in looks.split():
             width = NARROW if look == "narrow" else WIDE
             page.page.set_viewport_size({"width": width, "height": HEIGHT})
-            theme = THEMES.get(look, THEMES["light"])
-            page.js(THEME, theme)
-            page.page.wait_for_function(
-                "name => document.body.dataset.jpThemeName === name", arg=theme
-            )
-            expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
+            _paint(page, THEMES.get(look, THEMES["light"]))
             what.evaluate("(element, block) => element.scrollIntoView({ block })", place)
             suffix = "" if look == "light" else f"-{look}"
             self._save(name + suffix, page.page.locator(".jp-NotebookPanel").screenshot())
+        page.js(THEME, THEMES["light"])
+        page.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+
+    def take_whole(self, page: NotebookPage, name: str, what: Locator) -> None:
+        """Pictures of the whole application, light and dark, with `what` in sight."""
+        page.page.set_viewport_size({"width": WHOLE, "height": HEIGHT})
+        for look, theme in THEMES.items():
+            _paint(page, theme)
+            what.evaluate("element => element.scrollIntoView({ block: 'end' })")
+            self._save(name if look == "light" else f"{name}-{look}", page.page.screenshot())
         page.js(THEME, THEMES["light"])
         page.page.set_viewport_size({"width": WIDE, "height": HEIGHT})
 
@@ -156,6 +161,12 @@ class Studio:
         size = path.stat().st_size
         print(f"{path}  {picture.width}x{picture.height}  {size // 1000} kB")
         assert size < LARGEST, f"{path} has {size} bytes"
+
+
+def _paint(page: NotebookPage, theme: str) -> None:
+    page.js(THEME, theme)
+    page.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=theme)
+    expect(page.page.locator("#jupyterlab-splash")).to_have_count(0)
 
 
 def penguins(studio: Studio) -> None:
@@ -171,6 +182,10 @@ def penguins(studio: Studio) -> None:
         expect(output).to_contain_text("python3 demo_penguins.py")
         card = output.locator(".agent-ask")
         studio.take(page, "permission", card, "light dark narrow", "end")
+        page.js("void app.commands.execute('agent-magics:show-panel');")
+        expect(page.page.locator("#agent-magics-panel .am-Permission")).to_be_visible()
+        studio.take_whole(page, "panel", card)
+        page.js("app.commands.execute('application:toggle-right-area');")
         always.click()
         page.wait_done(2, timeout=90)
         chart = output.locator("img").first

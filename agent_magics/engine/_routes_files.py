@@ -24,7 +24,7 @@ from ._body import LARGEST_BODY, Body, query_flag, query_int, read_json, stream_
 from ._errors import ApiError, BadRequest, file_errors, from_exception
 from ._live import LiveRun, LiveRuns
 from ._operations import BYTES, NUMBER, Query, operation
-from ._requests import Json, engine_of, session_of
+from ._requests import Json, engine_of, session_of, while_there
 from ._sessions import WORKSPACE
 from ._sse import frame, stream_response
 from ._text import dumps
@@ -51,7 +51,8 @@ async def execute(request: Request) -> Response:
     """Run a command in the container.
 
     With `Accept: text/event-stream`: one `started` with an `id`, by which it can be interrupted,
-    `stdout` and `stderr` events (base64), then one `exit`.
+    `stdout` and `stderr` events (base64), then one `exit`. A caller that goes away takes the
+    command with it.
     """
     session = session_of(request)
     containers = engine_of(request).containers
@@ -65,7 +66,9 @@ async def execute(request: Request) -> Response:
         run = LiveRun(sandbox, command, options)
         return stream_response(_live_frames(containers.runs, session.id, run))
     with file_errors():
-        result = await sandbox.run(command, **options)
+        result = await while_there(request, sandbox.run(command, **options))
+    if result is None:
+        return Response(status_code=204)  # nobody gets it
     return Json(
         {
             "stdout": result.stdout.decode(errors="replace"),

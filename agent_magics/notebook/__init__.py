@@ -12,10 +12,10 @@ from ._errors import InvalidReply, TurnFailed, TurnInterrupted
 
 if TYPE_CHECKING:
     from ._core import ask, ask_in_background, current_session, shell
+    from ._data._structured import ask_json
     from ._extension import load_ipython_extension, unload_ipython_extension
     from ._magics import AgentMagics
-    from ._pump import CommPump
-    from ._structured import ask_json
+    from ._turn._pump import CommPump
 
 __all__ = [
     "AgentMagics",
@@ -34,10 +34,10 @@ __all__ = [
 
 _HOMES = {
     "AgentMagics": "_magics",
-    "CommPump": "_pump",
+    "CommPump": "_turn._pump",
     "ask": "_core",
     "ask_in_background": "_core",
-    "ask_json": "_structured",
+    "ask_json": "_data._structured",
     "current_session": "_core",
     "load_ipython_extension": "_extension",
     "shell": "_core",

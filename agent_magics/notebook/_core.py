@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from ._background import BackgroundTurn, begin_turn, turns_of
 from ._errors import TurnFailed
 from ._frontend import current_shell
-from ._permissions import Policy
-from ._reattach import start_or_reattach
 from ._session import Connection, SessionKeeper, Wanted, keeper_of
-from ._turn import Begin, TurnSettings, run_turn
+from ._turn._background import BackgroundTurn, begin_turn, turns_of
+from ._turn._permissions import Policy
+from ._turn._reattach import start_or_reattach
+from ._turn._turn import Begin, TurnSettings, run_turn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..client import SessionHandle, Turn, TurnInput
     from ..wire import AgentEvent, SendResult, ShellResult
-    from ._data import Packed
+    from ._data._data import Packed
     from ._magics import AgentMagics
-    from ._real_tools import RealTools
-    from ._recorder import Listener
+    from ._replay._real_tools import RealTools
+    from ._replay._recorder import Listener
 
 __all__ = [
     "ask",
@@ -79,7 +79,7 @@ def ask(
     Raises `TurnFailed` when the turn did not complete, `TurnInterrupted` (a `KeyboardInterrupt`)
     when it was stopped, and IPython's `UsageError` for data that can't be sent.
     """
-    from ._recorder import listener_for
+    from ._replay._recorder import listener_for
 
     keeper = keeper_of(current_shell())
     if replay is not None:
@@ -211,8 +211,8 @@ def _wanted(
 
 def _show_made(listener: Listener, result: SendResult) -> None:
     """Show the files that the turn made, below it."""
-    from ._made import made_files, may_have_made, show_made_files
-    from ._wait import patiently
+    from ._data._made import made_files, may_have_made, show_made_files
+    from ._turn._wait import patiently
 
     wanted = setting(settings_of(current_shell()), "show_files")
     session = listener.session
@@ -227,7 +227,7 @@ def _show_made(listener: Listener, result: SendResult) -> None:
 
 def _real_tools(session: str | SessionHandle | None, wanted: Wanted) -> RealTools:
     """For the container of this session, or of the notebook's. Blocks on the network."""
-    from ._real_tools import RealTools
+    from ._replay._real_tools import RealTools
 
     if session is not None and not isinstance(session, str):
         return RealTools(session)
@@ -245,8 +245,8 @@ def _replayed(
 ) -> SendResult:
     from pathlib import Path
 
-    from ._recording import prompt_text, read_recording
-    from ._replay import Pace, replay_turn
+    from ._replay._recording import prompt_text, read_recording
+    from ._replay._replay import Pace, replay_turn
 
     if not 0 <= speed < math.inf:
         raise ValueError(f"speed is 0 or more, not {speed}")
@@ -286,7 +286,7 @@ def follow(
 def _packed(data: Mapping[str, Any], large: bool) -> list[Packed]:
     if not data:
         return []
-    from ._data import pack, too_large, too_large_to_pack
+    from ._data._data import pack, too_large, too_large_to_pack
 
     if not large and (question := too_large_to_pack(data)):
         raise UsageError(question)
@@ -300,7 +300,7 @@ def _notes_on(packed: list[Packed]) -> tuple[str, ...]:
     """What the user is told of the data that goes along."""
     if not packed:
         return ()
-    from ._data import sent_note
+    from ._data._data import sent_note
 
     return (sent_note(packed), *(item.note for item in packed if item.note))
 
@@ -308,7 +308,7 @@ def _notes_on(packed: list[Packed]) -> tuple[str, ...]:
 def _with_data(prompt: TurnInput, packed: list[Packed]) -> TurnInput:
     if not packed:
         return prompt
-    from ._data import with_data
+    from ._data._data import with_data
 
     return with_data(prompt, packed)
 
@@ -332,7 +332,7 @@ def shell(command: str, *, timeout: float | None = None, cwd: str | None = None)
 
     As `%agent_shell` does; `timeout` in seconds. Raises `TurnFailed` when it could not be run.
     """
-    from ._shell import ShellSettings, run_shell
+    from ._turn._shell import ShellSettings, run_shell
 
     magics = settings_of(current_shell())
     keeper, connection = keeper_of(current_shell()), connection_of(magics)

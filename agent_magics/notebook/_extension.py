@@ -8,13 +8,13 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from ._completion import add_completion, remove_completion
 from ._frontend import kernel_of
 from ._magics import AgentMagics
-from ._manage_magics import HOMES, managing_magics
-from ._question import QuestionLine
-from ._result_view import show_results_short, show_results_whole
+from ._manage._completion import add_completion, remove_completion
+from ._manage._magics import HOMES, managing_magics
+from ._manage._question import QuestionLine
 from ._session import Connection, keeper_of
+from ._turn._result_view import show_results_short, show_results_whole
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
@@ -41,7 +41,7 @@ def load_ipython_extension(shell: Any) -> None:
     if QuestionLine not in transformers:
         transformers.append(QuestionLine)
     if kernel_of(shell) is not None:
-        from ._hub_door import open_door
+        from ._hub._door import open_door
 
         open_door(shell)
     if magics.warm_up:
@@ -52,7 +52,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take the magics away again; what they had replaced comes back. The session stays."""
-    from ._hub_door import close_door
+    from ._hub._door import close_door
 
     close_door(shell)
     remove_completion(shell)

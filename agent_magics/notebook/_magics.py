@@ -21,8 +21,9 @@ from IPython.core.magic import (
 from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Configurable
 
-from ._failures import FailureWatch
-from ._names import named_in
+from ._data._failures import FailureWatch
+from ._data._names import named_in
+from ._data._prompt import expand
 from ._options import (
     SANDBOXES,
     TURN_PARSERS,
@@ -32,7 +33,6 @@ from ._options import (
     run_parser,
     shell_parser,
 )
-from ._prompt import expand
 
 if TYPE_CHECKING:
     from ..client import TurnInput
@@ -121,7 +121,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
 
     def announce(self, *_: Any) -> None:
         """For IPython's `post_run_cell`: tell which turns in the background have ended since."""
-        if background := sys.modules.get(f"{__package__}._background"):
+        if background := sys.modules.get(f"{__package__}._turn._background"):
             background.turns_of(self.shell).announce()
 
     @no_var_expand  # type: ignore[untyped-decorator]
@@ -156,7 +156,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
             return _print_help(run_parser())
         name, _, arguments = text.strip().partition(" ")
         if not name:
-            from ._manage_sessions import list_commands
+            from ._manage._sessions import list_commands
 
             return list_commands()
         from ..client import CommandCall
@@ -178,7 +178,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         options.code = not (options.background or options.json)
         told = ""
         if not options.bare:
-            from ._facts import facts_of
+            from ._data._facts import facts_of
 
             told = facts_of(failed.names(), variables)
         return self._turn(failed.prompt(text, told), options, data=data)
@@ -195,8 +195,8 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         listed = [name.strip() for name in (options.data or "").split(",") if name.strip()]
         if not (listed or names or options.cells):
             return {}
-        from ._cells import chosen_cells
-        from ._data import chosen
+        from ._data._cells import chosen_cells
+        from ._data._data import chosen
 
         found = chosen(dict.fromkeys([*listed, *names]), variables)
         if options.cells:
@@ -212,8 +212,8 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
     ) -> None:
         """Run a turn with the options that all magics for turns have in common."""
         from ._core import ask, ask_in_background
+        from ._data._structured import ask_structured, named_shape
         from ._errors import TurnFailed
-        from ._structured import ask_structured, named_shape
 
         chosen: dict[str, Any] = {
             "session": None if options.session == "new" else options.session,
@@ -257,7 +257,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         for path, name in options.get or ():
             self._fetch(path, name)
         if options.code:
-            from ._code import propose
+            from ._data._code import propose
 
             if not propose(self.shell, result.text):
                 sys.stderr.write("The agent's answer has no block of Python code.\n")
@@ -281,9 +281,9 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
 
     def _fetch(self, path: str, name: str) -> None:
         """A file of the notebook's session becomes a variable."""
-        from ._load import load
-        from ._wait import patiently
-        from ._workbench import Workbench
+        from ._data._load import load
+        from ._manage._workbench import Workbench
+        from ._turn._wait import patiently
 
         session = Workbench().session()
         data = patiently(lambda: session.get_file_buffer(path))

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from ._load import parse_wish
+from ._data._load import parse_wish
 
 __all__ = [
     "PERMISSIONS",

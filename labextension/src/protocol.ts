@@ -1,4 +1,4 @@
-/** What the kernel sends and takes; `agent_magics/notebook/_hub*.py` is the other side. */
+/** What the kernel sends and takes; `agent_magics/notebook/_hub/` is the other side. */
 
 export const REQUEST = "agent_magics_request";
 export const TARGET = "agent_magics";

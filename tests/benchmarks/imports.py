@@ -24,7 +24,7 @@ bare = time.process_time()
 known = set(sys.modules)
 shell.run_line_magic("load_ext", "agent_magics")
 loaded = time.process_time()
-import agent_magics.client, agent_magics.notebook._turn, agent_magics.widgets
+import agent_magics.client, agent_magics.notebook._turn._turn, agent_magics.widgets
 turn = time.process_time()
 new = sorted(set(sys.modules) - known)
 print(json.dumps({"bare": bare, "loaded": loaded - bare, "turn": turn - loaded, "new": new}))

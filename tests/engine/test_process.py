@@ -283,6 +283,20 @@ async def test_it_leaves_after_the_last_lease(llm: ThreadedLLM) -> None:
         assert not (engine.state / "engine.sock").exists()
 
 
+async def test_a_command_ends_with_its_caller(llm: ThreadedLLM) -> None:
+    with engine_for(llm, "quick") as engine:
+        async with started(engine, grace=1) as client:
+            path = f"/session/{await session_of(client)}"
+            body = {"command": "touch begun; sleep 600", "timeout": 600_000}
+            calling = asyncio.create_task(client.post(f"{path}/exec", json=body))
+            async with asyncio.timeout(PATIENCE):
+                while (await client.get(f"{path}/fs?path=begun")).status_code != 200:
+                    assert not calling.done()
+            calling.cancel()
+            await asyncio.wait([calling])
+        assert await engine.ended() == 0  # it is held by a command as long as that runs
+
+
 async def test_it_stays_while_a_turn_runs(llm: ThreadedLLM) -> None:
     with engine_for(llm, "text") as engine:
         async with started(engine, grace=0.3) as client:

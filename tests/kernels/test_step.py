@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_magics.notebook._recording import Entry, Recording, write_recording
+from agent_magics.notebook._replay._recording import Entry, Recording, write_recording
 from agent_magics.wire import SendResult, SessionInfo, TextDelta, TurnEnded
 from tests.support.kernel import FrontEnd
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_magics.notebook import TurnFailed, TurnInterrupted, ask_in_background
-from agent_magics.notebook._background import turns_of
+from agent_magics.notebook._turn._background import turns_of
 from tests.support.fake_session import FakeClient, FakeTurn, broken, endless, hello, install
 from tests.support.signals import stop_when
 from tests.support.waiting import wait_until

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from IPython.core.completer import provisionalcompleter
 
-from agent_magics.notebook import _completion as completion
+from agent_magics.notebook._manage import _completion as completion
 from tests.support.fake_session import FakeClient, hello, install
 
 

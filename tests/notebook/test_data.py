@@ -20,11 +20,12 @@ import pytest
 from IPython.core.error import UsageError
 
 from agent_magics.client import CommandCall, FileInput, TextInput
-from agent_magics.notebook import _data, _tabular, ask
-from agent_magics.notebook._cells import chosen_cells
-from agent_magics.notebook._data import chosen, pack, too_large, too_large_to_pack, with_data
-from agent_magics.notebook._load import load
-from agent_magics.notebook._names import named_in
+from agent_magics.notebook import ask
+from agent_magics.notebook._data import _data, _tabular
+from agent_magics.notebook._data._cells import chosen_cells
+from agent_magics.notebook._data._data import chosen, pack, too_large, too_large_to_pack, with_data
+from agent_magics.notebook._data._load import load
+from agent_magics.notebook._data._names import named_in
 from tests.support.fake_session import PNG, FakeClient, hello, install
 
 FRAME = pandas.DataFrame({"city": ["Rome", "Oslo", None], "price": [1.5, 2.5, 3.5]})

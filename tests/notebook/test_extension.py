@@ -93,7 +93,9 @@ def test_loading_imports_next_to_nothing() -> None:
 USED = """
 import sys
 import agent_magics.client, agent_magics.notebook, agent_magics.widgets
-from agent_magics.notebook import _core, _extension, _shell, _turn
+from agent_magics.notebook import _core, _extension
+from agent_magics.notebook._turn import _shell
+from agent_magics.notebook._turn import _turn
 banned = ("agent_magics.engine", "agent_magics.sandbox", "pydantic_ai", "starlette", "uvicorn")
 print([name for name in sys.modules if name.startswith(banned)])
 """

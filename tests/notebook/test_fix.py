@@ -12,8 +12,8 @@ import polars
 import pyarrow
 import pytest
 
-from agent_magics.notebook._code import proposed_code
-from agent_magics.notebook._facts import facts_of
+from agent_magics.notebook._data._code import proposed_code
+from agent_magics.notebook._data._facts import facts_of
 from tests.support.fake_session import FakeClient, FakeTurn, install
 
 ANSWER = "It divides by zero. Use this:\n\n```python\nprint(1 / 2)\n```\n\nThat is all."

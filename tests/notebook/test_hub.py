@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 
 from agent_magics.client import ConnectionFailed, SessionNotFound
-from agent_magics.notebook._hub import Hub, Request
-from agent_magics.notebook._hub_actions import Transfers
-from agent_magics.notebook._hub_door import REQUEST, close_door, open_door
-from agent_magics.notebook._hub_events import LOST, SessionEvents
-from agent_magics.notebook._hub_state import (
+from agent_magics.notebook._hub._actions import Transfers
+from agent_magics.notebook._hub._door import REQUEST, close_door, open_door
+from agent_magics.notebook._hub._events import LOST, SessionEvents
+from agent_magics.notebook._hub._hub import Hub, Request
+from agent_magics.notebook._hub._state import (
     history_json,
     listing_json,
     permission_json,
@@ -192,7 +192,7 @@ class FakeStream:
 
 
 def test_events_of_one_session_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_magics.notebook._hub_events._PAUSE", 0)
+    monkeypatch.setattr("agent_magics.notebook._hub._events._PAUSE", 0)
     told: list[str] = []
     streams = [FakeStream(["a"], ConnectionFailed("gone")), FakeStream(["b"])]
     first = SimpleNamespace(parsed_events=lambda: streams.pop(0))

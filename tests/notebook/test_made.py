@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_magics.client import FileMissing, NotFound
-from agent_magics.notebook import _made
-from agent_magics.notebook._made import MadeFile, made_files, may_have_made
-from agent_magics.notebook._safe_html import safe_html
+from agent_magics.notebook._data import _made
+from agent_magics.notebook._data._made import MadeFile, made_files, may_have_made
+from agent_magics.notebook._data._safe_html import safe_html
 from agent_magics.wire import FileDiff, FileEntry, FilePart, SendResult, ToolPart, ToolState
 from tests.support.fake_session import PNG, FakeTurn, install
 

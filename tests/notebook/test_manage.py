@@ -13,8 +13,8 @@ from IPython.core.error import UsageError
 
 from agent_magics.client import Client, EngineLauncher, StateDir
 from agent_magics.notebook import TurnFailed
-from agent_magics.notebook._manage_magics import HOMES
-from agent_magics.notebook._manage_options import PARSERS
+from agent_magics.notebook._manage._magics import HOMES
+from agent_magics.notebook._manage._options import PARSERS
 from agent_magics.notebook._options import TURN_PARSERS
 from agent_magics.notebook._session import SessionKeeper
 from tests.support.engine_home import EngineHome

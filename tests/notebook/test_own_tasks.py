@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent_magics.notebook._own_tasks import OwnTasks
+from agent_magics.notebook._turn._own_tasks import OwnTasks
 from tests.support.fake_session import FakeTurn, install
 from tests.support.kernels import ROOT
 
@@ -20,7 +20,7 @@ KERNEL = SimpleNamespace(eventloop=None)
 PROGRAM = """
 import asyncio
 from types import SimpleNamespace
-from agent_magics.notebook._own_tasks import OwnTasks
+from agent_magics.notebook._turn._own_tasks import OwnTasks
 
 async def main():
     gate = asyncio.get_running_loop().create_future()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_magics.notebook._prompt import expand
+from agent_magics.notebook._data._prompt import expand
 
 
 class Config:

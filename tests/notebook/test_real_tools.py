@@ -9,7 +9,7 @@ import pytest
 
 from agent_magics.client import FileMissing
 from agent_magics.notebook import TurnFailed, ask
-from agent_magics.notebook._real_tools import RealTools
+from agent_magics.notebook._replay._real_tools import RealTools
 from agent_magics.wire import SessionInfo, ShellResult, ToolPart, ToolState
 from tests.support.fake_session import FakeClient, full, install
 

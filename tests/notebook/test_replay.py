@@ -14,8 +14,9 @@ import pytest
 from IPython.core.error import UsageError
 
 from agent_magics.client import CommandCall, FileInput, TextInput
-from agent_magics.notebook import TurnFailed, TurnInterrupted, _replay, ask
-from agent_magics.notebook._recording import (
+from agent_magics.notebook import TurnFailed, TurnInterrupted, ask
+from agent_magics.notebook._replay import _replay
+from agent_magics.notebook._replay._recording import (
     Entry,
     Image,
     Recording,
@@ -23,8 +24,8 @@ from agent_magics.notebook._recording import (
     read_recording,
     write_recording,
 )
-from agent_magics.notebook._replay import Pace, replay_turn
-from agent_magics.notebook._views import TerminalView
+from agent_magics.notebook._replay._replay import Pace, replay_turn
+from agent_magics.notebook._turn._views import TerminalView
 from agent_magics.wire import (
     AgentEvent,
     Artifact,
@@ -256,7 +257,7 @@ def test_it_keeps_the_time_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> 
     def get(self: Any, timeout: float) -> None:
         waits.append(timeout)
 
-    monkeypatch.setattr("agent_magics.notebook._pump.CommPump.get", get)
+    monkeypatch.setattr("agent_magics.notebook._turn._pump.CommPump.get", get)
     ended = TurnEnded("completed", SendResult("msg_2", ""))
     for speed, seconds in ((1.0, 8.0), (2.0, 4.0), (0.0, 0.0)):
         waits.clear()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent_magics.notebook import TurnFailed, TurnInterrupted
-from agent_magics.notebook import _shell as shell_module
-from agent_magics.notebook._shell import ShellSettings, run_shell
+from agent_magics.notebook._turn import _shell as shell_module
+from agent_magics.notebook._turn._shell import ShellSettings, run_shell
 from agent_magics.wire import ShellResult
 from tests.support.fake_session import FakeSession, hello
 from tests.support.signals import stop_when

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from agent_magics.client import CommandCall, TextInput
 from agent_magics.notebook import InvalidReply, TurnFailed, ask_json
-from agent_magics.notebook._shape import NotFitting, fitting_value, shape_of
+from agent_magics.notebook._data._shape import NotFitting, fitting_value, shape_of
 from tests.support.fake_session import FakeClient, FakeTurn, broken, install
 
 
@@ -205,7 +205,7 @@ def test_a_recorded_reply_is_checked_again(shell: Any, client: FakeClient, tmp_p
 
 def test_pydantic_and_jsonschema_come_only_when_needed() -> None:
     code = (
-        "import sys, agent_magics.notebook._structured\n"
+        "import sys, agent_magics.notebook._data._structured\n"
         "print(sorted({'pydantic', 'jsonschema'} & set(sys.modules)))"
     )
     run = [sys.executable, "-c", code]

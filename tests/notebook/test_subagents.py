@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from agent_magics.client import Client
-from agent_magics.notebook._permissions import Policy
-from agent_magics.notebook._turn import TurnSettings, run_turn
+from agent_magics.notebook._turn._permissions import Policy
+from agent_magics.notebook._turn._turn import TurnSettings, run_turn
 from agent_magics.wire import SendResult
 from tests.support.engine_harness import TOKEN, call, engine_in, say, served
 from tests.support.fake_session import prompting

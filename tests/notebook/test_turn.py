@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from agent_magics.notebook import TurnFailed, TurnInterrupted
-from agent_magics.notebook import _turn as turn_module
-from agent_magics.notebook._permissions import Policy, question
-from agent_magics.notebook._turn import TurnSettings, run_turn
+from agent_magics.notebook._turn import _turn as turn_module
+from agent_magics.notebook._turn._permissions import Policy, question
+from agent_magics.notebook._turn._turn import TurnSettings, run_turn
 from agent_magics.wire import PermissionRequest, SendResult
 from tests.support.fake_session import (
     FakeSession,

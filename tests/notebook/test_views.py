@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from agent_magics.notebook._views import TerminalView
+from agent_magics.notebook._turn._views import TerminalView
 from agent_magics.wire import StatusChanged
 from tests.support.agent_events import (
     plan,

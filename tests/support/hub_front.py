@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from agent_magics.notebook._hub import TARGET
-from agent_magics.notebook._hub_door import REQUEST
+from agent_magics.notebook._hub._door import REQUEST
+from agent_magics.notebook._hub._hub import TARGET
 from tests.support.kernel import FrontEnd
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from agent_magics.notebook._recording import Entry, Recording, write_recording
+from agent_magics.notebook._replay._recording import Entry, Recording, write_recording
 from agent_magics.wire import SendResult, SessionInfo, TextDelta, TextPart, TurnEnded
 from tests.support.jupyter import JupyterServer, OpenNotebook
 

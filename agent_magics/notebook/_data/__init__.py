@@ -1,0 +1,1 @@
+"""What goes to the agent from the notebook, and what comes back as Python objects."""

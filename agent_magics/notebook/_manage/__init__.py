@@ -1,0 +1,1 @@
+"""The magics that look at sessions and manage them."""

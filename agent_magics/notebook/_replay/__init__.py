@@ -1,0 +1,1 @@
+"""Recorded turns: written to files, and shown again."""
