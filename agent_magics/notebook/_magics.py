@@ -108,7 +108,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
         True,
         help=(
             "Keep the notebook's own asyncio tasks running while a cell waits for the agent. "
-            "The first time that there are any, nest-asyncio2 patches asyncio."
+            "Where there are any, its event loop runs inside the cell, by nest-asyncio2."
         ),
     ).tag(config=True)
     warm_up = Bool(

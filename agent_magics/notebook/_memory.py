@@ -12,7 +12,7 @@ from typing import Any
 
 from ._frontend import kernel_of
 
-__all__ = ["SessionMemory", "notebook_path"]
+__all__ = ["SessionMemory", "cell_id", "notebook_path"]
 
 _MOST = 500
 _NAME = "JPY_SESSION_NAME"
@@ -45,16 +45,34 @@ def _had_by_the_parent(name: str) -> bool:
     return os.fsencode(f"{_NAME}={name}") in environ.split(b"\0")
 
 
+def cell_id(shell: Any) -> str:
+    """The id, in the notebook's file, of the cell that runs; empty where nobody tells it."""
+    try:
+        found = kernel_of(shell).get_parent("shell")["metadata"]["cellId"]
+    except (AttributeError, LookupError, TypeError):
+        return ""
+    return str(found) if _is_text(found) else ""
+
+
 class SessionMemory:
     """
     The session of one `notebook`, an absolute path; without one nothing is remembered. A function
     is asked again each time: VS Code tells a kernel its notebook after it has started.
 
+    A notebook that was renamed or moved is known by the cell that began with the session, which
+    `cell` names: its file has that cell, and the file that had it before is gone.
+
     The memory is a convenience: whatever goes wrong with its file, turns go on.
     """
 
-    def __init__(self, notebook: str | Callable[[], str] = "", folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        notebook: str | Callable[[], str] = "",
+        folder: Path | None = None,
+        cell: Callable[[], str] = str,
+    ) -> None:
         self._given = notebook
+        self._cell = cell
         self._path = (folder or _data_folder()) / "notebooks.json"
 
     @property
@@ -63,21 +81,25 @@ class SessionMemory:
 
     def recall(self, server: str) -> str:
         """The id of the session that the notebook had on `server`, empty if it had none."""
-        notebook = self._notebook
-        entry = self._read().get(notebook) if notebook else None
+        notebook, entries = self._notebook, self._read()
+        if not notebook:
+            return ""
+        entry = entries.get(_name_in(entries, notebook))
         if not isinstance(entry, dict) or entry.get("server") != server:
             return ""
         return str(entry.get("session") or "")
 
     def remember(self, server: str, session_id: str) -> None:
         """From now on this one; an empty id forgets it."""
-        notebook = self._notebook
-        if not notebook or self.recall(server) == session_id:
+        notebook, entries = self._notebook, self._read()
+        if not notebook:
             return
-        entries = self._read()
-        entries.pop(notebook, None)
+        name = _name_in(entries, notebook)
+        if self.recall(server) == session_id and (name == notebook or not session_id):
+            return
+        entries.pop(name, None)
         if session_id:
-            entries[notebook] = {"server": server, "session": session_id}
+            entries[notebook] = {"server": server, "session": session_id, "cell": self._cell()}
         try:
             self._write(dict(list(entries.items())[-_MOST:]))
         except OSError as error:
@@ -96,6 +118,32 @@ class SessionMemory:
         with os.fdopen(handle, "w") as file:
             json.dump(entries, file, indent=1)
         Path(name).replace(self._path)
+
+
+def _name_in(entries: dict[str, Any], notebook: str) -> str:
+    """Under which name `notebook` is remembered: its own, or the one that it had before."""
+    if notebook in entries:
+        return notebook
+    cells = {
+        entry["cell"]: name
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and _is_text(entry.get("cell")) and not Path(name).exists()
+    }
+    found = cells.keys() & _cells_of(Path(notebook)) if cells else set()
+    return cells[found.pop()] if found else notebook
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _cells_of(notebook: Path) -> set[str]:
+    """The ids of the cells in a notebook's file."""
+    try:
+        cells = json.loads(notebook.read_bytes())["cells"]
+        return {str(cell["id"]) for cell in cells if "id" in cell}
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
 
 
 def _data_folder() -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._memory import SessionMemory, notebook_path
+from ._memory import SessionMemory, cell_id, notebook_path
 
 if TYPE_CHECKING:
     from ..client import Client, SessionHandle
@@ -233,6 +233,7 @@ def keeper_of(shell: Any) -> SessionKeeper:
         return _without_shell
     keeper: SessionKeeper | None = getattr(shell, _KEEPER, None)
     if keeper is None:
-        keeper = SessionKeeper(memory=SessionMemory(lambda: notebook_path(shell)))
+        memory = SessionMemory(lambda: notebook_path(shell), cell=lambda: cell_id(shell))
+        keeper = SessionKeeper(memory=memory)
         setattr(shell, _KEEPER, keeper)
     return keeper

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 
 from agent_magics.client import SessionNotFound
 from agent_magics.notebook._frontend import current_shell, front_end
-from agent_magics.notebook._memory import SessionMemory, notebook_path
+from agent_magics.notebook._memory import SessionMemory, cell_id, notebook_path
 from agent_magics.notebook._session import Connection, SessionKeeper, Wanted, keeper_of
 from agent_magics.wire import SessionInfo
 from tests.support.fake_session import FakeClient, hello
@@ -242,6 +243,51 @@ def test_a_notebook_whose_name_comes_later(tmp_path: Path) -> None:
     assert memory.recall("") == ""
     memory.remember("", "ses_1")
     assert SessionMemory("/a.ipynb", tmp_path).recall("") == "ses_1"
+
+
+class Notebook:
+    """A file with one cell, in which kernels run."""
+
+    def __init__(self, path: Path, data: Path, cell: str) -> None:
+        self.path, self._data, self._cell = path, data, cell
+        path.write_text(json.dumps({"cells": [{}, {"id": cell}]}))
+
+    def memory(self) -> SessionMemory:
+        return SessionMemory(str(self.path), self._data, lambda: self._cell)
+
+
+def test_a_renamed_notebook_is_known_by_its_cells(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path / "Untitled.ipynb", tmp_path / "data", "a1b2")
+    notebook.memory().remember("", "ses_1")
+    copy = Notebook(tmp_path / "copy.ipynb", tmp_path / "data", "a1b2")
+    assert copy.memory().recall("") == ""  # the first one is there as before
+    notebook.path = notebook.path.rename(tmp_path / "analysis.ipynb")
+    assert notebook.memory().recall("") == "ses_1"
+    assert Notebook(tmp_path / "other.ipynb", tmp_path / "data", "c3").memory().recall("") == ""
+    notebook.memory().remember("", "ses_1")  # under its new name from now on
+    again = Notebook(tmp_path / "Untitled.ipynb", tmp_path / "data", "a1b2")
+    assert again.memory().recall("") == ""
+    notebook.memory().remember("", "")
+    assert notebook.memory().recall("") == ""
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"cells": [1]}', '{"cells": 1}', "\xff"])
+def test_a_notebook_that_cannot_be_read_is_another_one(tmp_path: Path, content: str) -> None:
+    SessionMemory("/gone.ipynb", tmp_path, lambda: "a1b2").remember("", "ses_1")
+    new = tmp_path / "new.ipynb"
+    new.write_text(content)
+    assert SessionMemory(str(new), tmp_path).recall("") == ""
+    assert SessionMemory("/also/gone.ipynb", tmp_path).recall("") == ""
+
+
+def test_the_front_end_tells_the_cell() -> None:
+    def shell(parent: Any) -> Any:
+        return SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda channel: parent))
+
+    assert cell_id(shell({"metadata": {"cellId": "a1b2"}})) == "a1b2"
+    for parent in ({}, {"metadata": None}, {"metadata": {"cellId": 3}}):
+        assert cell_id(shell(parent)) == ""
+    assert cell_id(None) == cell_id(SimpleNamespace()) == ""
 
 
 def test_an_earlier_kernels_session_is_recalled_once(restarts: Restarts) -> None:

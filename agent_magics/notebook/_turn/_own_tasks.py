@@ -7,24 +7,36 @@ moment at a time. No cell is entered again: the loop's task that runs cells is t
 here. Widget messages are not dispatched by the inner loop either: the pump's hook takes them out
 of it, and the cell handles them between two of these moments.
 
-asyncio is patched when the first task of the user's is met during a turn, never before, and not
-at all where this is not known to be safe (`OwnTasks.of_this_thread`).
+nest-asyncio2's own `apply()` changes asyncio for the whole process and for good: its tasks, futures
+and `run()`, and all loops. Here only this one loop is changed, and only during these moments: it
+gets a class of its own, that is what nest-asyncio2 patches, and then its old class again. Nothing
+is touched while the user has no task, nor where this is not known to be safe (`of_this_thread`).
+
+In terminal IPython the loop of its async cells does not run between them; there it is just run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
 __all__ = ["OwnTasks"]
 
-_KERNELS_OWN = frozenset({"IPython", "ipykernel", "jupyter_client", "tornado", "zmq"})
+_KERNELS_OWN = frozenset(
+    {"IPython", "ipykernel", "jupyter_client", "prompt_toolkit", "tornado", "zmq"}
+)
 """Packages whose tasks belong to the kernel; they have nothing to do while a cell runs."""
 
 _log = logging.getLogger("agent_magics.pump")
+
+
+class _ReentrantLoop(asyncio.SelectorEventLoop):
+    """What a loop is while it runs inside a cell: the one class that nest-asyncio2 patches."""
 
 
 class OwnTasks:
@@ -34,6 +46,7 @@ class OwnTasks:
         self._loop = loop
         self._cell = asyncio.current_task(loop)
         self._woken = asyncio.Event()
+        self._waits = False
         self._broken = False
 
     @classmethod
@@ -41,15 +54,17 @@ class OwnTasks:
         """
         None where the loop can't safely be run inside a cell.
 
-        That is: without a running loop, with a loop that is not asyncio's own (uvloop), with a
-        GUI's event loop in the kernel (`%gui`), and where the older nest_asyncio has patched
-        asyncio before: it loses cells of ipykernel 7.
+        That is: without a loop, with one that is not asyncio's own (uvloop), with a GUI's event
+        loop in the kernel (`%gui`), and where the older nest_asyncio has patched asyncio before:
+        it loses cells of ipykernel 7.
         """
         try:
-            loop = asyncio.get_running_loop()
+            loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
+            loop = _loop_of_the_terminal() if kernel is None else None
+        if not isinstance(loop, asyncio.BaseEventLoop) or loop.is_closed():
             return None
-        if type(loop) is not asyncio.SelectorEventLoop:
+        if type(loop) not in (asyncio.SelectorEventLoop, _ReentrantLoop):
             return None
         if getattr(kernel, "eventloop", None) is not None or _is_patched_by_another(loop):
             return None
@@ -57,6 +72,8 @@ class OwnTasks:
 
     def wake(self) -> None:
         """From any thread, and from signal handlers: end the present `run()`."""
+        if not self._waits:  # the loop would keep what nobody runs now
+            return
         try:
             self._loop.call_soon_threadsafe(self._woken.set)
         except RuntimeError:  # the loop is closed: nothing runs in it
@@ -71,15 +88,16 @@ class OwnTasks:
         self._woken.clear()
         if self._broken or not self._are_there():
             return False
-        _patch(self._loop)
         before = len(self._loop._ready)  # type: ignore[attr-defined]
-        moment = self._pause(seconds if idle() else 0)
+        self._waits = True
         try:
-            self._loop.run_until_complete(moment)
+            with _reentrant(self._loop):
+                self._loop.run_until_complete(self._pause(seconds if idle() else 0))
         except RuntimeError:
             self._broken = True  # the loop is being stopped: the kernel ends
             _log.info("the notebook's tasks do not go on", exc_info=True)
         finally:
+            self._waits = False
             # The outer pass of the loop counts on the handles that were ready when it began.
             for _ in range(before - len(self._loop._ready)):  # type: ignore[attr-defined]
                 self._loop.call_soon(_nothing)
@@ -116,9 +134,28 @@ def _is_patched_by_another(loop: asyncio.AbstractEventLoop) -> bool:
     )
 
 
-def _patch(loop: asyncio.AbstractEventLoop) -> None:
-    if not hasattr(loop, "_nest_patched"):
-        import_module("nest_asyncio2").apply(loop)
+@contextlib.contextmanager
+def _reentrant(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """`loop` can be run although it runs; nothing else of asyncio is changed."""
+    if not loop.is_running() or hasattr(loop, "_nest_patched"):
+        yield
+        return
+    plain, patch = type(loop), getattr(import_module("nest_asyncio2"), "_patch_loop", None)
+    if patch is None:
+        raise RuntimeError("this nest-asyncio2 is not known to work")
+    loop.__class__ = _ReentrantLoop  # of the same layout
+    try:
+        patch(loop)  # the first time; it leaves a patched class alone
+        yield
+    finally:
+        loop.__class__ = plain
+
+
+def _loop_of_the_terminal() -> asyncio.AbstractEventLoop | None:
+    """IPython's loop for cells with `await`, if there has been one in this thread's shell."""
+    helpers = sys.modules.get("IPython.core.async_helpers")
+    found: asyncio.AbstractEventLoop | None = getattr(helpers, "_asyncio_event_loop", None)
+    return found
 
 
 def _nothing() -> None:

@@ -92,7 +92,7 @@ class CommPump:
         if threading.current_thread() is threading.main_thread():
             self._old_sigint = signal.signal(signal.SIGINT, self._on_sigint)
             self._owns_sigint = True
-            if self._keep_tasks and self._kernel is not None:
+            if self._keep_tasks:
                 self._tasks = OwnTasks.of_this_thread(self._kernel)
         return self
 
