@@ -188,4 +188,17 @@ def test_prompt_cells_commands_and_the_fix_button(notebook: OpenNotebook, llm: S
     assert "ZeroDivisionError" in str(sent)
     page.js("panel.content.widgets[4].model.clearExecution();")
     expect(fix).to_have_count(0)
+
+    ask = "panel.content.activeCellIndex = 1; app.commands.execute('agent-magics:ask-about-cell');"
+    page.js(ask)
+    active = "panel.content.activeCell.model.sharedModel"
+    source = str(page.js(f"return {active}.source;"))
+    assert source.startswith("%%agent --raw\n") and "\n%%agent_shell\nhi\n" in source
+    page.js(
+        f"{active}.setSource('failed again'); app.commands.execute('agent-magics:run-selection');"
+    )
+    expect(page.output(3)).to_contain_text("Like this")
+    page.wait_done(3)
+    page.js("panel.content.activeCellIndex = 0; app.commands.execute('agent-magics:resume');")
+    expect(page.output(1)).to_contain_text("Like this")
     assert page.errors == []
