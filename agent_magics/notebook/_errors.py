@@ -76,9 +76,15 @@ class TurnInterrupted(KeyboardInterrupt):
         return [f"agent: {one_line(str(self))}"]
 
 
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error) or "no further details"
+
+
 def describe(error: BaseException) -> TurnFailed:
     """`error` of the client as a failure of the cell; the cause stays reachable."""
-    message = str(error) or "no further details"
+    message = _words(error)
     hint = getattr(error, "next_step", "") or _NEXT_STEPS.get(type(error).__name__, "")
     if hint and hint not in message:
         message = f"{message.rstrip('.')}. {hint}"

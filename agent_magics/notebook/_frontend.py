@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Literal
 
-__all__ = ["FrontEnd", "current_shell", "front_end", "kernel_of"]
+__all__ = ["FrontEnd", "cell_id", "current_shell", "front_end", "kernel_of"]
 
 FrontEnd = Literal["kernel", "headless", "terminal", "plain"]
 """
@@ -25,6 +25,19 @@ def current_shell() -> Any:
 def kernel_of(shell: Any) -> Any:
     """The ipykernel `Kernel` behind `shell`, `None` where there is none."""
     return getattr(shell, "kernel", None)
+
+
+def cell_id(shell: Any) -> str:
+    """
+    The id, in the notebook's file, of the cell that runs; empty where nobody tells it.
+
+    JupyterLab, Notebook 7 and VS Code do, consoles have no such cells.
+    """
+    try:
+        found = kernel_of(shell).get_parent("shell")["metadata"]["cellId"]
+    except (AttributeError, LookupError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def front_end(shell: Any) -> FrontEnd:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ._frontend import kernel_of
 
-__all__ = ["SessionMemory", "cell_id", "notebook_path"]
+__all__ = ["SessionMemory", "notebook_path"]
 
 _MOST = 500
 _NAME = "JPY_SESSION_NAME"
@@ -43,15 +43,6 @@ def _had_by_the_parent(name: str) -> bool:
     except OSError:  # not Linux, or another user's process
         return False
     return os.fsencode(f"{_NAME}={name}") in environ.split(b"\0")
-
-
-def cell_id(shell: Any) -> str:
-    """The id, in the notebook's file, of the cell that runs; empty where nobody tells it."""
-    try:
-        found = kernel_of(shell).get_parent("shell")["metadata"]["cellId"]
-    except (AttributeError, LookupError, TypeError):
-        return ""
-    return str(found) if _is_text(found) else ""
 
 
 class SessionMemory:

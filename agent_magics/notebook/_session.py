@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._memory import SessionMemory, cell_id, notebook_path
+from ._frontend import cell_id
+from ._memory import SessionMemory, notebook_path
 
 if TYPE_CHECKING:
     from ..client import Client, SessionHandle

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._describe import TODO_MARKS, always_label, ask_blocks, ask_title
+from ._describe import (
+    TODO_MARKS,
+    always_label,
+    ask_blocks,
+    ask_title,
+    tool_blocks,
+    tool_facts,
+    tool_title,
+)
 from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
 from ._record import MIME, TurnRecord
@@ -35,6 +43,9 @@ __all__ = [
     "render_markdown",
     "size_text",
     "terminal_text",
+    "tool_blocks",
+    "tool_facts",
+    "tool_title",
     "visible",
     "without_escapes",
 ]

@@ -73,3 +73,41 @@ def test_idle_beside_a_waiting_cell_and_in_a_queue(kernel: FrontEnd) -> None:
     assert shown["text/plain"].startswith("<SendResult completed · ")
     assert "In[3] has ended: completed" in kernel.text(waited)
     assert kernel.run("print(_.text.count('The answer was once.'))") == "1\n"
+
+
+SOON = """
+from agent_magics.notebook._turn import _permissions
+_permissions._HANDSHAKE = _permissions._LEAST_WAIT = 0.0
+"""
+
+
+def test_a_console_without_buttons_is_told_and_no_cell_hangs(kernel: FrontEnd) -> None:
+    load(kernel, "full")
+    kernel.is_console = True
+    assert kernel.run(SOON) == ""
+    kernel.run("%%agent -b\nlook around")
+    kernel.until(
+        lambda: (
+            "In[3] waits for an answer: %agent_permissions shows the question"
+            in kernel.run("session = fake.sessions.get('ses_fake1')")
+        ),
+        what="a line about the question",
+    )
+    assert kernel.run("print('said once')") == "said once\n"
+    for cell in ("%agent_wait", "%agent and then?"):
+        assert "agent: PermissionPending: In[3] waits for an answer" in kernel.run(cell)
+    kernel.run("session.reply_to_permission('per_1', 'once')")
+    said = kernel.run("result = %agent_wait")
+    assert "The answer was once." in said and "In[3] has ended: completed" in said
+    assert kernel.run("print(result.text.count('once'))") == "1\n"
+
+
+def test_a_console_shows_a_turn_as_a_new_output(kernel: FrontEnd) -> None:
+    load(kernel, "full")
+    kernel.is_console = True
+    cell = kernel.execute("%agent --permissions once look around")
+    kernel.until(lambda: kernel.is_done(cell))
+    first, record = (m["content"]["data"] for m in kernel.of(cell, "display_data"))
+    assert first["text/plain"] == "The agent is at work."
+    assert "The answer was once." in record["text/plain"]
+    assert [output["text/plain"] == "" for output in kernel.outputs(cell)] == [True, False]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent_magics.client import SessionNotFound
-from agent_magics.notebook._frontend import current_shell, front_end
-from agent_magics.notebook._memory import SessionMemory, cell_id, notebook_path
+from agent_magics.notebook._frontend import cell_id, current_shell, front_end
+from agent_magics.notebook._memory import SessionMemory, notebook_path
 from agent_magics.notebook._session import Connection, SessionKeeper, Wanted, keeper_of
 from agent_magics.wire import SessionInfo
 from tests.support.fake_session import FakeClient, hello

@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,8 @@ class FrontEnd:
         self.messages: list[dict[str, Any]] = []
         self.inputs: list[str] = []
         """Answers to `input()`, in order."""
+        self.is_console = False
+        """Whether it is one that has no cells."""
         self._connect()
 
     def _connect(self) -> None:
@@ -191,9 +194,10 @@ class FrontEnd:
         *,
         buffers: list[bytes] | None = None,
         channel: str = "shell",
+        metadata: dict[str, Any] | None = None,
     ) -> str:
         session = self.client.session
-        message = session.msg(kind, content)
+        message = session.msg(kind, content, metadata=metadata)
         socket = getattr(self.client, f"{channel}_channel").socket
         session.send(socket, message, buffers=buffers)
         return str(message["header"]["msg_id"])
@@ -210,6 +214,7 @@ class FrontEnd:
                 "allow_stdin": allow_stdin,
                 "stop_on_error": True,
             },
+            metadata={} if self.is_console else {"cellId": uuid.uuid4().hex[:8]},
         )
 
     def run(self, code: str, *, timeout: float = 60.0, **options: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from argparse import ArgumentTypeError, Namespace
@@ -49,10 +50,10 @@ def _one_of(names: list[str], wanted: str) -> str:
 
 
 def _summary(text: str) -> str:
-    """The first sentence of the description, which follows the usage line."""
+    """The first clause of the description, which follows the usage line."""
     paragraphs = text.split("\n\n")
     description = paragraphs[1] if len(paragraphs) > 1 else text
-    return " ".join(description.split()).partition(". ")[0].rstrip(".")
+    return re.split(r"[.;:] | \(default", " ".join(description.split()))[0].rstrip(".")
 
 
 def agent_config(options: Namespace) -> Listing[Any]:

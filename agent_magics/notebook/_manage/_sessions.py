@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +16,7 @@ from .._core import follow
 from .._errors import TurnFailed
 from .._frontend import current_shell
 from .._options import session_id
-from .._turn._background import turns_of
+from .._turn._background import asked_in_vain, turns_of
 from .._turn._wait import patiently
 from ._options import PARSERS, SESSION_OPTIONS
 from ._tables import (
@@ -33,7 +35,7 @@ from ._workbench import Workbench
 
 if TYPE_CHECKING:
     from ...client import SessionHandle
-    from ...wire import PermissionReply, SendResult, SessionInfo
+    from ...wire import PermissionReply, SessionInfo
     from .._turn._background import BackgroundTurn
 
 __all__ = [
@@ -49,6 +51,9 @@ __all__ = [
     "agent_wait",
     "list_commands",
 ]
+
+
+_LOOK = 0.5  # seconds between two looks at the turns that are waited for
 
 
 def agent_session(options: Namespace) -> Any:
@@ -104,31 +109,40 @@ def _bring_back(session: SessionHandle) -> str:
 def agent_summarize(options: Namespace) -> None:
     session = _session(options)
     done = patiently(session.summarize, session.abort)
-    _say("The conversation is summarized." if done else "The summary was aborted.")
+    _say(
+        "The conversation is summarized: %agent_messages -n 1 shows how."
+        if done
+        else "The summary was aborted."
+    )
 
 
 def agent_wait(options: Namespace) -> Any:
     turns = list(turns_of(current_shell()))
     if not turns:
         raise UsageError("no turn runs in the background: %%agent -b begins one")
-    results = patiently(lambda: _results(turns, options.timeout))
-    if results is None:
-        names = ", ".join(turn.name for turn in turns if not turn.done)
-        raise TurnFailed(f"not over after {options.timeout:g} s: {names}", name="Timeout")
+    patiently(lambda: _await(turns, options.timeout))
+    if asking := [turn.name for turn in turns if turn.asks_in_vain]:
+        raise asked_in_vain(*asking)
+    if names := [turn.name for turn in turns if not turn.done]:
+        raise TurnFailed(
+            f"not over after {options.timeout:g} s: {', '.join(names)}", name="Timeout"
+        )
     sys.stdout.write("".join(turn.tell() + turn.summary for turn in turns))
     failed = [turn for turn in turns if turn.outcome != "completed"]
     if failed:
         raise TurnFailed("; ".join(f"{turn.name}: {turn.outcome}" for turn in failed))
+    results = [turn.result() for turn in turns]
     return results[0] if len(results) == 1 else results
 
 
-def _results(
-    turns: Sequence[BackgroundTurn], timeout: float | None
-) -> list[SendResult | None] | None:
-    try:
-        return [turn.wait(timeout) for turn in turns]
-    except TimeoutError:
-        return None
+def _await(turns: Sequence[BackgroundTurn], timeout: float | None) -> None:
+    """Until all are over, `timeout` seconds have passed, or one asks where nobody can see it."""
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    for turn in turns:
+        while not turn.done and time.monotonic() < end:
+            if any(other.asks_in_vain for other in turns):
+                return
+            turn.is_over_within(min(_LOOK, end - time.monotonic()))
 
 
 def agent_abort(options: Namespace) -> None:

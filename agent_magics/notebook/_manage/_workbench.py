@@ -10,6 +10,8 @@ from IPython.core.error import UsageError
 from .._core import connection_of, current_session, setting, settings_of
 from .._frontend import current_shell
 from .._session import SessionKeeper, keeper_of
+from .._turn._background import turns_of
+from .._turn._wait import patiently
 from ._tables import providers_of
 
 if TYPE_CHECKING:
@@ -69,9 +71,15 @@ class Workbench:
         return self._keeper.client(connection_of(self._settings))
 
     def session(self, id: str | None = None) -> SessionHandle:
-        """The session `id`, else the notebook's; `UsageError` when it has none."""
+        """
+        The session `id`, else the notebook's; `UsageError` when it has none.
+
+        A turn in the background that was just begun may be about to make it: that is waited for.
+        """
         if id is not None:
             return self.client().session(id)
+        if self.current is None:
+            patiently(lambda: turns_of(current_shell()).place_those_before(None))
         if self.current is None:
             raise UsageError(
                 "this notebook has no session yet: %%agent or %agent_session new starts one, "

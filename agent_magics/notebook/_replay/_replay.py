@@ -29,7 +29,7 @@ from ...wire import (
     ToolUpdate,
 )
 from .._errors import TurnFailed, TurnInterrupted, describe
-from .._frontend import FrontEnd, current_shell, front_end, kernel_of
+from .._frontend import FrontEnd, cell_id, current_shell, front_end, kernel_of
 from .._text import one_line
 from .._turn._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from .._turn._pump import CommPump
@@ -116,7 +116,11 @@ class _Replay:
         self._pump = pump
         self._view: TurnView
         if kind == "kernel":
-            self._view = WidgetView(self._clicked, show_reasoning=show_reasoning)
+            self._view = WidgetView(
+                self._clicked,
+                show_reasoning=show_reasoning,
+                outputs_change=bool(cell_id(current_shell())),
+            )
         elif kind == "headless":
             self._view = HeadlessView(show_reasoning=show_reasoning)
         else:

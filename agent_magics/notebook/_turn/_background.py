@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
 from .._errors import TurnFailed
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ...client import SessionHandle
     from ...wire import SendResult
 
-__all__ = ["BackgroundTurn", "BackgroundTurns", "begin_turn", "turns_of"]
+__all__ = ["BackgroundTurn", "BackgroundTurns", "asked_in_vain", "begin_turn", "turns_of"]
 
+_LOOK = 0.5  # seconds between two looks at a turn that is waited for
 _TURNS = "_agent_magics_background"
 
 
@@ -44,6 +45,8 @@ class BackgroundTurn:
         self._seconds = 0.0
         self.is_told = False
         """Somebody has waited for it, or its end was announced."""
+        self.is_told_to_ask = False
+        """It was announced that it waits for an answer."""
 
     def __repr__(self) -> str:
         return f"<BackgroundTurn {self.name}: {self.outcome}>"
@@ -67,6 +70,11 @@ class BackgroundTurn:
         """Its name, outcome and duration, as a sentence; for a turn that is done."""
         took = f"{self._seconds:.0f} s" if self._seconds >= 10 else f"{self._seconds:.1f} s"
         return f"The agent's turn in {self.name} has ended: {self.outcome} (after {took})\n"
+
+    @property
+    def asks_in_vain(self) -> bool:
+        """It waits for an answer, and this front end does not show its buttons."""
+        return not self.done and self._turn.asks_in_vain
 
     def place(self, session_id: str) -> None:
         """It will run in this session."""
@@ -93,11 +101,9 @@ class BackgroundTurn:
         """
         return self._future.result(timeout)
 
-    def wait(self, timeout: float | None = None) -> SendResult | None:
-        """As `result()`, but None for a turn that failed or was stopped."""
-        if self._future.exception(timeout) is not None:
-            return None
-        return self._future.result()
+    def is_over_within(self, seconds: float) -> bool:
+        """Wait for its end, but not longer than that."""
+        return bool(wait([self._future], seconds).done)
 
     def abort(self) -> None:
         """Stop it; what has arrived is kept."""
@@ -107,7 +113,7 @@ class BackgroundTurn:
         """What was not shown yet, for front ends that show nothing while it runs."""
         self.is_told = True
         if self._buffer is None:
-            return ""
+            return f"{unseen}\n" if (unseen := self._turn.unseen) else ""
         text = self._buffer.getvalue()
         self._buffer.seek(0)
         self._buffer.truncate()
@@ -145,21 +151,43 @@ class BackgroundTurns(list[BackgroundTurn]):
             turn.wait_for_its_place()
 
     def wait_for_those_before(self, mine: BackgroundTurn | None, session_id: str) -> None:
-        """Until no earlier turn of the session runs: a session has one turn at a time."""
+        """
+        Until no earlier turn of the session runs: a session has one turn at a time.
+
+        Raises `TurnFailed` if a cell would wait for an answer to a question that nobody sees.
+        """
         for turn in list(self):
             if turn is mine:
                 return
             if turn.is_in(session_id):
                 if mine is not None and not turn.done:
                     mine.note(f"The agent is at work in {turn.name}; this turn is the next.")
-                turn.wait()
+                while not turn.is_over_within(_LOOK):
+                    if mine is None and turn.asks_in_vain:
+                        raise asked_in_vain(turn.name)
 
     def announce(self, *_: Any) -> None:
-        """For IPython's `post_run_cell`: say which turns have ended since."""
+        """For IPython's `post_run_cell`: say which turns have ended since, or wait unseen."""
+        for turn in self:
+            if turn.asks_in_vain and not turn.is_told_to_ask:
+                turn.is_told_to_ask = True
+                sys.stdout.write(
+                    f"The agent's turn in {turn.name} waits for an answer: "
+                    "%agent_permissions shows the question.\n"
+                )
         for turn in [turn for turn in self if turn.done]:
             self.remove(turn)
             if not turn.is_told:
                 sys.stdout.write(turn.tell() + turn.summary)
+
+
+def asked_in_vain(*names: str) -> TurnFailed:
+    """The error of a cell that would wait for turns which wait for an answer."""
+    return TurnFailed(
+        f"{', '.join(names)} waits for an answer, and no buttons are shown here: "
+        "%agent_permissions shows the question, %agent_permissions once ID answers it",
+        name="PermissionPending",
+    )
 
 
 def turns_of(shell: Any) -> BackgroundTurns:

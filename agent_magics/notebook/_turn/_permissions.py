@@ -80,6 +80,21 @@ class PermissionDesk:
         self._pending: dict[str, _Pending] = {}
         self._closed = False
 
+    @property
+    def asks_in_vain(self) -> bool:
+        """Somebody is asked for a while, and has neither buttons nor a keyboard. Any thread."""
+        if self._keyboard is not None or self._view.rendered:
+            return False
+        now = time.monotonic()
+        return any(
+            not pending.answered and self._had_time(pending, now)
+            for pending in list(self._pending.values())
+        )
+
+    def _had_time(self, pending: _Pending, now: float) -> bool:
+        """The front end could have shown the request by now."""
+        return now - self._opened >= _HANDSHAKE and now - pending.asked >= _LEAST_WAIT
+
     def asked(self, request: PermissionRequest) -> None:
         """The agent asks for `request`."""
         if self._closed:
@@ -132,7 +147,7 @@ class PermissionDesk:
             return False
         if self._front_end == "terminal" or not self._pump.live:
             return True
-        return now - self._opened >= _HANDSHAKE and now - pending.asked >= _LEAST_WAIT
+        return self._had_time(pending, now)
 
     def _type(self, pending: _Pending, prompt: str, attempts: int = _ATTEMPTS) -> None:
         assert self._keyboard is not None

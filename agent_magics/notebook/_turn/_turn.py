@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import unquote_to_bytes
 
 from .._errors import TurnFailed, TurnInterrupted, describe
-from .._frontend import FrontEnd, current_shell, front_end, kernel_of
+from .._frontend import FrontEnd, cell_id, current_shell, front_end, kernel_of
 from ._comm_hook import listen
 from ._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from ._permissions import PermissionDesk, Policy
@@ -159,12 +159,14 @@ class ShownTurn:
         self._begin = begin
         self._settings = settings
         self._pump = pump
+        self._in_console = kind == "kernel" and not cell_id(current_shell())
         self._view: TurnView
         if kind == "kernel":
             self._view = WidgetView(
                 self._clicked,
                 show_reasoning=settings.show_reasoning,
                 answer_within=settings.policy.timeout,
+                outputs_change=keyboard is None or not self._in_console,
             )
         elif kind == "headless":
             self._view = HeadlessView(show_reasoning=settings.show_reasoning)
@@ -183,6 +185,19 @@ class ShownTurn:
         self._undrawn = False
         self._next_frame = 0.0
         self._deafen: Callable[[], None] = lambda: None
+
+    @property
+    def asks_in_vain(self) -> bool:
+        """The agent waits for an answer, and nobody has been shown the question. Any thread."""
+        return self._desk.asks_in_vain
+
+    @property
+    def unseen(self) -> str:
+        """The text of a turn that is over, where a console has not shown it."""
+        view = self._view
+        if not (self._in_console and isinstance(view, WidgetView)) or view.rendered:
+            return ""
+        return view.text()
 
     def stop(self) -> None:
         """From any thread: `run()` aborts the turn and raises `TurnInterrupted`."""

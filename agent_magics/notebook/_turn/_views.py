@@ -89,7 +89,11 @@ class _Output:
 
 
 class WidgetView:
-    """The live transcript of a notebook, replaced by its static record at the end."""
+    """
+    The live transcript of a notebook, replaced by its static record at the end.
+
+    Where neither widgets are drawn nor `outputs_change`, in a console, the record is a new output.
+    """
 
     def __init__(
         self,
@@ -97,8 +101,10 @@ class WidgetView:
         *,
         show_reasoning: bool = True,
         answer_within: float | None = None,
+        outputs_change: bool = True,
     ) -> None:
         self._on_reply = on_reply
+        self._outputs_change = outputs_change
         self._show_reasoning = show_reasoning
         self._answer_within = answer_within
         self._output = _Output()
@@ -112,6 +118,10 @@ class WidgetView:
     def comm_id(self) -> str:
         """Names the widget in the messages of the front end."""
         return str(self._widget.model_id)
+
+    def text(self) -> str:
+        """All of the turn as text."""
+        return self._widget.record.text()
 
     def receive(self, content: Any) -> None:
         """Take what the front end has sent, if it did not come by the kernel's usual way."""
@@ -158,6 +168,9 @@ class WidgetView:
         if empty:
             self._output.clear()
         else:
+            if not (self._outputs_change or self.rendered):
+                self._output.clear()
+                self._output = _Output()
             self._output.show(_bundle(self._widget.record))
         self._widget.close()
 
