@@ -87,6 +87,9 @@ class FrontEnd:
     def kill_and_restart(self) -> None:
         """SIGKILL, as when it runs out of memory, and a new kernel in the same environment."""
         self.client.stop_channels()
+        process = self.manager.provisioner.process  # type: ignore[union-attr]
+        process.kill()
+        process.wait()  # the manager's own ways to kill begin with SIGINT, which stops the cell
         self.manager.restart_kernel(now=True)
         self.comms.clear()
         self.messages.clear()  # the new client numbers its own from the start again
