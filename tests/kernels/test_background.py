@@ -102,6 +102,20 @@ def test_a_console_without_buttons_is_told_and_no_cell_hangs(kernel: FrontEnd) -
     assert kernel.run("print(result.text.count('once'))") == "1\n"
 
 
+def test_the_wait_says_that_nobody_sees_the_question(kernel: FrontEnd) -> None:
+    load(kernel, "full")
+    assert kernel.run(SOON) == ""
+    kernel.run("%%agent -b\nlook around")
+    cell = kernel.execute("%agent_wait")
+    kernel.until(lambda: "In[3] waits for an answer" in kernel.text(cell), what="a line")
+    assert kernel.reply(cell) is None
+    card = TurnCard(kernel)  # somebody scrolls up to it
+    card.shows()
+    card.reply(card.asked(), "once")
+    kernel.until(lambda: kernel.is_done(cell))
+    assert "In[3] has ended: completed" in kernel.text(cell)
+
+
 def test_a_console_shows_a_turn_as_a_new_output(kernel: FrontEnd) -> None:
     load(kernel, "full")
     kernel.is_console = True

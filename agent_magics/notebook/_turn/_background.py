@@ -46,7 +46,7 @@ class BackgroundTurn:
         self.is_told = False
         """Somebody has waited for it, or its end was announced."""
         self.is_told_to_ask = False
-        """It was announced that it waits for an answer."""
+        """It was announced that it waits for an answer, which its buttons do not show."""
 
     def __repr__(self) -> str:
         return f"<BackgroundTurn {self.name}: {self.outcome}>"
@@ -75,6 +75,11 @@ class BackgroundTurn:
     def asks_in_vain(self) -> bool:
         """It waits for an answer, and this front end does not show its buttons."""
         return not self.done and self._turn.asks_in_vain
+
+    @property
+    def is_stuck(self) -> bool:
+        """The same in a console: only another cell can answer, none may wait for the turn."""
+        return self.asks_in_vain and self._turn.in_console
 
     def place(self, session_id: str) -> None:
         """It will run in this session."""
@@ -118,6 +123,15 @@ class BackgroundTurn:
         self._buffer.seek(0)
         self._buffer.truncate()
         return text
+
+    def tell_of_question(self) -> None:
+        """Say once that it waits for an answer, if its buttons do not show that."""
+        if self.asks_in_vain and not self.is_told_to_ask:
+            self.is_told_to_ask = True
+            sys.stdout.write(
+                f"The agent's turn in {self.name} waits for an answer: "
+                "%agent_permissions shows the question.\n"
+            )
 
     def start(self, after: Callable[[SendResult | None], None]) -> None:
         """Run it on a thread of its own; `after` gets its result, or what there is of it."""
@@ -163,18 +177,13 @@ class BackgroundTurns(list[BackgroundTurn]):
                 if mine is not None and not turn.done:
                     mine.note(f"The agent is at work in {turn.name}; this turn is the next.")
                 while not turn.is_over_within(_LOOK):
-                    if mine is None and turn.asks_in_vain:
+                    if mine is None and turn.is_stuck:
                         raise asked_in_vain(turn.name)
 
     def announce(self, *_: Any) -> None:
         """For IPython's `post_run_cell`: say which turns have ended since, or wait unseen."""
         for turn in self:
-            if turn.asks_in_vain and not turn.is_told_to_ask:
-                turn.is_told_to_ask = True
-                sys.stdout.write(
-                    f"The agent's turn in {turn.name} waits for an answer: "
-                    "%agent_permissions shows the question.\n"
-                )
+            turn.tell_of_question()
         for turn in [turn for turn in self if turn.done]:
             self.remove(turn)
             if not turn.is_told:
