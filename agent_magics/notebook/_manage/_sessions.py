@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
 
+from ...widgets import Questions
 from .._core import follow
 from .._errors import TurnFailed
 from .._frontend import current_shell
@@ -25,7 +26,6 @@ from ._tables import (
     messages_table,
     metrics_facts,
     models_table,
-    requests_table,
     rules_table,
     session_facts,
     sessions_table,
@@ -329,7 +329,7 @@ def agent_permissions(options: Namespace) -> Any:
         patiently(lambda: session.reply_to_permission(words[0], reply, message))
     if action in ("rules", "withdraw"):
         return rules_table(patiently(session.get_rules))
-    return requests_table(patiently(session.get_permissions))
+    return Questions(patiently(session.get_permissions))
 
 
 def _withdraw(session: SessionHandle, rules: list[str]) -> None:
