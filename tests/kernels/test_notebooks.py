@@ -87,7 +87,7 @@ def test_teaching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the last event is turn-ended" in shown["recorded"]
     assert "You did not allow me to run Python" in shown["reject"]
     assert "would be taken back" in shown["preview"] and "were taken back" in shown["revert"]
-    assert "is there again" in shown["undo"]
+    assert "2 messages and their files are there again" in shown["undo"]
 
 
 def test_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Adelie" in shown["put"] and "Linux" in shown["put"]
     assert "Error" in shown["network"]
     assert "| Gentoo | 123 | 5,076.02 |" in shown["background"]
-    assert shown["wait"].startswith("True")
+    assert "\nTrue " in shown["wait"]
     assert "penguins.csv" not in shown["fork"] and "penguins.csv" in shown["still-there"]
     assert "An experiment" in shown["list"]
     assert "archived" in shown["end"]

@@ -54,10 +54,15 @@ def free_port() -> int:
 
 
 class JupyterServer:
-    """One server for JupyterLab (`/lab`) and Notebook 7 (`/notebooks`), all its files in `home`."""
+    """
+    One server for JupyterLab (`/lab`) and Notebook 7 (`/notebooks`), all its files in `home`.
 
-    def __init__(self, home: Path) -> None:
+    `policy` is its Content-Security-Policy, if not Jupyter's own.
+    """
+
+    def __init__(self, home: Path, policy: str = "") -> None:
         self.home = home
+        self.policy = policy
         self.notebooks = home / "notebooks"
         self.kernels = home / "share" / "kernels"
         self.url = ""
@@ -94,6 +99,7 @@ class JupyterServer:
                 "--LabApp.expose_app_in_browser=True",
                 "--JupyterNotebookApp.expose_app_in_browser=True",
                 "--LabApp.extension_manager=readonly",
+                *self._policy_arguments(),
             ],
             env=environ,
             cwd=self.home,
@@ -167,6 +173,12 @@ class JupyterServer:
     def read(self, name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.notebooks / name).read_text())
         return document
+
+    def _policy_arguments(self) -> list[str]:
+        if not self.policy:
+            return []
+        config = {"headers": {"Content-Security-Policy": self.policy}}
+        return [f"--ServerApp.tornado_settings={config!r}"]
 
     def _write_settings(self) -> Path:
         settings = self.home / "settings"

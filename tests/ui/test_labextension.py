@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import BrowserContext, Locator, expect
 
-from tests.support.jupyter import BUNDLE, NotebookPage, OpenNotebook
-from tests.support.kernels import ROOT
+from tests.support.engine_home import EngineHome
+from tests.support.jupyter import BUNDLE, JupyterServer, NotebookPage, OpenNotebook
+from tests.support.kernels import ROOT, write_kernelspec
 from tests.support.scripted_model import StartModel
 from tests.ui.test_turns import bash, say, scenario
 
@@ -24,6 +26,12 @@ PROMPT = "%%agent\n# Plan\n\n```python\nimport os\n```"
 @pytest.fixture(autouse=True)
 def _bundle() -> None:
     assert BUNDLE.is_dir(), "cd labextension && npm run build"
+
+
+STRICT = (  # JupyterLab itself needs eval for its settings; nothing of ours does
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:"
+)
 
 
 def show_panel(page: NotebookPage) -> Locator:
@@ -79,6 +87,33 @@ def test_the_panel_answers_while_the_cell_runs_and_after_a_reload(
     expect(panel.locator(".am-mod-usage")).to_contain_text("Tool calls2")
     assert page.dialogs == []
     assert panel.locator("img").count() == 0
+
+
+def test_a_page_that_takes_no_scripts_from_blobs(
+    browser_context: BrowserContext, home: EngineHome, llm: StartModel, tmp_path: Path
+) -> None:
+    """The transcript's widget cannot start there; questions and the saved record can."""
+    model = llm({"ask": scenario("try", bash("echo $((6*7))"), say("Done."))})
+    server = JupyterServer(tmp_path / "jupyter", STRICT)
+    try:
+        server.start()
+        write_kernelspec(server.kernels, "strict", "newest", {**home.environ, **model.environ})
+        server.write("strict.ipynb", "strict", [LOAD, "%%agent\ntry it"])
+        page = NotebookPage(browser_context, server, "strict.ipynb", "lab").open()
+        sent = page.page.request.get(f"{server.url}/lab").headers
+        assert sent["content-security-policy"] == STRICT
+        page.run(0)
+        panel = show_panel(page)
+        page.run(1, wait=False)
+        permission = panel.locator(".am-Permission")
+        expect(permission).to_contain_text("6*7", timeout=START)
+        permission.get_by_role("button", name="Allow once").click()
+        page.wait_done(1)
+        expect(page.output(1)).to_contain_text("42")
+        expect(page.output(1)).to_contain_text("Done.")
+        page.close()
+    finally:
+        server.stop()
 
 
 def test_sessions_files_and_looks(notebook: OpenNotebook, llm: StartModel) -> None:
@@ -153,4 +188,17 @@ def test_prompt_cells_commands_and_the_fix_button(notebook: OpenNotebook, llm: S
     assert "ZeroDivisionError" in str(sent)
     page.js("panel.content.widgets[4].model.clearExecution();")
     expect(fix).to_have_count(0)
+
+    ask = "panel.content.activeCellIndex = 1; app.commands.execute('agent-magics:ask-about-cell');"
+    page.js(ask)
+    active = "panel.content.activeCell.model.sharedModel"
+    source = str(page.js(f"return {active}.source;"))
+    assert source.startswith("%%agent --raw\n") and "\n%%agent_shell\nhi\n" in source
+    page.js(
+        f"{active}.setSource('failed again'); app.commands.execute('agent-magics:run-selection');"
+    )
+    expect(page.output(3)).to_contain_text("Like this")
+    page.wait_done(3)
+    page.js("panel.content.activeCellIndex = 0; app.commands.execute('agent-magics:resume');")
+    expect(page.output(1)).to_contain_text("Like this")
     assert page.errors == []
