@@ -117,7 +117,8 @@ def agent_summarize(options: Namespace) -> None:
 
 
 def agent_wait(options: Namespace) -> Any:
-    turns = list(turns_of(current_shell()))
+    everything = turns_of(current_shell())
+    turns = [*everything.announced, *everything]
     if not turns:
         raise UsageError("no turn runs in the background: %%agent -b begins one")
     end = math.inf if options.timeout is None else time.monotonic() + options.timeout
@@ -130,7 +131,8 @@ def agent_wait(options: Namespace) -> Any:
         raise TurnFailed(
             f"not over after {options.timeout:g} s: {', '.join(names)}", name="Timeout"
         )
-    sys.stdout.write("".join(turn.tell() + turn.summary for turn in turns))
+    everything.announced.clear()
+    sys.stdout.write("".join(t.tell() + t.summary for t in turns if not t.is_told))
     failed = [turn for turn in turns if turn.outcome != "completed"]
     if failed:
         raise TurnFailed("; ".join(f"{turn.name}: {turn.outcome}" for turn in failed))

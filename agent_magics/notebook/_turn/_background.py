@@ -6,6 +6,7 @@ import io
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BackgroundTurn", "BackgroundTurns", "asked_in_vain", "begin_turn", "turns_of"]
 
 _LOOK = 0.5  # seconds between two looks at a turn that is waited for
+_MOST = 100
 _TURNS = "_agent_magics_background"
 
 
@@ -157,6 +159,11 @@ class BackgroundTurn:
 class BackgroundTurns(list[BackgroundTurn]):
     """All of a notebook that were not announced yet, oldest first."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.announced: deque[BackgroundTurn] = deque(maxlen=_MOST)
+        """Those that ended, and that nobody has waited for."""
+
     def place_those_before(self, mine: BackgroundTurn | None) -> None:
         """Until all earlier ones have their sessions: the notebook's session is theirs first."""
         for turn in list(self):
@@ -187,6 +194,7 @@ class BackgroundTurns(list[BackgroundTurn]):
         for turn in [turn for turn in self if turn.done]:
             self.remove(turn)
             if not turn.is_told:
+                self.announced.append(turn)
                 sys.stdout.write(turn.tell() + turn.summary)
 
 
