@@ -339,5 +339,10 @@ def _print_help(parser: MagicParser) -> None:
     sys.stdout.write(parser.format_help())
 
 
+def _help_of(parser: Callable[[], MagicParser]) -> Callable[[], str]:
+    return lambda: parser().format_help()
+
+
 for _name, _parser in TURN_PARSERS.items():
-    AgentMagics.__dict__[_name].__doc__ = _parser().format_help()  # what `%agent?` shows
+    # What `%agent?` shows: IPython asks for it when it is wanted, and only then it is made.
+    AgentMagics.__dict__[_name].getdoc = _help_of(_parser)

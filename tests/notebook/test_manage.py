@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
+from IPython.core.oinspect import getdoc
 
 from agent_magics.client import Client, EngineLauncher, StateDir
 from agent_magics.notebook import TurnFailed
@@ -218,7 +219,7 @@ def test_help_and_wrong_words(run: Any, name: str, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("name", sorted({**PARSERS, **TURN_PARSERS}))
 def test_the_documentation_is_the_help(shell: Any, run: Any, name: str) -> None:
-    documented = shell.find_line_magic(name).__doc__
+    documented = getdoc(shell.find_line_magic(name))
     assert documented.startswith(f"usage: %{name}")
     assert "option_strings" not in documented  # a percent sign that argparse took for a format
 
