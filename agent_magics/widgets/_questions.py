@@ -14,7 +14,10 @@ from ._math import plain_dollars
 __all__ = ["Questions"]
 
 _NONE = "The agent waits for no answer."
-_CODE = "white-space:pre-wrap;overflow-wrap:anywhere;margin:2px 0 2px 12px;padding:0"
+_CODE = (
+    "white-space:pre-wrap;overflow-wrap:anywhere;margin:2px 0;padding:4px 8px;border-radius:4px;"
+    "background:rgba(127,127,127,.12)"
+)
 
 
 class Questions(list[PermissionRequest]):
@@ -34,7 +37,10 @@ class Questions(list[PermissionRequest]):
         printer.text(self.text())
 
     def _repr_html_(self) -> str:
-        return "".join(f"<div>{_html(request)}</div>" for request in self) or f"<div>{_NONE}</div>"
+        return (
+            "".join(f'<div style="margin:0 0 12px">{_html(request)}</div>' for request in self)
+            or f"<div>{_NONE}</div>"
+        )
 
 
 def _lines(request: PermissionRequest) -> list[str]:
@@ -42,13 +48,17 @@ def _lines(request: PermissionRequest) -> list[str]:
     for block in ask_blocks(request):
         lines += [f"  {block.label}:"] if block.label else []
         lines += [f"    {line}" for line in block.text.split("\n")]
-    return [*lines, f"  {_how(request)}"]
+    return [*lines, *(f"  {command}: {meaning}" for command, meaning in _answers(request))]
 
 
 def _html(request: PermissionRequest) -> str:
     blocks = "".join(map(_block, ask_blocks(request)))
     title = f"<b>{_plain(ask_title(request))}</b> <code>{escape(request.id)}</code>"
-    return f"<div>{title}</div>{blocks}<div>{_plain(_how(request))}</div>"
+    answers = "".join(
+        f"<div><code>{escape(command)}</code>: {_plain(meaning)}</div>"
+        for command, meaning in _answers(request)
+    )
+    return f"<div>{title}</div>{blocks}{answers}"
 
 
 def _block(block: Block) -> str:
@@ -62,8 +72,10 @@ def _plain(text: str) -> str:
     return plain_dollars(escape(text))
 
 
-def _how(request: PermissionRequest) -> str:
-    """How it is answered, and what "always" would mean."""
-    answer = f"%agent_permissions once {request.id}; reject {request.id} WHY"
-    scope = always_label(request)
-    return f"{answer}; always {request.id}: {scope}" if scope else answer
+def _answers(request: PermissionRequest) -> list[tuple[str, str]]:
+    """The commands that answer it, and what each means."""
+    found = [("once", "Allow once")]
+    if scope := always_label(request):
+        found.append(("always", scope))
+    found.append(("reject", "Reject; what stands behind the id is told to the agent"))
+    return [(f"%agent_permissions {reply} {request.id}", words) for reply, words in found]
