@@ -213,9 +213,9 @@ class CommPump:
     @contextlib.contextmanager
     def blocking(self) -> Iterator[None]:
         """Around a call that waits by itself, such as `input()`: a Stop raises in it at once."""
-        self._check_interrupt()
         self._eager = True
         try:
+            self._check_interrupt()
             yield
         finally:
             self._eager = False
