@@ -2,8 +2,11 @@
 The engine's database: one SQLite file, one writer thread, group commit.
 
 The event loop only appends to a queue; everything that was queued while a transaction ran goes
-into the next one. Reads have a connection of their own. What is written in one `group()` is
-committed together or not at all.
+into the next one. What is written in one `group()` is committed together or not at all.
+
+Every thread that reads has a connection of its own. On a shared one, a statement that begins while
+another thread's is read sees the older state of the database, and from Python 3.12 on may run with
+that one's arguments.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +73,7 @@ _INSERT_EVENT = """
 INSERT INTO event(position, stream, seq, session_id, delta_of, body) VALUES (?, ?, ?, ?, ?, ?)
 """
 
+_READERS = 3
 _LARGEST_BATCH = 4096
 _PAUSE = 0.001
 """Seconds between transactions: in a fast stream each of them takes several events."""
@@ -120,9 +125,11 @@ class Store:
         self._open_group: _Group | None = None
         self._error: StoreError | None = None
         self._closed = False
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._mine = threading.local()
+        self._connections: list[sqlite3.Connection] = []
         try:
-            self._reader = self._connect()
-            self._reader.executescript(_SCHEMA)
+            self._connection().executescript(_SCHEMA)
             self._writer = self._connect()
         except sqlite3.Error as error:
             raise StoreError(f"The database {path} can't be opened: {error}") from error
@@ -137,7 +144,15 @@ class Store:
         if str(mode).lower() != "wal":  # a file system without shared memory, such as NFS
             connection.execute("PRAGMA journal_mode=TRUNCATE")
         connection.execute("PRAGMA synchronous=NORMAL")
+        self._connections.append(connection)
         return connection
+
+    def _connection(self) -> sqlite3.Connection:
+        """The calling thread's, for reading."""
+        found: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if found is None:
+            found = self._mine.connection = self._connect()
+        return found
 
     # -- writing
 
@@ -186,14 +201,16 @@ class Store:
     def query(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Rows as committed. For small results; it runs in the calling thread."""
         try:
-            return self._reader.execute(sql, arguments).fetchall()
+            return self._connection().execute(sql, arguments).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"The database {self.path} can't be read: {error}") from error
 
     async def read(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Rows, including everything put before the call; read in a thread."""
         await self.flushed()
-        return await asyncio.to_thread(self.query, sql, *arguments)
+        if self._closed:
+            raise StoreError(f"The database {self.path} is closed.")
+        return await self._loop.run_in_executor(self._readers, self.query, sql, *arguments)
 
     # -- the writer thread
 
@@ -261,8 +278,9 @@ class Store:
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._reader.close()
-        self._writer.close()
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._connections:
+            connection.close()
 
 
 def _statements(items: list[_Item]) -> Iterator[tuple[str, tuple[Any, ...]]]:

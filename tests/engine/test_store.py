@@ -40,6 +40,39 @@ async def test_reads_see_what_was_put_before(tmp_path: Path) -> None:
     await reopened.close()
 
 
+LONG = """
+WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 300000)
+SELECT n, (SELECT count(*) FROM session) FROM number
+"""
+
+
+async def test_reads_at_once_see_what_was_put_before_each(tmp_path: Path) -> None:
+    store = Store(tmp_path / "engine.db")
+    long = asyncio.create_task(store.read(LONG))
+    put = 0
+    while not long.done():
+        put += 1
+        store.put(INSERT, f"ses_{put}", "x")
+        assert await store.read("SELECT count(*) FROM session") == [(put,)]
+    assert put > 1
+    assert len({count for _, count in await long}) == 1
+    await store.close()
+
+
+async def test_reads_at_once_have_their_own_arguments(tmp_path: Path) -> None:
+    store = Store(tmp_path / "engine.db")
+    ids = [f"ses_{i}" for i in range(100)]
+    for id in ids:
+        store.put(INSERT, id, "x" * 1000)
+    find = "SELECT id FROM session WHERE id = ?"
+    for _ in range(20):
+        found = await asyncio.gather(*(store.read(find, id) for id in ids))
+        assert found == [[(id,)] for id in ids]
+    await store.close()
+    with pytest.raises(StoreError, match="is closed"):
+        await store.read(find, ids[0])
+
+
 async def test_events_keep_their_text_and_are_told_in_order(tmp_path: Path) -> None:
     store = Store(tmp_path / "engine.db")
     committed: list[int] = []
