@@ -145,6 +145,7 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
             expansion = expand(prompt, variables)
             prompt = expansion.text
             notes = tuple(f"{{{name}}} is sent as it is" for name in expansion.unresolved)
+        notes += agent_parser().notes_on(text)
         return self._turn(prompt, options, notes, self._data(options, variables, names))
 
     @no_var_expand  # type: ignore[untyped-decorator]
@@ -161,7 +162,8 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
             return list_commands()
         from ..client import CommandCall
 
-        return self._turn(CommandCall(name, arguments.strip() or None), options)
+        notes = run_parser().notes_on(text)
+        return self._turn(CommandCall(name, arguments.strip() or None), options, notes)
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @line_magic  # type: ignore[untyped-decorator]
@@ -337,5 +339,10 @@ def _print_help(parser: MagicParser) -> None:
     sys.stdout.write(parser.format_help())
 
 
+def _help_of(parser: Callable[[], MagicParser]) -> Callable[[], str]:
+    return lambda: parser().format_help()
+
+
 for _name, _parser in TURN_PARSERS.items():
-    AgentMagics.__dict__[_name].__doc__ = _parser().format_help()  # what `%agent?` shows
+    # What `%agent?` shows: IPython asks for it when it is wanted, and only then it is made.
+    AgentMagics.__dict__[_name].getdoc = _help_of(_parser)

@@ -77,6 +77,15 @@ class MagicParser(argparse.ArgumentParser):
                 value, position = self._word(line, position)
                 words[-1] = f"{word}={value}" if word.startswith("--") else f"{word}{value}"
 
+    def notes_on(self, text: str) -> tuple[str, ...]:
+        """What to tell about options that stand in the free text, where they do nothing."""
+        names = {name for action in self._actions for name in action.option_strings}
+        late = [word for word in text.split() if word.startswith("--") and word in names]
+        return tuple(
+            f"{name} is sent as a part of the text: options come before it"
+            for name in dict.fromkeys(late)
+        )
+
     def parse_words(self, line: str) -> argparse.Namespace:
         """Options and positional words in any order; every word may be quoted."""
         words: list[str] = []

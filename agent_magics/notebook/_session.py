@@ -142,7 +142,7 @@ class SessionKeeper:
         """The session that this notebook had in an earlier kernel, if it still exists."""
         with self._lock:
             found = self._recalled(self.client(connection), Wanted())
-            self._news = self._recalled_id = ""
+            self._news = ""
             return found
 
     def _recalled(self, client: Client, wanted: Wanted) -> SessionHandle | None:

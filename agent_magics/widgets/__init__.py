@@ -20,6 +20,7 @@ from ._describe import (
 )
 from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
+from ._questions import Questions
 from ._record import MIME, TurnRecord
 from ._visible import TerminalTail, terminal_text, visible, without_escapes
 
@@ -33,6 +34,7 @@ __all__ = [
     "Facts",
     "Listing",
     "MarkdownStream",
+    "Questions",
     "TerminalTail",
     "TurnRecord",
     "TurnWidget",

@@ -70,9 +70,10 @@ def test_idle_beside_a_waiting_cell_and_in_a_queue(kernel: FrontEnd) -> None:
     waited = kernel.execute("%agent_wait")
     kernel.until(lambda: kernel.is_done(waited))
     (shown,) = kernel.outputs(waited)
-    assert shown["text/plain"].startswith("<SendResult completed · ")
+    assert shown["text/plain"].startswith("[<SendResult completed · ")  # both, told of or not
     assert "In[3] has ended: completed" in kernel.text(waited)
-    assert kernel.run("print(_.text.count('The answer was once.'))") == "1\n"
+    assert "In[2] has ended" not in kernel.text(waited)
+    assert kernel.run("print([r.text.count('The answer was once.') for r in _])") == "[1, 1]\n"
 
 
 SOON = """
@@ -100,6 +101,20 @@ def test_a_console_without_buttons_is_told_and_no_cell_hangs(kernel: FrontEnd) -
     said = kernel.run("result = %agent_wait")
     assert "The answer was once." in said and "In[3] has ended: completed" in said
     assert kernel.run("print(result.text.count('once'))") == "1\n"
+
+
+def test_the_wait_says_that_nobody_sees_the_question(kernel: FrontEnd) -> None:
+    load(kernel, "full")
+    assert kernel.run(SOON) == ""
+    kernel.run("%%agent -b\nlook around")
+    cell = kernel.execute("%agent_wait")
+    kernel.until(lambda: "In[3] waits for an answer" in kernel.text(cell), what="a line")
+    assert kernel.reply(cell) is None
+    card = TurnCard(kernel)  # somebody scrolls up to it
+    card.shows()
+    card.reply(card.asked(), "once")
+    kernel.until(lambda: kernel.is_done(cell))
+    assert "In[3] has ended: completed" in kernel.text(cell)
 
 
 def test_a_console_shows_a_turn_as_a_new_output(kernel: FrontEnd) -> None:

@@ -69,6 +69,7 @@ def test_resume_shows_the_turn_that_went_on(front: FrontEnd) -> None:
 
 def test_running_the_cell_again_finds_its_turn(front: FrontEnd) -> None:
     session = begin_and_kill(front)
+    assert front.run("%agent_messages") == ""  # looks first: no error, and nothing is begun
     finishes(front, front.execute("%%agent\nlook around"))
     assert front.run(_ID) == session
     asked = "print([m.text for m in s.get_messages() if m.info.role == 'user'])"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from IPython.core.error import UsageError
 
 from agent_magics.notebook import TurnFailed, TurnInterrupted, ask_in_background
 from agent_magics.notebook._turn._background import turns_of
@@ -76,6 +77,10 @@ def test_the_end_is_announced_once(
     assert "first: done\nThe agent's turn in In[1] has ended: completed" in capsys.readouterr().out
     shell.run_cell("3 + 3")
     assert "has ended" not in capsys.readouterr().out
+    assert shell.run_line_magic("agent_wait", "").text == "first: done"  # whenever it ended
+    assert "has ended" not in capsys.readouterr().out
+    with pytest.raises(UsageError, match="no turn runs"):
+        shell.run_line_magic("agent_wait", "")
 
 
 def test_turns_of_one_session_run_one_after_the_other(

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
+from IPython.core.oinspect import getdoc
 
 from agent_magics.client import Client, EngineLauncher, StateDir
 from agent_magics.notebook import TurnFailed
 from agent_magics.notebook._manage._magics import HOMES
 from agent_magics.notebook._manage._options import PARSERS
+from agent_magics.notebook._memory import SessionMemory
 from agent_magics.notebook._options import TURN_PARSERS
 from agent_magics.notebook._session import SessionKeeper
 from tests.support.engine_home import EngineHome
@@ -75,6 +77,29 @@ def test_a_session_from_new_to_end(run: Any) -> None:
     run("agent_session end")
     with pytest.raises(Exception, match="no session yet"):
         run("agent_session")
+
+
+def test_a_restarted_kernel_knows_its_notebooks_session(
+    shell: Any, engine: EngineLauncher, tmp_path: Path
+) -> None:
+    def kernel() -> SessionKeeper:
+        memory = SessionMemory("/home/me/a.ipynb", tmp_path)
+        return SessionKeeper(lambda connection: Client(launcher=engine), memory)
+
+    first = shell._agent_magics_keeper = kernel()
+    shell.extension_manager.load_extension("agent_magics")
+    with pytest.raises(UsageError, match="no session yet"):
+        shell.run_line_magic("agent_todos", "")
+    made = shell.run_line_magic("agent_session", "new").value
+    first.close()
+    again = shell._agent_magics_keeper = kernel()
+    assert shell.run_line_magic("agent_todos", "") == []
+    assert shell.run_line_magic("agent_session", "").value.id == made.id
+    shell.run_line_magic("agent_session", "end")
+    with pytest.raises(UsageError, match="no session yet"):
+        shell.run_line_magic("agent_todos", "")
+    again.close()
+    shell.extension_manager.unload_extension("agent_magics")
 
 
 def test_the_network_of_a_session(run: Any) -> None:
@@ -218,7 +243,7 @@ def test_help_and_wrong_words(run: Any, name: str, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("name", sorted({**PARSERS, **TURN_PARSERS}))
 def test_the_documentation_is_the_help(shell: Any, run: Any, name: str) -> None:
-    documented = shell.find_line_magic(name).__doc__
+    documented = getdoc(shell.find_line_magic(name))
     assert documented.startswith(f"usage: %{name}")
     assert "option_strings" not in documented  # a percent sign that argparse took for a format
 

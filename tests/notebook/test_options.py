@@ -99,3 +99,13 @@ def test_help_lists_every_option() -> None:
     text = agent_parser().format_help()
     for name in ("--session", "--model", "--out", "--raw", "--permissions", "--sandbox"):
         assert name in text
+
+
+def test_options_behind_the_beginning_of_the_text_are_told() -> None:
+    parser = agent_parser()
+    _, text = parser.parse_line("--new explain --model x and --model=y --nope")
+    assert text == "explain --model x and --model=y --nope"
+    assert parser.notes_on(text) == (
+        "--model is sent as a part of the text: options come before it",
+    )
+    assert parser.notes_on("a -- b, 3--new") == ()

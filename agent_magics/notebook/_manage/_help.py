@@ -9,6 +9,7 @@ from argparse import ArgumentTypeError, Namespace
 from typing import Any
 
 from IPython.core.error import UsageError
+from IPython.core.oinspect import getdoc
 
 from ...widgets import Columns, Listing
 from .._core import settings_of
@@ -27,13 +28,13 @@ def agent_help(options: Namespace) -> Listing[Any] | None:
     found = {name: function for kind in ("line", "cell") for name, function in tables[kind].items()}
     ours = [name for name in sorted(found) if name.split("_")[0] == "agent"]
     if options.name:
-        sys.stdout.write(found[_one_of(ours, options.name)].__doc__ or "")
+        sys.stdout.write(f"{getdoc(found[_one_of(ours, options.name)])}\n")
         return None
     columns: Columns = {
         "magic": lambda name: " and ".join(
             mark + name for kind, mark in (("line", "%"), ("cell", "%%")) if name in tables[kind]
         ),
-        "what it does": lambda name: _summary(found[name].__doc__ or ""),
+        "what it does": lambda name: _summary(getdoc(found[name]) or ""),
     }
     caption = "%agent_help NAME tells the options of each; %agent_config shows the settings"
     return Listing(ours, columns, caption=caption)

@@ -170,7 +170,8 @@ def _wait() -> MagicParser:
     parser = _parser(
         "agent_wait",
         "[--timeout SECONDS]",
-        "Wait until the turns in the background (%%agent -b) are over; returns their results.\n"
+        "Wait until the turns in the background (%%agent -b) are over; returns their results,\n"
+        "also of those that have ended since the last time.\n"
         "Their buttons work meanwhile. Stop ends the waiting, not the turns.",
         session=False,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
 
+from ...widgets import Questions
 from .._core import follow
 from .._errors import TurnFailed
 from .._frontend import current_shell
@@ -25,7 +26,6 @@ from ._tables import (
     messages_table,
     metrics_facts,
     models_table,
-    requests_table,
     rules_table,
     session_facts,
     sessions_table,
@@ -117,17 +117,22 @@ def agent_summarize(options: Namespace) -> None:
 
 
 def agent_wait(options: Namespace) -> Any:
-    turns = list(turns_of(current_shell()))
+    everything = turns_of(current_shell())
+    turns = [*everything.announced, *everything]
     if not turns:
         raise UsageError("no turn runs in the background: %%agent -b begins one")
-    patiently(lambda: _await(turns, options.timeout))
-    if asking := [turn.name for turn in turns if turn.asks_in_vain]:
-        raise asked_in_vain(*asking)
+    end = math.inf if options.timeout is None else time.monotonic() + options.timeout
+    while not patiently(lambda: _are_over(turns, end)):
+        for turn in turns:
+            turn.tell_of_question()
+    if stuck := [turn.name for turn in turns if turn.is_stuck]:
+        raise asked_in_vain(*stuck)
     if names := [turn.name for turn in turns if not turn.done]:
         raise TurnFailed(
             f"not over after {options.timeout:g} s: {', '.join(names)}", name="Timeout"
         )
-    sys.stdout.write("".join(turn.tell() + turn.summary for turn in turns))
+    everything.announced.clear()
+    sys.stdout.write("".join(t.tell() + t.summary for t in turns if not t.is_told))
     failed = [turn for turn in turns if turn.outcome != "completed"]
     if failed:
         raise TurnFailed("; ".join(f"{turn.name}: {turn.outcome}" for turn in failed))
@@ -135,14 +140,20 @@ def agent_wait(options: Namespace) -> Any:
     return results[0] if len(results) == 1 else results
 
 
-def _await(turns: Sequence[BackgroundTurn], timeout: float | None) -> None:
-    """Until all are over, `timeout` seconds have passed, or one asks where nobody can see it."""
-    end = math.inf if timeout is None else time.monotonic() + timeout
+def _are_over(turns: Sequence[BackgroundTurn], end: float) -> bool:
+    """
+    Wait until all are over, one can't be waited for, or time is up.
+
+    False when there is something to tell before the wait goes on.
+    """
     for turn in turns:
         while not turn.done and time.monotonic() < end:
-            if any(other.asks_in_vain for other in turns):
-                return
+            if any(other.is_stuck for other in turns):
+                return True
+            if any(other.asks_in_vain and not other.is_told_to_ask for other in turns):
+                return False
             turn.is_over_within(min(_LOOK, end - time.monotonic()))
+    return True
 
 
 def agent_abort(options: Namespace) -> None:
@@ -320,7 +331,7 @@ def agent_permissions(options: Namespace) -> Any:
         patiently(lambda: session.reply_to_permission(words[0], reply, message))
     if action in ("rules", "withdraw"):
         return rules_table(patiently(session.get_rules))
-    return requests_table(patiently(session.get_permissions))
+    return Questions(patiently(session.get_permissions))
 
 
 def _withdraw(session: SessionHandle, rules: list[str]) -> None:

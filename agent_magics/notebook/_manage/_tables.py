@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         Command,
         FileEntry,
         Message,
-        PermissionRequest,
         PermissionRule,
         RevertPreview,
         RevertResult,
@@ -31,7 +30,6 @@ __all__ = [
     "metrics_facts",
     "models_table",
     "providers_of",
-    "requests_table",
     "rules_table",
     "session_facts",
     "sessions_table",
@@ -130,17 +128,6 @@ def _parts(message: Message) -> list[str]:
         if name not in ("text", "step-start", "step-finish"):
             counts[name] = counts.get(name, 0) + 1
     return [f"{name} x{count}" if count > 1 else name for name, count in counts.items()]
-
-
-def requests_table(requests: Sequence[PermissionRequest]) -> Listing[Any]:
-    columns: Columns = {
-        "id": lambda r: r.id,
-        "who": lambda r: r.asker,
-        "tool": lambda r: r.permission,
-        "wants": lambda r: "\n".join(r.patterns),
-        "always would allow": lambda r: "\n".join(r.always),
-    }
-    return Listing(requests, columns, empty="The agent waits for no answer.")
 
 
 def rules_table(rules: Sequence[PermissionRule]) -> Listing[Any]:

@@ -74,18 +74,26 @@ class Workbench:
         """
         The session `id`, else the notebook's; `UsageError` when it has none.
 
-        A turn in the background that was just begun may be about to make it: that is waited for.
+        That may be made just now by a turn in the background, or have been left behind by the
+        notebook's earlier kernel.
         """
         if id is not None:
             return self.client().session(id)
         if self.current is None:
-            patiently(lambda: turns_of(current_shell()).place_those_before(None))
+            patiently(self._find_current)
         if self.current is None:
             raise UsageError(
                 "this notebook has no session yet: %%agent or %agent_session new starts one, "
                 "%agent_session resume goes on with the last one"
             )
         return self.current
+
+    def _find_current(self) -> None:
+        turns_of(current_shell()).place_those_before(None)
+        if self.current is None:
+            recalled = self._keeper.recall(connection_of(self._settings))
+            if recalled is not None:
+                self._keeper.use(recalled)
 
     def session_or_new(self, id: str | None = None) -> SessionHandle:
         """The session `id`, else the notebook's, which is made if there is none."""
@@ -121,6 +129,7 @@ class Workbench:
         client = self.client()
         remembered = self._keeper.recall(connection_of(self._settings))
         if remembered is not None:
+            self._keeper.take_recalled(remembered.id)
             return remembered
         found = (info for info in client.list_sessions() if not info.archived)
         last = max(found, key=lambda info: info.time_updated, default=None)

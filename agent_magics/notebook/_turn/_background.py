@@ -6,6 +6,7 @@ import io
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BackgroundTurn", "BackgroundTurns", "asked_in_vain", "begin_turn", "turns_of"]
 
 _LOOK = 0.5  # seconds between two looks at a turn that is waited for
+_MOST = 100
 _TURNS = "_agent_magics_background"
 
 
@@ -46,7 +48,7 @@ class BackgroundTurn:
         self.is_told = False
         """Somebody has waited for it, or its end was announced."""
         self.is_told_to_ask = False
-        """It was announced that it waits for an answer."""
+        """It was announced that it waits for an answer, which its buttons do not show."""
 
     def __repr__(self) -> str:
         return f"<BackgroundTurn {self.name}: {self.outcome}>"
@@ -75,6 +77,11 @@ class BackgroundTurn:
     def asks_in_vain(self) -> bool:
         """It waits for an answer, and this front end does not show its buttons."""
         return not self.done and self._turn.asks_in_vain
+
+    @property
+    def is_stuck(self) -> bool:
+        """The same in a console: only another cell can answer, none may wait for the turn."""
+        return self.asks_in_vain and self._turn.in_console
 
     def place(self, session_id: str) -> None:
         """It will run in this session."""
@@ -119,6 +126,15 @@ class BackgroundTurn:
         self._buffer.truncate()
         return text
 
+    def tell_of_question(self) -> None:
+        """Say once that it waits for an answer, if its buttons do not show that."""
+        if self.asks_in_vain and not self.is_told_to_ask:
+            self.is_told_to_ask = True
+            sys.stdout.write(
+                f"The agent's turn in {self.name} waits for an answer: "
+                "%agent_permissions shows the question.\n"
+            )
+
     def start(self, after: Callable[[SendResult | None], None]) -> None:
         """Run it on a thread of its own; `after` gets its result, or what there is of it."""
 
@@ -143,6 +159,11 @@ class BackgroundTurn:
 class BackgroundTurns(list[BackgroundTurn]):
     """All of a notebook that were not announced yet, oldest first."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.announced: deque[BackgroundTurn] = deque(maxlen=_MOST)
+        """Those that ended, and that nobody has waited for."""
+
     def place_those_before(self, mine: BackgroundTurn | None) -> None:
         """Until all earlier ones have their sessions: the notebook's session is theirs first."""
         for turn in list(self):
@@ -163,21 +184,17 @@ class BackgroundTurns(list[BackgroundTurn]):
                 if mine is not None and not turn.done:
                     mine.note(f"The agent is at work in {turn.name}; this turn is the next.")
                 while not turn.is_over_within(_LOOK):
-                    if mine is None and turn.asks_in_vain:
+                    if mine is None and turn.is_stuck:
                         raise asked_in_vain(turn.name)
 
     def announce(self, *_: Any) -> None:
         """For IPython's `post_run_cell`: say which turns have ended since, or wait unseen."""
         for turn in self:
-            if turn.asks_in_vain and not turn.is_told_to_ask:
-                turn.is_told_to_ask = True
-                sys.stdout.write(
-                    f"The agent's turn in {turn.name} waits for an answer: "
-                    "%agent_permissions shows the question.\n"
-                )
+            turn.tell_of_question()
         for turn in [turn for turn in self if turn.done]:
             self.remove(turn)
             if not turn.is_told:
+                self.announced.append(turn)
                 sys.stdout.write(turn.tell() + turn.summary)
 
 

@@ -159,14 +159,14 @@ class ShownTurn:
         self._begin = begin
         self._settings = settings
         self._pump = pump
-        self._in_console = kind == "kernel" and not cell_id(current_shell())
+        self.in_console = kind == "kernel" and not cell_id(current_shell())
         self._view: TurnView
         if kind == "kernel":
             self._view = WidgetView(
                 self._clicked,
                 show_reasoning=settings.show_reasoning,
                 answer_within=settings.policy.timeout,
-                outputs_change=keyboard is None or not self._in_console,
+                outputs_change=keyboard is None or not self.in_console,
             )
         elif kind == "headless":
             self._view = HeadlessView(show_reasoning=settings.show_reasoning)
@@ -195,7 +195,7 @@ class ShownTurn:
     def unseen(self) -> str:
         """The text of a turn that is over, where a console has not shown it."""
         view = self._view
-        if not (self._in_console and isinstance(view, WidgetView)) or view.rendered:
+        if not (self.in_console and isinstance(view, WidgetView)) or view.rendered:
             return ""
         return view.text()
 
