@@ -82,6 +82,7 @@ class TurnReader:
         self.message_id = message_id
         self._family = {session_id}
         self._started = False
+        self._begun = 0
         self._answers: dict[str, MessageInfo] = {}
         self._parts: dict[str, Part] = {}
         self._texts: dict[str, _Text] = {}
@@ -174,7 +175,10 @@ class TurnReader:
         return [TurnStarted(self.message_id, model)]
 
     def _on_turn_started(self, event: WireEvent) -> list[AgentEvent]:
-        return self._begin() if event.properties.get("messageID") == self.message_id else []
+        if event.properties.get("messageID") != self.message_id:
+            return []
+        self._begun = self._begun or event.time
+        return self._begin()
 
     def _on_turn_ended(self, event: WireEvent) -> list[AgentEvent]:
         if event.properties.get("messageID") != self.message_id:
@@ -188,7 +192,9 @@ class TurnReader:
     def _on_message(self, event: WireEvent) -> list[AgentEvent]:
         info = event.properties["info"]
         if info["id"] == self.message_id:
-            return self._begin(MessageInfo.from_json(info).model)
+            prompt = MessageInfo.from_json(info)
+            self._begun = self._begun or prompt.time_created
+            return self._begin(prompt.model)
         if info.get("parentID") == self.message_id and not info.get("summary"):
             answer = self._answers[info["id"]] = MessageInfo.from_json(info)
             return self._begin(answer.model)
@@ -337,7 +343,12 @@ class TurnReader:
             tokens=sum((info.tokens for info in answers), Tokens()),
             cost=sum(costs) if costs and len(costs) == len(answers) else None,
             error=error,
+            seconds=self._seconds(),
         )
+
+    def _seconds(self) -> float | None:
+        ends = [i.time_completed for i in self._answers.values() if i.time_completed is not None]
+        return max(0, ends[-1] - self._begun) / 1000 if ends and self._begun else None
 
 
 def _is_synthetic(part: TextPart | ReasoningPart) -> bool:

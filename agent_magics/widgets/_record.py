@@ -305,7 +305,7 @@ class TurnRecord:
         self.retry_at, self.attempt = event.next, event.attempt
 
     def _ended(self, event: Any) -> None:
-        self.ended = time.time()
+        self.took(max(self.elapsed, event.result.seconds or 0))  # it may have begun before us
         self.outcome, self.result = event.outcome, event.result
         self.status, self.status_message = event.outcome, ""
         self.streamed = 0

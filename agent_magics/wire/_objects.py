@@ -87,7 +87,7 @@ class MessageInfo:
             finish=str(raw.get("finish") or ""),
             error=WireError.from_json(raw["error"]) if raw.get("error") else None,
             time_created=int(time.get("created", 0)),
-            time_completed=time.get("completed"),
+            time_completed=None if (done := time.get("completed")) is None else int(done),
             # A user message of opencode has an object of this name, about something else.
             summary=raw.get("summary") is True,
         )
@@ -331,7 +331,8 @@ class SendResult:
     `message_id` is the id of the agent's last message; that of the prompt when the turn ended
     before there was one.
     `text` is the agent's text, `parts` everything it did, in order. `error` is set when the turn
-    failed or was aborted; what had arrived until then is kept.
+    failed or was aborted; what had arrived until then is kept. `seconds` is how long the turn ran,
+    from its prompt to the end of its last message by the server's clock, if that is known.
     """
 
     message_id: str
@@ -340,3 +341,4 @@ class SendResult:
     tokens: Tokens = Tokens()
     cost: float | None = None
     error: WireError | None = None
+    seconds: float | None = field(default=None, compare=False)

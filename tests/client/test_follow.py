@@ -68,7 +68,8 @@ async def test_the_last_turn_when_none_runs(short_dir: Path) -> None:
         await session.send("first")
         result = await session.send("second")
         follower = await session.follow(on_event=events.append)
-        assert follower is not None and await follower.result() == result
+        assert follower is not None and (seen := await follower.result()) == result
+        assert result.seconds is not None and seen.seconds is not None
         assert text_of(events) == "Two."
         assert await session.follow(on_event=events.append, only_running=True) is None
 

@@ -59,6 +59,24 @@ def of(events: list[AgentEvent], *kinds: type) -> list[Any]:
     return [event for event in events if isinstance(event, kinds)]
 
 
+def test_a_result_says_how_long_the_turn_ran() -> None:
+    def message(id: str, role: str, **time: int) -> Event:
+        info = {"id": id, "sessionID": SESSION, "role": role, "time": time, "parentID": PROMPT}
+        return {"type": "message.updated", "properties": {"info": info}}
+
+    prompt = message(PROMPT, "user", created=1_000)
+    answers = [message(f"msg_{n}", "assistant", created=2, completed=1_000 * n) for n in (2, 3)]
+    reader = TurnReader(SESSION, PROMPT)
+    feed(reader, [prompt, *answers])
+    assert reader.end("completed").result.seconds == 2.0
+    late = TurnReader(SESSION, PROMPT)
+    feed(late, answers)
+    assert late.end("completed").result.seconds is None
+    unanswered = TurnReader(SESSION, PROMPT)
+    feed(unanswered, [prompt])
+    assert unanswered.end("error").result.seconds is None
+
+
 def end_of(events: list[AgentEvent]) -> TurnEnded:
     (ended,) = of(events, TurnEnded)
     assert events[-1] is ended

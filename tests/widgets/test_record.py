@@ -151,6 +151,16 @@ def test_an_error_is_shown_and_open_questions_are_closed() -> None:
     assert record.json()["error"] == "APIError"
 
 
+def test_a_turn_that_is_shown_later_says_how_long_it_ran() -> None:
+    record = TurnRecord()
+    record.handle(ended(seconds=75.0))
+    assert record.elapsed == 75.0 and "1 min 15 s" in record.html()
+    slower = TurnRecord()
+    slower.started -= 100
+    slower.handle(ended(seconds=75.0))  # as the user saw it: with the way to the server
+    assert slower.elapsed >= 100
+
+
 def test_the_saved_html_has_a_limit_and_says_what_is_missing() -> None:
     record = TurnRecord()
     record.handle(text("word " * 500_000))
