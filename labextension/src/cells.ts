@@ -1,7 +1,7 @@
 import type { CodeCell, ICodeCellModel } from "@jupyterlab/cells";
 import { NotebookActions, type NotebookPanel } from "@jupyterlab/notebook";
 import { fenced, withoutColours } from "./format";
-import { mentionsAgent } from "./protocol";
+import { isAgentCell, mentionsAgent } from "./protocol";
 
 const LOAD = "%load_ext agent_magics";
 const LONGEST = 20_000;
@@ -32,8 +32,19 @@ export async function insertAndRun(panel: NotebookPanel, source: string, isLoade
   await NotebookActions.run(panel.content, panel.sessionContext);
 }
 
+/** What is selected as an agent cell: code is sent as it stands, in prose variables may be named. */
+export function promptOfSelection(panel: NotebookPanel): string {
+  const text = selectedText(panel).trim();
+  if (!text || isAgentCell(text)) {
+    return text;
+  }
+  const model = panel.content.activeCell?.model;
+  const isCode = model?.type === "code" && !isAgentCell(model.sharedModel.getSource());
+  return `${isCode ? "%%agent --raw" : "%%agent"}\n${text}`;
+}
+
 /** The text that is selected in the active cell; the whole cell without a selection. */
-export function selectedText(panel: NotebookPanel): string {
+function selectedText(panel: NotebookPanel): string {
   const cell = panel.content.activeCell;
   const source = cell?.model.sharedModel.getSource() ?? "";
   const editor = cell?.editor;

@@ -2,7 +2,7 @@ import type { ICommandPalette } from "@jupyterlab/apputils";
 import { CodeCell } from "@jupyterlab/cells";
 import type { INotebookTracker, NotebookPanel } from "@jupyterlab/notebook";
 import type { LabIcon } from "@jupyterlab/ui-components";
-import { errorOf, fixPrompt, insertAndRun, insertToEdit, questionAbout, selectedText } from "./cells";
+import { errorOf, fixPrompt, insertAndRun, insertToEdit, promptOfSelection, questionAbout } from "./cells";
 import { attempt, type IContext } from "./context";
 import { abortIcon, agentIcon } from "./icons";
 import type { Reply } from "./protocol";
@@ -151,8 +151,8 @@ export class Commands {
   }
 
   private runSelection(panel: NotebookPanel): Promise<void> | undefined {
-    const text = selectedText(panel).trim();
-    return text ? insertAndRun(panel, `%%agent\n${text}`, this.isLoaded(panel)) : undefined;
+    const prompt = promptOfSelection(panel);
+    return prompt ? insertAndRun(panel, prompt, this.isLoaded(panel)) : undefined;
   }
 
   private inPanel(work: (panel: NotebookPanel) => unknown): unknown {

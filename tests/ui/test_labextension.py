@@ -199,6 +199,7 @@ def test_prompt_cells_commands_and_the_fix_button(notebook: OpenNotebook, llm: S
     )
     expect(page.output(3)).to_contain_text("Like this")
     page.wait_done(3)
+    assert page.js(f"return {active}.source;") == "%%agent --raw\nfailed again"
     page.js("panel.content.activeCellIndex = 0; app.commands.execute('agent-magics:resume');")
     expect(page.output(1)).to_contain_text("Like this")
     assert page.errors == []
