@@ -132,6 +132,7 @@ class Store:
             self._connection().executescript(_SCHEMA)
             self._writer = self._connect()
         except sqlite3.Error as error:
+            self._disconnect()
             raise StoreError(f"The database {path} can't be opened: {error}") from error
         self._thread = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._thread.start()
@@ -140,11 +141,11 @@ class Store:
         connection = sqlite3.connect(
             self.path, check_same_thread=False, isolation_level=None, timeout=10
         )
+        self._connections.append(connection)
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if str(mode).lower() != "wal":  # a file system without shared memory, such as NFS
             connection.execute("PRAGMA journal_mode=TRUNCATE")
         connection.execute("PRAGMA synchronous=NORMAL")
-        self._connections.append(connection)
         return connection
 
     def _connection(self) -> sqlite3.Connection:
@@ -279,6 +280,9 @@ class Store:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.shutdown)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         for connection in self._connections:
             connection.close()
 
