@@ -38,7 +38,8 @@ demo: $(VENV)/.demo
 lab: $(VENV)/.lab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) $(LAB_ARGS)
 
-test: $(VENV)/.dev $(OLD)/.dev lint script-test
+test: $(VENV)/.dev
+	@$(MAKE) -j2 $(OLD)/.dev lint script-test
 	@.ci/system-packages browser bubblewrap
 	@.ci/system-packages podman || echo "NO PODMAN: the tests of podman and docker will be skipped" >&2
 	@$(BIN)/coverage erase
