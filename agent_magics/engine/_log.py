@@ -299,8 +299,8 @@ class Subscription:
             within += " AND stream = ? AND seq > ?"
             arguments += (self.stream, self._seq)
             order = "seq"
-        rows = await asyncio.to_thread(
-            self._store.query, f"{select}{within} ORDER BY {order} LIMIT ?", *arguments, _PAGE
+        rows = await self._store.read_committed(
+            f"{select}{within} ORDER BY {order} LIMIT ?", *arguments, _PAGE
         )
         events = [Event(*row) for row in rows]
         self._position = events[-1].position if len(events) == _PAGE else end

@@ -209,6 +209,10 @@ class Store:
     async def read(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Rows, including everything put before the call; read in a thread."""
         await self.flushed()
+        return await self.read_committed(sql, *arguments)
+
+    async def read_committed(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Rows as committed, read in a thread."""
         if self._closed:
             raise StoreError(f"The database {self.path} is closed.")
         return await self._loop.run_in_executor(self._readers, self.query, sql, *arguments)
