@@ -10,6 +10,7 @@ from agent_magics.wire import MODEL_ENVIRON
 
 from ._connection import Connection, Connector
 from ._errors import (
+    BadRequest,
     ConnectionFailed,
     NotFound,
     ProtocolError,
@@ -115,7 +116,8 @@ class Api:
         """
 
         async def send(http: httpx.AsyncClient) -> httpx.Response:
-            request = http.build_request(
+            request = _built(
+                http,
                 method,
                 path,
                 params=params,
@@ -148,7 +150,8 @@ class Api:
         timeout = httpx.Timeout(self._timeout, read=self.policy.heartbeat)
 
         async def send(http: httpx.AsyncClient) -> httpx.Response:
-            request = http.build_request(
+            request = _built(
+                http,
                 method,
                 path,
                 params=params,
@@ -209,6 +212,13 @@ class Api:
             raise error_from_response(response, missing=missing)
         reason = str(failure) or type(failure).__name__
         raise ConnectionFailed(f"The server does not answer: {reason}") from failure
+
+
+def _built(http: httpx.AsyncClient, method: str, path: str, **what: Any) -> httpx.Request:
+    try:
+        return http.build_request(method, path, **what)
+    except (TypeError, ValueError) as error:  # no JSON, or no text: half a surrogate pair
+        raise BadRequest(f"This can't be sent: {error}.") from error
 
 
 async def _attempt(

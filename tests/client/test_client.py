@@ -108,6 +108,20 @@ async def test_options_of_a_session(engine: FakeEngine) -> None:
             await client.create_session(model="gpt")
 
 
+async def test_what_is_no_text_or_no_json(engine: FakeEngine) -> None:
+    async with async_client(engine) as client:
+        session = await client.create_session()
+        with pytest.raises(BadRequest, match=r"can't be sent: .*surrogates"):
+            await session.send("a file named \udcff")
+        with pytest.raises(BadRequest, match=r"can't be sent: .*surrogates"):
+            await session.get_file("/workspace/\udcff")
+        with pytest.raises(BadRequest, match=r"can't be sent: .*surrogates"):
+            async for _ in session.shell_stream("echo \udcff"):
+                pass
+        with pytest.raises(BadRequest, match=r"can't be sent: .*JSON"):
+            await client.create_session(permission=[{"permission": "bash", "x": float("nan")}])
+
+
 async def test_the_status_of_a_retrying_session_is_busy(engine: FakeEngine) -> None:
     async with async_client(engine) as client:
         session = await client.create_session()

@@ -95,6 +95,8 @@ def test_arrays() -> None:
     assert "shape (100, 100)" in packed.text and len(packed.text) < 2000
     with pytest.raises(UsageError, match="Python objects"):
         pack("a", numpy.array([{}, []], dtype=object))
+    with pytest.raises(UsageError, match=r"a\.filled"):
+        pack("a", numpy.ma.array([1, 2], mask=[0, 1]))
 
 
 def test_figures_and_pictures(tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def _array(name: str, value: Any) -> Packed | None:
         return None
     import numpy
 
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise UsageError(f"{name} is a masked array: send {name}.filled(...) with a value of yours")
     array = numpy.asarray(value)
     if array.dtype.hasobject:
         raise UsageError(f"{name} is an array of Python objects: make it one of numbers or text")
