@@ -107,7 +107,7 @@ def test_serve_answers_until_it_is_stopped(home: EngineHome) -> None:
         with Client(ready["url"], token="of-the-test") as client:
             assert client.list_sessions() == []
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         if process.poll() is None:
             process.kill()

@@ -302,7 +302,7 @@ def test_a_blocking_call_that_nobody_waits_for_any_more(is_open: bool) -> None:
     ended = threading.Event()
 
     def block() -> None:
-        release.wait(10)
+        release.wait(60)
         ended.set()
 
     async def leave() -> None:

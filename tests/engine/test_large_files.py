@@ -32,7 +32,7 @@ pytestmark = pytest.mark.container
 MB = 1 << 20
 SIZE = 256 * MB
 """Of the large file."""
-SHARE = 8
+SHARE = 4
 """A process may grow by this part of what it hands on; pieces and buffers are about 20 MB."""
 
 

@@ -18,7 +18,7 @@ from IPython import get_ipython
 from IPython.display import display
 from agent_magics.notebook import CommPump
 
-def ask(tag, timeout=20):
+def ask(tag, timeout=120):
     with CommPump(get_ipython().kernel) as pump:
         button = ipywidgets.Button(description=f"Allow #{tag}")
         button.on_click(lambda _: pump.post("clicked"))
@@ -186,6 +186,6 @@ def test_not_live_without_the_private_interface(busy: FrontEnd) -> None:
         "import logging; logging.disable()\n"
         "with CommPump(Kernel()) as pump:\n"
         "    pump.post(1)\n"
-        "    print(pump.live, pump.get(5))\n"
+        "    print(pump.live, pump.get(60))\n"
     )
     assert busy.run(code) == "False 1\n"

@@ -162,5 +162,5 @@ def test_a_turn_in_a_thread_of_the_users(kernel: FrontEnd) -> None:
     card = TurnCard(kernel)
     card.shows()
     card.reply(card.asked(), "once")
-    kernel.run("thread.join(20)")
+    kernel.run("thread.join(60)")
     assert "The answer was once." in kernel.run("print(results[0].text)")

@@ -209,7 +209,7 @@ def test_stop_while_connecting_starts_nothing() -> None:
 
     def slow() -> Any:
         connecting.set()
-        go_on.wait(20)
+        go_on.wait(60)
         return session
 
     stop_when(connecting.is_set)
@@ -218,7 +218,7 @@ def test_stop_while_connecting_starts_nothing() -> None:
     go_on.set()
     for thread in threading.enumerate():
         if thread.name == "agent-magics _start":
-            thread.join(20)
+            thread.join(60)
     assert session.turns == []
 
 
@@ -230,7 +230,7 @@ def test_a_stop_that_is_not_confirmed_does_not_hang(
 
     def deaf(turn: FakeTurn) -> None:
         turn.say("I do not listen")
-        release.wait(20)
+        release.wait(60)
 
     session = FakeSession(deaf)
     stop_when(drawn_text(monkeypatch).is_set)

@@ -30,7 +30,7 @@ from agent_magics.engine.tools import INSTRUCTIONS, build_tools, tool_title
 from tests.support.fake_sandbox import FakeSandbox
 
 TOKEN = "test-token-0123456789"
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 Step = Callable[[list[ModelMessage], AgentInfo], AsyncIterator[Any]]
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 CONFIG = """
 model = "scripted/{model}"

@@ -157,7 +157,7 @@ class FakeEngine:
         """Like SIGKILL: every connection breaks, nobody listens any more."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
-            self._thread.join(10)
+            self._thread.join(60)
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run `function` on the engine's loop."""
@@ -165,7 +165,7 @@ class FakeEngine:
         async def run() -> Any:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(60)
 
     def seen(self, method: str, suffix: str) -> list[Request]:
         return [r for r in self.requests if r.method == method and r.path.endswith(suffix)]

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import zmq
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 
@@ -77,6 +78,7 @@ class FrontEnd:
 
     def _connect(self) -> None:
         self.client = self.manager.client()
+        self.client.context.setsockopt(zmq.RCVHWM, 0)  # of a flood nothing is dropped on our side
         self.client.start_channels()
         try:
             self.client.wait_for_ready(60)

@@ -13,7 +13,7 @@ from agent_magics.sandbox import Openings, Traffic
 from agent_magics.sandbox._incoming import Listener
 from agent_magics.sandbox._proxy import Proxy
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 SERVER = "127.0.0.2"
 """Where the servers of tests listen: of this machine, and no address that programs leave out."""
 

@@ -350,7 +350,7 @@ class ThreadedLLM:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="scripted-llm")
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.llm.start(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.llm.start(), self._loop).result(60)
         self.base_url, self.anthropic_url = self.llm.base_url, self.llm.anthropic_url
 
     def _run(self) -> None:
@@ -373,9 +373,9 @@ class ThreadedLLM:
         raise TimeoutError(f"request {index} is not over after {timeout} s")
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._shutdown(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._shutdown(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
     async def _shutdown(self) -> None:
         await self.llm.stop()

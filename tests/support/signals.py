@@ -14,7 +14,7 @@ def stop_when(condition: Callable[[], Any]) -> None:
     """Press Stop as soon as the condition holds."""
 
     def press() -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not condition() and time.monotonic() < end:
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGINT)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from agent_magics.sandbox import ExecResult, Network, Sandbox
+from agent_magics.sandbox import ExecResult, Network, Sandbox, SandboxGone
 from tests.support.proxied import SERVER, read_head, server
 
 HOST = "data.example.org"
@@ -193,5 +193,5 @@ async def test_the_end_of_either_side_reaches_the_other(open_box: Callable[..., 
         await reached.wait()
         await box.stop()
         await ended.wait()
-        await asyncio.wait({task})
-        assert task.exception() is not None
+        with suppress(SandboxGone):  # unless the program saw the end first, and ended as well
+            await task
