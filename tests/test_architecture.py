@@ -109,7 +109,7 @@ def test_a_breach_is_found() -> None:
     assert breaches("import pydantic_ai", "engine", ("agent_magics", "engine")) == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *sorted(PACKAGE.rglob("*.js"))], ids=name_of)
 def test_modules_stay_readable(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= LONGEST
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -13,10 +12,10 @@ import anywidget
 from ..wire import AgentEvent
 from ._ops import Op, OpWriter
 from ._record import AskItem, TurnRecord
+from ._script import STATIC, turn_script
 
 __all__ = ["TurnWidget"]
 
-_STATIC = Path(__file__).parent / "static"
 _REPLIES = ("once", "always", "reject")
 _REASON_LIMIT = 2000
 _PACES = ((50, 0.04), (150, 0.08))
@@ -37,8 +36,8 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
     appears later (a reloaded page) is sent the whole state.
     """
 
-    _esm = _STATIC / "turn.js"
-    _css = _STATIC / "turn.css"
+    _esm = turn_script()
+    _css = STATIC / "turn.css"
 
     def __init__(
         self,

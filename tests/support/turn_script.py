@@ -1,4 +1,4 @@
-"""The page's half of the turn widget by itself: `turn.js` in a browser, fed by hand."""
+"""The page's half of the turn widget by itself: its script in a browser, fed by hand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 from playwright.sync_api import Page, Route
 
-import agent_magics.widgets
 from agent_magics.widgets import TurnRecord
 from agent_magics.widgets._ops import OpWriter
+from agent_magics.widgets._script import STATIC, turn_script
 
-STATIC = Path(agent_magics.widgets.__file__).parent / "static"
 ORIGIN = "http://turn.test"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:"
 PAGE = """<!doctype html><title>turn</title><link rel="stylesheet" href="/turn.css">
@@ -66,7 +65,8 @@ class Script:
         path = url.removeprefix(ORIGIN)
         kinds = {".js": "text/javascript", ".css": "text/css"}
         kind = kinds.get(Path(path).suffix, "text/html")
-        body = {"/": PAGE, "/harness.js": HARNESS}.get(path)
+        bodies = {"/": PAGE, "/harness.js": HARNESS, "/turn.js": turn_script()}
+        body = bodies.get(path)
         route.fulfill(
             body=(STATIC / path[1:]).read_text() if body is None else body,
             content_type=f"{kind}; charset=utf-8",

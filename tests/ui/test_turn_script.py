@@ -1,4 +1,4 @@
-"""The page's half of the turn widget by itself: `turn.js` in a browser, fed by hand."""
+"""The page's half of the turn widget by itself: its script in a browser, fed by hand."""
 
 from __future__ import annotations
 
