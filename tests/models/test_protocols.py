@@ -271,4 +271,4 @@ async def test_one_connection_serves_many_turns(
 ) -> None:
     for _ in range(3):
         await run_turn(record, model(provider, "hello"), "hi")
-    assert len(llm._writers) == 1
+    assert llm.connections == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +12,11 @@ from typing import Any
 from agent_magics.sandbox import Openings, Traffic
 from agent_magics.sandbox._incoming import Listener
 from agent_magics.sandbox._proxy import Proxy
+from tests.support.tcp_server import Handler, TcpServer
 
 PATIENCE = 60.0
 SERVER = "127.0.0.2"
 """Where the servers of tests listen: of this machine, and no address that programs leave out."""
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def read_head(reader: asyncio.StreamReader) -> bytes:
@@ -33,30 +32,12 @@ async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def server(handler: Handler = hello) -> AsyncIterator[int]:
     """A server on SERVER; its port."""
-    running: set[asyncio.Task[Any]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
-        try:
-            await handler(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        except asyncio.CancelledError:
-            return
-        finally:
-            running.discard(task)
-            writer.close()
-
-    listening = await asyncio.start_server(serve, SERVER, 0)
+    listening = TcpServer(handler)
+    port = await listening.start(SERVER)
     try:
-        yield listening.sockets[0].getsockname()[1]
+        yield port
     finally:
-        listening.close()
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await listening.stop()
 
 
 @dataclass

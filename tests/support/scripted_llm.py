@@ -36,7 +36,6 @@ request: api, scenario, turn, stream, body, headers and outcome ("complete", "cl
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import threading
@@ -53,6 +52,7 @@ from tests.support.scripted_wire import (
     stream_actions,
     whole_reply,
 )
+from tests.support.tcp_server import TcpServer
 
 Script = dict[str, Any]
 _ECHO: Script = {"scenarios": {"ok": {"turns": [{"do": [{"text": "ok"}]}]}}, "default": "ok"}
@@ -77,8 +77,7 @@ class ScriptedLLM:
         self.port = 0
         self.log: list[dict[str, Any]] = []
         self._failed: dict[tuple[str, str, int], int] = {}
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
+        self._server = TcpServer(self._client)
 
     @property
     def base_url(self) -> str:
@@ -88,17 +87,17 @@ class ScriptedLLM:
     def anthropic_url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    @property
+    def connections(self) -> int:
+        """How many were made."""
+        return self._server.opened
+
     async def start(self, port: int = 0) -> Self:
-        self._server = await asyncio.start_server(self._client, self.host, port, limit=1 << 24)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._server.start(self.host, port)
         return self
 
     async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await self._server.wait_closed()
+        await self._server.stop()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -108,17 +107,13 @@ class ScriptedLLM:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(reader, writer)
-        self._writers.add(writer)
         try:
             while (request := await connection.request()) is not None:
                 if not await self._route(connection, *request):
                     break
-        except (ConnectionError, asyncio.IncompleteReadError, ClientClosedError):
+        except ClientClosedError:
             pass
-        except asyncio.CancelledError:
-            pass  # the server stops; Python 3.11 would print a traceback for a cancelled task
         finally:
-            self._writers.discard(writer)
             connection.close()
 
     async def _route(
@@ -338,8 +333,6 @@ class _Connection:
     def close(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
-        with contextlib.suppress(RuntimeError):
-            self._writer.close()
 
 
 class ThreadedLLM:
@@ -362,15 +355,6 @@ class ThreadedLLM:
     @property
     def log(self) -> list[dict[str, Any]]:
         return self.llm.log
-
-    def wait_for_outcome(self, index: int, timeout: float = 5.0) -> str:
-        """The outcome of request `index`, once it is there."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if len(self.log) > index and self.log[index]["outcome"] != "running":
-                return str(self.log[index]["outcome"])
-            time.sleep(0.005)
-        raise TimeoutError(f"request {index} is not over after {timeout} s")
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._shutdown(), self._loop).result(60)
