@@ -214,6 +214,19 @@ async def test_leaving_early_leaves_nothing(error: bool) -> None:
     await until(lambda: len(asyncio.all_tasks()) == 1)
 
 
+async def test_leaving_that_is_cut_short_closes_the_stream() -> None:
+    stream = Scripted([chat({"content": "a"})], slow=True)
+    response = await hooked(stream)
+    async for _ in response.aiter_raw():
+        break
+    leaving = asyncio.create_task(response.aclose())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert stream.closed
+
+
 async def test_what_was_left_is_collected_without_a_word() -> None:
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))

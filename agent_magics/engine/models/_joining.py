@@ -67,12 +67,14 @@ class _JoinedStream(httpx2.AsyncByteStream):
         return rest
 
     async def aclose(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
-            if not self._reading.cancelled():
-                self._reading.exception()  # whoever leaves early does not want to know
-        await self._stream.aclose()
+        try:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
+                if not self._reading.cancelled():
+                    self._reading.exception()  # whoever leaves early does not want to know
+        finally:
+            await self._stream.aclose()
 
     async def _block(self) -> bytes:
         """What has arrived since the last one; empty at the end. Raises the stream's own error."""
