@@ -46,7 +46,7 @@ PACKAGES = sorted(
     if not path.parent.name.startswith("_")
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LONGEST = 450
+LONGEST = 700
 
 
 def name_of(path: Path) -> str:
