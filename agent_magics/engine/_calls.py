@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 
 from agent_magics.sandbox import Sandbox
@@ -17,6 +19,7 @@ from ._messages import MessageBook, is_closed
 from ._text import dumps
 
 if TYPE_CHECKING:
+    from ._permissions import Answer
     from ._services import Services
     from ._sessions import Session
 
@@ -133,8 +136,10 @@ class CallContext:
         sandbox: Sandbox | None,
         services: Services,
         message_id: str,
+        permitted: Callable[[PartJSON, dict[str, Any]], Awaitable[Answer]],
     ) -> None:
         self._part = part
+        self._permitted = permitted
         self._session = session
         self._message_id = message_id
         self._sandbox = sandbox
@@ -189,6 +194,12 @@ class CallContext:
                 self._messages.add_output(self._part, stream, text)
         self._buffers.clear()
         self._buffered = 0
+
+    async def permit_write(self, path: str) -> None:
+        arguments = {**self._part["state"]["input"], "filePath": path}
+        answer = await self._permitted(self._part, arguments)
+        if not answer.allowed:
+            raise ToolFailed(answer.message)
 
     def edited(self, path: str) -> None:
         self._sessions.log.publish(

@@ -26,7 +26,7 @@ from ._agents import BUILD, AgentProfile
 from ._errors import PermissionNotFound, RuleNotFound
 from ._ids import new_id
 from ._log import EventLog
-from ._policy import Action, Decision, Rule, decide, limited
+from ._policy import Action, Decision, Rule, decide, is_offered_still, limited
 from ._sessions import Session, SessionBook
 from ._store import Store
 from ._text import dumps
@@ -159,7 +159,7 @@ class Permissions:
     def standing(self, session: Session) -> list[PermissionRuleJSON]:
         """The rules that "always" answers made in the session's family, oldest first."""
         root = self._root(session)
-        return [_standing_rule(root.id, rule) for rule in root.standing]
+        return [_standing_rule(root.id, rule) for rule in _holding(root)]
 
     def withdraw(self, session: Session, rule_id: str) -> None:
         """Drop one standing rule. Raises RuleNotFound."""
@@ -197,7 +197,7 @@ class Permissions:
     ) -> Decision:
         """What the rules say, without asking anybody."""
         network = [Rule("network", host, "allow") for host in session.network or ()]
-        own = [_rule(r) for r in (*session.rules, *self._root(session).standing)]
+        own = [_rule(r) for r in (*session.rules, *_holding(self._root(session)))]
         decision = decide((*self._rules, *agent.rules, *network, *own), tool, arguments)
         inherited = [[_rule(r) for r in rules] for rules in session.limits]
         return limited((self._limits, *agent.denials, *inherited), decision, tool, arguments)
@@ -228,6 +228,8 @@ class Permissions:
             "always": list(decision.always),
             "agent": agent.name,
         }
+        if decision.reason:
+            request["reason"] = decision.reason
         if "callID" in call:
             request["tool"] = {"messageID": call["messageID"], "callID": call["callID"]}
         if session.parent_id is not None:
@@ -268,6 +270,11 @@ class Permissions:
             decision = self.decide(other.session, other.agent, other.tool, other.arguments)
             if decision.action == "allow":
                 self._close(other, "always", Answer(True))
+
+
+def _holding(root: Session) -> list[dict[str, str]]:
+    """The answers that still hold; earlier versions offered wider patterns."""
+    return [r for r in root.standing if is_offered_still(r["permission"], r["pattern"])]
 
 
 def _rule(data: Mapping[str, str]) -> Rule:

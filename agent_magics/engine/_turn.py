@@ -317,7 +317,7 @@ class Turn:
         usage = self.session.usage.tools
         usage[tool] = usage.get(tool, 0) + 1
         self._contexts[part["callID"]] = CallContext(
-            part, self.session, sandbox, services, self.message_id
+            part, self.session, sandbox, services, self.message_id, self.permitted
         )
         title = services.tool_title(tool, arguments)
         self._calls.running(part, arguments, title)

@@ -136,7 +136,8 @@ def ask_blocks(request: PermissionRequest) -> list[Block]:
     blocks = _input_blocks(request.permission, request.metadata, {})
     shown = "\n".join(block.text for block in blocks)
     rest = [visible(p) for p in request.patterns if visible(p) not in shown]
-    return [*blocks, *(Block("", pattern) for pattern in rest)]
+    why = [Block("", visible(request.reason), "words")] if request.reason else []
+    return [*why, *blocks, *(Block("", pattern) for pattern in rest)]
 
 
 def always_label(request: PermissionRequest) -> str:

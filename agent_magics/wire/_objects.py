@@ -176,7 +176,8 @@ class PermissionRequest:
     `permission` is the tool's kind, `patterns` what it wants now, `always` the patterns that an
     "always" reply would allow for the rest of the session, `metadata` the tool's whole input.
     `agent` names who asks. For a sub-agent `parent_id` is the session that waits for it and
-    `session_title` says what it works on.
+    `session_title` says what it works on. `reason` is a sentence that says why it is asked, where
+    the call alone does not show it; else "".
     """
 
     id: str
@@ -190,6 +191,7 @@ class PermissionRequest:
     agent: str = ""
     parent_id: str | None = None
     session_title: str = ""
+    reason: str = ""
 
     @property
     def asker(self) -> str:
@@ -219,6 +221,7 @@ class PermissionRequest:
             agent=str(data.get("agent") or ""),
             parent_id=data.get("parentID"),
             session_title=str(data.get("sessionTitle") or ""),
+            reason=str(data.get("reason") or ""),
         )
 
 

@@ -201,6 +201,8 @@ def question(request: PermissionRequest) -> str:
     """The request in full, as plain text, for the keyboard."""
     asker = one_line(request.asker_capitalized, 200)
     lines = [f"{asker} asks for permission: {request.permission}"]
+    if request.reason:
+        lines.append(f"  {one_line(request.reason, 500)}")
     lines += [f"    {pattern}" for pattern in request.patterns]
     for name, value in request.metadata.items():
         text = str(value)
