@@ -15,6 +15,7 @@ from agent_magics.sandbox import SandboxError, SandboxGone, SandboxUnavailable
 
 from ._calls import call_arguments
 from ._errors import log_unforeseen
+from ._mcp import declared
 from ._turn import ABORTED, Turn
 
 __all__ = ["TurnHooks"]
@@ -46,7 +47,7 @@ class TurnHooks(AbstractCapability[Turn]):
         turn, arguments = ctx.deps, call_arguments(call)
         part = turn.find(call)
         try:
-            answer = await turn.permitted(part, arguments)
+            answer = await turn.permitted(part, arguments, read_only=bool(declared(tool_def)))
             if not answer.allowed:
                 raise ToolFailed(answer.message)
             await turn.begin_call(part, arguments)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_ai import AbstractToolset, RunContext
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolCallPart
+from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import ToolsetTool
 
 from agent_magics.wire import McpStatusJSON
@@ -37,7 +38,7 @@ from .tools import MAX_OUTPUT, TurnDeps, cap_text
 if TYPE_CHECKING:
     from pydantic_ai.mcp import MCPToolset
 
-__all__ = ["McpServer", "McpServers", "McpTools"]
+__all__ = ["McpServer", "McpServers", "McpTools", "declared"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ _CALL_TIMEOUT = 300.0
 _CLOSE_TIMEOUT = 5.0
 _PAUSE = 60.0
 """Seconds after a failure before a server is tried again."""
+_READ_ONLY = "agent-magics-read-only"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _INSTALL = "The MCP support is not installed; run: pip install 'agent-magics[mcp]'"
@@ -233,7 +235,7 @@ class McpTools(AbstractToolset[TurnDeps]):
                 full = f"{server.name}_{name}"
                 wanted = server.config.tools is None or name in server.config.tools
                 if wanted and full not in found and _TOOL_NAME.fullmatch(full):
-                    renamed = replace(tool.tool_def, name=full)
+                    renamed = _renamed(tool.tool_def, full)
                     found[full] = _McpTool(
                         toolset=self,
                         tool_def=renamed,
@@ -269,6 +271,23 @@ class _McpTool(ToolsetTool[TurnDeps]):
 
     server: McpServer
     tool: ToolsetTool[Any]
+
+
+def _renamed(tool: ToolDefinition, name: str) -> ToolDefinition:
+    metadata = tool.metadata or {}
+    hints = metadata.get("annotations") or {}
+    only_reads = hints.get("readOnlyHint") is True
+    return replace(tool, name=name, metadata={**metadata, _READ_ONLY: only_reads})
+
+
+def declared(tool: ToolDefinition) -> bool | None:
+    """
+    Whether a tool of an MCP server declares that it only reads; None for the engine's own tools.
+
+    The declaration is believed: the user chose the server.
+    """
+    found = (tool.metadata or {}).get(_READ_ONLY)
+    return found if isinstance(found, bool) else None
 
 
 def _capped(result: Any) -> Any:

@@ -56,6 +56,7 @@ from ._web_url import WebURLError, parse_web_url
 
 __all__ = [
     "DEFAULT_RULES",
+    "READ_ONLY",
     "Action",
     "Decision",
     "Rule",
@@ -65,6 +66,9 @@ __all__ = [
 ]
 
 Action = Literal["allow", "ask", "deny"]
+
+READ_ONLY = "read-only"
+"""In `limits` this stands for every tool of an MCP server that declares itself read-only."""
 
 _STRICTNESS: dict[Action, int] = {"allow": 0, "ask": 1, "deny": 2}
 _PROGRAM_PATTERN = re.compile(r"[A-Za-z0-9_./+-]+ \*")
@@ -171,12 +175,24 @@ def limited(
     decision: Decision,
     tool: str,
     arguments: Mapping[str, Any],
+    *,
+    read_only: bool = False,
 ) -> Decision:
-    """`decision`, or a denial where one of `limits` (sets of rules for themselves) denies."""
+    """
+    `decision`, or a denial where one of `limits` (sets of rules for themselves) denies.
+
+    `read_only`: the tool declares that it changes nothing.
+    """
     for rules in limits:
+        if read_only:
+            rules = [_meant(rule, tool) for rule in rules]
         if decide((_FREE, *rules), tool, arguments).action == "deny":
             return replace(decision, action="deny")
     return decision
+
+
+def _meant(rule: Rule, tool: str) -> Rule:
+    return replace(rule, permission=glob.escape(tool)) if rule.permission == READ_ONLY else rule
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:

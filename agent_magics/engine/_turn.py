@@ -299,9 +299,17 @@ class Turn:
         parts = [context.part for context in self._contexts.values()]
         return [part for part in parts if not is_closed(part)]
 
-    async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
+    async def permitted(
+        self, part: PartJSON, arguments: dict[str, Any], *, read_only: bool = False
+    ) -> Answer:
+        """`read_only`: the tool declares that it changes nothing."""
         return await self._services.permissions.ask(
-            self.session, part, arguments, self.agent, self.prompt.unattended
+            self.session,
+            part,
+            arguments,
+            self.agent,
+            self.prompt.unattended,
+            read_only=read_only,
         )
 
     async def begin_call(self, part: PartJSON, arguments: dict[str, Any]) -> None:

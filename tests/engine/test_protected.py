@@ -527,7 +527,20 @@ def test_wider_answers_of_earlier_versions_do_not_hold() -> None:
     assert is_offered_still("write", "/workspace/*")
 
 
-SHAPES = ("X", "-v X", "-a X", "-p X", "-C ID", "-C ID -c 1 y", "-i y=X", "X=1", "-n X", "y X")
+SHAPES = (
+    "X",
+    "-v X",
+    "-a X",
+    "-p X",
+    "-C ID",
+    "-C ID -c 1 y",
+    "-i y=X",
+    "X=1",
+    "-n X",
+    "y X",
+    "-v X y",
+    "ID 0",
+)
 
 
 def test_no_builtin_of_this_bash_that_evaluates_is_missing(tmp_path: Path) -> None:
@@ -545,12 +558,12 @@ def test_no_builtin_of_this_bash_that_evaluates_is_missing(tmp_path: Path) -> No
             line.replace("X", f"'a[$(touch {n})]'").replace("ID", f"'touch {n}'")
             for n, line in enumerate(lines)
         ]
-        script = "\n".join(f"( {line} ) <<< y" for line in lines)
+        script = "\n".join(f"( a=(1); {line} ) <<< y" for line in lines)
         command = ["bash", "--norc", "-c", script]
         subprocess.run(command, cwd=folder, capture_output=True, timeout=30)
-        for ran in folder.iterdir():
+        for number in [n for n in range(len(lines)) if (folder / str(n)).exists()]:
             found.add(name)
-            line = lines[int(ran.name)]
+            line = lines[number]
             assert run(line, f"{name} *") == "ask", line
     assert {"printf", "test", "read", "unset", "trap", "mapfile"} <= found
 
