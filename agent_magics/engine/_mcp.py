@@ -31,6 +31,7 @@ from pydantic_ai.toolsets import ToolsetTool
 from agent_magics.wire import McpStatusJSON
 
 from ._config_tables import McpConfig
+from ._http import routed
 from ._ids import new_id
 from ._text import dumps
 from .tools import MAX_OUTPUT, TurnDeps, cap_text
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _START_TIMEOUT = 20.0
 _CALL_TIMEOUT = 300.0
+_HTTP_TIMEOUT = 30.0
 _CLOSE_TIMEOUT = 5.0
 _PAUSE = 60.0
 """Seconds after a failure before a server is tried again."""
@@ -69,6 +71,7 @@ class McpServer:
     connected: bool = False
     failed_at: float | None = None
     toolset: MCPToolset[Any] | None = field(default=None, repr=False)
+    http: Any = field(default=None, repr=False)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -127,7 +130,13 @@ class McpServer:
         if source is None:
             source = self._command()
         else:
-            options["headers"] = self._filled(self.config.headers)
+            library = _http_library()
+            self.http = options["http_client"] = library.AsyncClient(
+                headers=self._filled(self.config.headers),
+                timeout=library.Timeout(_HTTP_TIMEOUT, read=_CALL_TIMEOUT),
+                follow_redirects=True,
+                **routed(library, source),
+            )
         toolset: MCPToolset[Any] = mcp.MCPToolset(source, **options)
         return toolset
 
@@ -158,9 +167,11 @@ class McpServer:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self.toolset.client.close()
+                if self.http is not None:
+                    await self.http.aclose()
         except Exception as error:  # the process ends with the engine, at the latest
             log.warning("closing the MCP server %s: %s", self.name, type(error).__name__)
-        self.toolset, self.connected = None, False
+        self.toolset, self.http, self.connected = None, None, False
 
 
 class McpServers:
@@ -271,6 +282,12 @@ class _McpTool(ToolsetTool[TurnDeps]):
 
     server: McpServer
     tool: ToolsetTool[Any]
+
+
+def _http_library() -> Any:
+    """The httpx that the installed fastmcp is made for: 3 has httpx, 4 has httpx2."""
+    http = importlib.import_module("fastmcp.client.transports.http")
+    return getattr(http, "httpx2", None) or http.httpx
 
 
 def _renamed(tool: ToolDefinition, name: str) -> ToolDefinition:

@@ -7,10 +7,15 @@ for. They don't retry: the turn loop does, visibly.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from .._http import routed
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -27,6 +32,8 @@ READ_TIMEOUT = 300.0
 WRITE_TIMEOUT = 60.0
 _MAX_CLIENTS = 32
 _NO_KEY = "no-key"
+_CLOSING: set[asyncio.Task[None]] = set()
+"""Clients that are being closed after they were let go."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +150,14 @@ def _is_openai(base_url: str) -> bool:
 
 
 def _openai_client(access: Access) -> AsyncOpenAI:
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     client = AsyncOpenAI(
         api_key=access.key or _NO_KEY,
         base_url=access.base_url,
         max_retries=0,
         timeout=_timeout(),
+        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
     )
     if not _is_openai(access.base_url):
         # The SDK takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID: nobody else's business.
@@ -159,7 +167,7 @@ def _openai_client(access: Access) -> AsyncOpenAI:
 
 
 def _anthropic_provider(access: Access) -> Any:
-    from anthropic import AsyncAnthropic
+    from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
     from pydantic_ai.providers.anthropic import AnthropicProvider
 
     client = AsyncAnthropic(
@@ -167,6 +175,7 @@ def _anthropic_provider(access: Access) -> Any:
         base_url=access.base_url,
         max_retries=0,
         timeout=_timeout(),
+        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
     )
     _join_deltas(client)
     return AnthropicProvider(anthropic_client=client)
@@ -175,8 +184,27 @@ def _anthropic_provider(access: Access) -> Any:
 def _join_deltas(client: AsyncOpenAI | AsyncAnthropic) -> None:
     from ._joining import join_deltas
 
-    # Not by an HTTP client of our own: the SDK's closes itself when it is let go.
     client._client.event_hooks["response"].append(join_deltas)
+
+
+def _http_client(kind: Any, base_url: str) -> Any:
+    """An SDK's own kind of HTTP client, which closes itself when it is let go, as the SDK's do."""
+    import httpx2
+
+    return _closing(kind)(**routed(httpx2, base_url))
+
+
+@cache
+def _closing(kind: Any) -> Any:
+    def __del__(self: Any) -> None:  # noqa: N807
+        # without a loop the connections are gone, too; without attributes it was never made
+        with suppress(RuntimeError, AttributeError):
+            if not self.is_closed:
+                closing = asyncio.get_running_loop().create_task(self.aclose())
+                _CLOSING.add(closing)
+                closing.add_done_callback(_CLOSING.discard)
+
+    return type(kind.__name__, (kind,), {"__del__": __del__})
 
 
 def _timeout() -> Any:
