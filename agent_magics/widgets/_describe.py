@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from typing import Any
 
@@ -146,9 +147,19 @@ def always_label(request: PermissionRequest) -> str:
         return ""
     if "*" in request.always:
         what = _EVERYTHING.get(request.permission, "every use of " + visible(request.permission))
+    elif request.always in _exact(request):
+        what = "exactly this command"
     else:
         what = ", ".join(f'"{visible(pattern)}"' for pattern in request.always)
     return f"Always allow {what} in this session"
+
+
+def _exact(request: PermissionRequest) -> tuple[tuple[str, ...], ...]:
+    """What `always` is where it means the command itself and nothing else."""
+    command = request.metadata.get("command")
+    if request.permission != "bash" or not isinstance(command, str):
+        return ()
+    return (command,), (glob.escape(command),)
 
 
 def reply_words(item: AskItem) -> str:
