@@ -7,6 +7,7 @@ import codecs
 import json
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 
 from agent_magics.sandbox import Sandbox
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ._services import Services
     from ._sessions import Session
 
-__all__ = ["CallContext", "ToolCalls", "call_arguments", "result_text"]
+__all__ = ["CallContext", "ToolCalls", "call_arguments", "complaints", "result_text"]
 
 _LIVE_INTERVAL = 0.05
 _LIVE_CHUNK = 16 << 10
@@ -34,6 +35,12 @@ def call_arguments(call: ToolCallPart) -> dict[str, Any]:
         return call.args_as_dict()
     except (AssertionError, ValueError):
         return {}
+
+
+def complaints(error: ValidationError) -> str:
+    """What is wrong with a call's arguments, without the library's links."""
+    found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+    return "; ".join(found)
 
 
 def result_text(result: Any) -> str:

@@ -12,7 +12,7 @@ from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from ._errors import ApiError
 from ._text import one_line
 
-__all__ = ["CALL_CUT", "ReplyEndedEarly", "WindowFull", "check_ending", "finish_reason"]
+__all__ = ["CALL_CUT", "GO_ON", "ReplyEndedEarly", "WindowFull", "check_ending", "finish_reason"]
 
 CALL_CUT = "The model's reply ended early, before this call was complete; it was not run."
 GO_ON = 'What had arrived is kept; send another prompt, such as "go on", to continue.'

@@ -7,10 +7,17 @@ for. They don't retry: the turn loop does, visibly.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import httpx2
+
+from .._config import ProviderKind, TimeoutsConfig
+from ._errors import ProviderUnusable
+from ._reply_stream import watch_replies
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -21,9 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Access", "ClientCache"]
 
-CONNECT_TIMEOUT = 15.0
-READ_TIMEOUT = 300.0
-"""Seconds without a byte; models that reason may be silent for minutes."""
 WRITE_TIMEOUT = 60.0
 _MAX_CLIENTS = 32
 _NO_KEY = "no-key"
@@ -37,6 +41,7 @@ class Access:
     family: Family
     base_url: str
     key: str
+    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
 
     def __repr__(self) -> str:
         return f"Access({self.provider_id!r}, {self.family!r}, {self.base_url!r})"
@@ -56,7 +61,7 @@ class ClientCache:
         """The model `model_id` through the client for `access`."""
         provider = self._providers.get(access)
         if provider is None:
-            provider = self._providers[access] = _provider(access)
+            provider = self._providers[access] = _made(access)
         self._providers.move_to_end(access)
         while len(self._providers) > _MAX_CLIENTS:
             self._providers.popitem(last=False)
@@ -100,6 +105,50 @@ def _model(family: Family, model_id: str, provider: Any) -> Model:
             from pydantic_ai.models.openai import OpenAIChatModel
 
             return OpenAIChatModel(model_id, provider=provider)
+
+
+def _made(access: Access) -> Any:
+    """The provider. Raises ProviderUnusable where the environment's proxies or files forbid it."""
+    try:
+        return _provider(access)
+    except ImportError as error:
+        if "socks" not in str(error).lower():
+            raise
+        raise ProviderUnusable(
+            f"{access.provider_id!r} can't be reached through the SOCKS proxy of the environment "
+            f"({_proxy_variables('socks')}): the engine's Python has no package 'socksio'. Install "
+            "it, use an http:// proxy, or list the provider's host in NO_PROXY.",
+            providerID=access.provider_id,
+        ) from error
+    except (ValueError, httpx2.InvalidURL) as error:
+        if not (named := _proxy_variables("")):
+            raise
+        raise ProviderUnusable(
+            f"{access.provider_id!r} can't be reached: the proxy that the environment names "
+            f"({named}) is not an http://, https:// or socks5:// address. Correct the variable, "
+            "then restart the engine.",
+            providerID=access.provider_id,
+        ) from error
+    except OSError as error:
+        named = " or ".join(n for n in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(n))
+        if not named:
+            raise
+        raise ProviderUnusable(
+            f"{access.provider_id!r} can't be reached: the certificates that {named} names can't "
+            "be read. Correct the variable, then restart the engine.",
+            providerID=access.provider_id,
+        ) from error
+
+
+def _proxy_variables(scheme: str) -> str:
+    """The names of the variables that name a proxy whose address begins so; never their values."""
+    names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+    found = [
+        name
+        for name in (*names, *map(str.lower, names))
+        if (value := os.environ.get(name, "")) and value.lower().startswith(scheme)
+    ]
+    return ", ".join(found)
 
 
 def _provider(access: Access) -> Any:
@@ -149,12 +198,12 @@ def _openai_client(access: Access) -> AsyncOpenAI:
         api_key=access.key or _NO_KEY,
         base_url=access.base_url,
         max_retries=0,
-        timeout=_timeout(),
+        timeout=_timeout(access.timeouts),
     )
     if not _is_openai(access.base_url):
         # The SDK takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID: nobody else's business.
         client.organization = client.project = None
-    _join_deltas(client)
+    _watch(client, access.timeouts, "openai")
     return client
 
 
@@ -166,20 +215,19 @@ def _anthropic_provider(access: Access) -> Any:
         api_key=access.key or _NO_KEY,
         base_url=access.base_url,
         max_retries=0,
-        timeout=_timeout(),
+        timeout=_timeout(access.timeouts),
     )
-    _join_deltas(client)
+    _watch(client, access.timeouts, "anthropic")
     return AnthropicProvider(anthropic_client=client)
 
 
-def _join_deltas(client: AsyncOpenAI | AsyncAnthropic) -> None:
-    from ._joining import join_deltas
-
+def _watch(
+    client: AsyncOpenAI | AsyncAnthropic, timeouts: TimeoutsConfig, protocol: ProviderKind
+) -> None:
     # Not by an HTTP client of our own: the SDK's closes itself when it is let go.
-    client._client.event_hooks["response"].append(join_deltas)
+    client._client.event_hooks["response"].append(watch_replies(timeouts, protocol))
 
 
-def _timeout() -> Any:
-    import httpx2
-
-    return httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT)
+def _timeout(timeouts: TimeoutsConfig) -> httpx2.Timeout:
+    # `read` counts until the reply begins; from then on `watch_replies` does.
+    return httpx2.Timeout(timeouts.first_byte, connect=timeouts.connect, write=WRITE_TIMEOUT)
