@@ -222,7 +222,9 @@ def _tls(error: ssl.SSLError, url: str, chain: Any) -> Cause | None:
         return None
     who, _ = _way(url, chain)
     if "WRONG_VERSION" in str(error) or "HTTP_REQUEST" in str(error):
-        return Cause(f"{who} does not speak TLS", "Is its address http:// instead?", lasting=True)
+        return Cause(
+            f"{who} does not speak TLS", "Its address may begin with http:// instead.", lasting=True
+        )
     return Cause(f"{who} and this computer can't agree on TLS", "Check the server's TLS settings.")
 
 

@@ -66,7 +66,7 @@ def concluded(
     """
     if not messages and error is not None and error["name"] == "ContextOverflowError":
         return []  # a prompt that is too large would make every later turn fail, too
-    said = list(messages) or [ModelRequest(parts=[UserPromptPart(prompt)])]
+    said = _with_errors(messages) or [ModelRequest(parts=[UserPromptPart(prompt)])]
     if isinstance(last := said[-1], ModelResponse) and (calls := unanswered(last)):
         said.append(ModelRequest(parts=[failed_result(call, _NOT_RUN) for call in calls]))
     note = "" if error is None else _NOTES.get(error["name"], _FAILED)
@@ -75,6 +75,21 @@ def concluded(
     elif note or not any(isinstance(part, TextPart) and part.content for part in last.parts):
         said[-1] = replace(last, parts=[*last.parts, TextPart(note or _EMPTY)])
     return said
+
+
+def _with_errors(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+    """With calls that were interrupted as errors, which a model can't take for results."""
+
+    def part_of(part: Any) -> Any:
+        is_cut = isinstance(part, ToolReturnPart) and part.outcome == "interrupted"
+        return replace(part, outcome="failed") if is_cut else part
+
+    return [
+        replace(message, parts=[part_of(part) for part in message.parts])
+        if isinstance(message, ModelRequest)
+        else message
+        for message in messages
+    ]
 
 
 def unanswered(response: ModelResponse) -> list[ToolCallPart]:
@@ -130,7 +145,7 @@ class History:
             messages = turn + messages
             if starts_with_summary(turn):
                 break
-        return repair_messages(messages)
+        return _with_errors(repair_messages(messages))
 
     def unfinished(self) -> list[tuple[str, str, list[ModelMessage]]]:
         """`(session id, message id, messages)` of the turns that a crash cut."""

@@ -21,7 +21,7 @@ from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON, TokensJSON
 
 from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
-from ._calls import CallContext, ToolCalls, result_text
+from ._calls import CallContext, ToolCalls, refusal_text, result_text
 from ._compaction import Compaction
 from ._history import ABORTED as ABORTED_ERROR
 from ._history import concluded, prompt_text
@@ -374,7 +374,7 @@ class Turn:
         """Calls that were never executed (unknown tool, arguments that are no JSON) end here."""
         part = self._calls.get(event.tool_call_id)
         if part is not None:
-            self._calls.failed(part, event.part.model_response_str())
+            self._calls.failed(part, refusal_text(event.part))
 
     # -- the message that answers the prompt; there is a new one after each summary
 

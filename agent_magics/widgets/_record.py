@@ -218,11 +218,9 @@ class TurnRecord:
         """
         if self.outcome or self.status != "busy" or self.open_asks:
             return 0
-        if any(
-            isinstance(i, ToolItem) and i.part.state.status == "running"
-            for i in self.items.values()
-        ):
-            return 0
+        for item in self.items.values():
+            if isinstance(item, ToolItem) and item.part.state.status == "running":
+                return 0
         return int(time.monotonic() - self.heard) // 10 * 10
 
     @property

@@ -99,10 +99,8 @@ def _is_hidden(record: TurnRecord, item: Item) -> bool:
 
 
 def _head(record: TurnRecord) -> str:
-    words = [
-        status_words(record) if record.outcome or record.silence else "",
-        duration(record.elapsed),
-    ]
+    is_told = record.outcome or record.silence
+    words = [status_words(record) if is_told else "", duration(record.elapsed)]
     items = [visible(record.model), *(word for word in words if word), *facts(record)]
     line = " · ".join(item for item in items if item)
     badge = ""

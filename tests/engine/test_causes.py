@@ -323,9 +323,9 @@ async def test_proxies_that_are_not_there(protocol: str, monkeypatch: pytest.Mon
     _, told = await failure("https://api.example", protocol)
     check(told["message"], "the proxy http://127.0.0.1:9 refused", "HTTPS_PROXY")
     for name, value, words in (
-        ("ALL_PROXY", "socks5://127.0.0.1:9", "SOCKS proxy .*ALL_PROXY.*socksio|refused"),
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "ALL_PROXY names a SOCKS proxy.*socksio|refused"),
         ("HTTPS_PROXY", "ftp://127.0.0.1:9", "is not an http://"),
-        ("SSL_CERT_FILE", "/nowhere/at/all.pem", "certificates that SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", "/nowhere/at/all.pem", "SSL_CERT_FILE names a file that does not exist"),
     ):
         _clean(monkeypatch)
         monkeypatch.setenv(name, value)

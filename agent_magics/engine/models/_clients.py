@@ -7,9 +7,13 @@ for. They don't retry: the turn loop does, visibly.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import ssl
+import urllib.request
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Access", "ClientCache"]
 
 WRITE_TIMEOUT = 60.0
+_PROXIES = ("http", "https", "socks5", "socks5h")
 _MAX_CLIENTS = 32
 _NO_KEY = "no-key"
 
@@ -109,46 +114,43 @@ def _model(family: Family, model_id: str, provider: Any) -> Model:
 
 def _made(access: Access) -> Any:
     """The provider. Raises ProviderUnusable where the environment's proxies or files forbid it."""
+    if complaint := _complaint():
+        raise _unusable(access, complaint)
     try:
         return _provider(access)
-    except ImportError as error:
-        if "socks" not in str(error).lower():
-            raise
-        raise ProviderUnusable(
-            f"{access.provider_id!r} can't be reached through the SOCKS proxy of the environment "
-            f"({_proxy_variables('socks')}): the engine's Python has no package 'socksio'. Install "
-            "it, use an http:// proxy, or list the provider's host in NO_PROXY.",
-            providerID=access.provider_id,
-        ) from error
-    except (ValueError, httpx2.InvalidURL) as error:
-        if not (named := _proxy_variables("")):
-            raise
-        raise ProviderUnusable(
-            f"{access.provider_id!r} can't be reached: the proxy that the environment names "
-            f"({named}) is not an http://, https:// or socks5:// address. Correct the variable, "
-            "then restart the engine.",
-            providerID=access.provider_id,
-        ) from error
-    except OSError as error:
-        named = " or ".join(n for n in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(n))
-        if not named:
-            raise
-        raise ProviderUnusable(
-            f"{access.provider_id!r} can't be reached: the certificates that {named} names can't "
-            "be read. Correct the variable, then restart the engine.",
-            providerID=access.provider_id,
-        ) from error
+    except ssl.SSLError as error:
+        named = _named("SSL_CERT_FILE", "SSL_CERT_DIR")
+        raise _unusable(access, f"{named} names a file that holds no certificates") from error
 
 
-def _proxy_variables(scheme: str) -> str:
-    """The names of the variables that name a proxy whose address begins so; never their values."""
-    names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-    found = [
-        name
-        for name in (*names, *map(str.lower, names))
-        if (value := os.environ.get(name, "")) and value.lower().startswith(scheme)
-    ]
-    return ", ".join(found)
+def _complaint() -> str:
+    """What is wrong with the environment that the SDKs' HTTP clients read; else empty."""
+    for name, value in urllib.request.getproxies().items():
+        if name not in ("http", "https", "all"):
+            continue
+        scheme = urlsplit(value if "://" in value else f"http://{value}").scheme
+        variable = _named(f"{name.upper()}_PROXY", f"{name}_proxy")
+        if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+            return f"{variable} names a SOCKS proxy, for which the package 'socksio' is missing"
+        if scheme not in _PROXIES:
+            return f"{variable} is not an http://, https:// or socks5:// address"
+    file = os.environ.get("SSL_CERT_FILE", "")
+    if file and not Path(file).is_file():
+        return f"SSL_CERT_FILE names a file that does not exist ({file})"
+    return ""
+
+
+def _named(*names: str) -> str:
+    """The first of these variables that is set."""
+    return next((name for name in names if os.environ.get(name)), names[0])
+
+
+def _unusable(access: Access, complaint: str) -> ProviderUnusable:
+    return ProviderUnusable(
+        f"No requests to {access.provider_id!r} are possible: {complaint}. Correct that where the "
+        "engine was started, then restart it.",
+        providerID=access.provider_id,
+    )
 
 
 def _provider(access: Access) -> Any:

@@ -288,9 +288,8 @@ class TerminalView:
             self._line("[compacting] the conversation is summarized to make room")
         elif event.type == "permission-replied":
             self._line(f"[permission] {event.reply}")
-        elif event.type == "turn-ended" and event.outcome == "completed":
-            if not event.result.text.strip():
-                self.note("The agent ended its turn without a word.")
+        elif event.type == "turn-ended" and not (event.result.error or event.result.text.strip()):
+            self.note("The agent ended its turn without a word.")
 
     def note(self, text: str, kind: str = "info") -> None:
         self._line(f"[{kind}] {text}" if kind != "info" else f"[agent] {text}")
