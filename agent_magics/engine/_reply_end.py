@@ -12,7 +12,15 @@ from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from ._errors import ApiError
 from ._text import one_line
 
-__all__ = ["CALL_CUT", "GO_ON", "ReplyEndedEarly", "WindowFull", "check_ending", "finish_reason"]
+__all__ = [
+    "CALL_CUT",
+    "GO_ON",
+    "ReplyEndedEarly",
+    "WindowFull",
+    "check_ending",
+    "finish_reason",
+    "is_empty",
+]
 
 CALL_CUT = "The model's reply ended early, before this call was complete; it was not run."
 GO_ON = 'What had arrived is kept; send another prompt, such as "go on", to continue.'
@@ -68,7 +76,14 @@ def _whole(response: ModelResponse) -> str:
 
 def _said_nothing(response: ModelResponse) -> bool:
     """Not one token: local servers end so when the prompt has filled the window."""
-    return not response.parts and response.usage.output_tokens <= 1
+    return is_empty(response) and response.usage.output_tokens <= 1
+
+
+def is_empty(response: ModelResponse) -> bool:
+    """Whether it holds neither text nor thoughts nor calls."""
+    return not any(
+        isinstance(part, ToolCallPart) or getattr(part, "content", None) for part in response.parts
+    )
 
 
 def check_ending(response: ModelResponse, provider_id: str, scrub: Callable[[str], str]) -> None:

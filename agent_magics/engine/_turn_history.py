@@ -14,7 +14,7 @@ from ._errors import ApiError
 from ._history import failed_result, unanswered
 from ._limits import Spending
 from ._overflow import is_overflow, window_named
-from ._reply_end import CALL_CUT
+from ._reply_end import CALL_CUT, is_empty
 
 if TYPE_CHECKING:
     from ._compaction import Compaction
@@ -118,7 +118,7 @@ class TurnHistory:
         assert self.run is not None
         said = self.run.new_messages()
         last = said[-1] if said else None
-        if isinstance(last, ModelResponse) and not last.parts:  # it can be asked again
+        if isinstance(last, ModelResponse) and is_empty(last):  # it can be asked again
             said = said[:-2]
             return (
                 self._left(before, said, request) if self.room.can_be_made(before, said) else None

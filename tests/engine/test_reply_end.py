@@ -59,12 +59,11 @@ TRIED = (
 
 @pytest.fixture
 async def llm() -> AsyncIterator[ScriptedLLM]:
-    go_on = {"do": [{"text": "I see."}]}
-    scenarios: dict[str, Any] = {}
+    scenarios: dict[str, Any] = {"after": {"turns": [{"do": [{"text": "I see."}]}]}}
     for name in TRIED:
         reason, _, kind = name.partition("-")
         turn = {"do": CONTENTS[kind], "finish": reason, "usage": {"output": 5}}
-        scenarios[name] = {"turns": [turn, go_on, go_on]}
+        scenarios[name] = {"turns": [turn]}
     async with ScriptedLLM({"scenarios": scenarios, "default": "length-text"}) as llm:
         yield llm
 
@@ -108,7 +107,7 @@ async def test_what_a_cut_reply_is_called(tmp_path: Path, llm: ScriptedLLM, prot
             tools = [p for p in answer["parts"] if p["type"] == "tool"]
             assert [p["state"]["status"] for p in tools] == ["error"] * len(tools)
             assert session.usage.tools == {}
-            after = await send(harness, session, "why?", model)
+            after = await send(harness, session, "why?", f"{protocol[0]}/after")
             assert after["outcome"] == "completed", (model, after)
             told = json.dumps(llm.log[-1]["body"]["messages"])
             assert "cut off" in told and "go" in told
