@@ -332,7 +332,7 @@ class TurnRecord:
         if event.result.error is not None:
             kind = "warning" if event.outcome == "aborted" else "error"
             self.note(error_words(event.result.error), kind)
-        elif not event.result.text.strip():
+        elif not any(isinstance(item, TextItem) for item in self.items.values()):
             self.note(SAID_NOTHING)
 
 

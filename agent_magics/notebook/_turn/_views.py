@@ -250,6 +250,7 @@ class TerminalView:
         self._show_reasoning = show_reasoning
         self._at_line_start = True
         self._reasoning = False
+        self._spoken = False
         self._called: set[str] = set()
         self._todos = ""
         self._busy: set[str] = set()
@@ -264,6 +265,7 @@ class TerminalView:
         self._heard, self._next_word = time.monotonic(), _SILENCE
         self._note_waits(event)
         if event.type == "text-delta":
+            self._spoken = True
             self._switch(reasoning=False)
             self._write(event.delta)
         elif event.type == "reasoning-delta":
@@ -288,7 +290,7 @@ class TerminalView:
             self._line("[compacting] the conversation is summarized to make room")
         elif event.type == "permission-replied":
             self._line(f"[permission] {event.reply}")
-        elif event.type == "turn-ended" and not (event.result.error or event.result.text.strip()):
+        elif event.type == "turn-ended" and not (event.result.error or self._spoken):
             self.note("The agent ended its turn without a word.")
 
     def note(self, text: str, kind: str = "info") -> None:
