@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from pydantic_ai.exceptions import ToolFailed
-from pydantic_ai.messages import ToolCallPart, ToolReturn
+from pydantic_ai.messages import RetryPromptPart, ToolCallPart, ToolReturn, ToolReturnPart
 
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ArtifactJSON, PartJSON, TodoJSON
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from ._services import Services
     from ._sessions import Session
 
-__all__ = ["CallContext", "ToolCalls", "call_arguments", "result_text"]
+__all__ = [
+    "CallContext",
+    "ToolCalls",
+    "call_arguments",
+    "complaints",
+    "refusal_text",
+    "result_text",
+]
 
 _LIVE_INTERVAL = 0.05
 _LIVE_CHUNK = 16 << 10
@@ -37,6 +45,26 @@ def call_arguments(call: ToolCallPart) -> dict[str, Any]:
         return call.args_as_dict()
     except (AssertionError, ValueError):
         return {}
+
+
+def complaints(error: ValidationError) -> str:
+    """What is wrong with a call's arguments, without the library's links."""
+    return _sentence(error.errors(include_url=False))
+
+
+def _sentence(errors: Iterable[Any]) -> str:
+    found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in errors)
+    return "; ".join(found)
+
+
+def refusal_text(part: ToolReturnPart | RetryPromptPart) -> str:
+    """What a person reads of a call that was never executed; the model gets more."""
+    content: Any = part.content
+    if isinstance(content, list):
+        return f"Wrong arguments: {_sentence(content)}"
+    if isinstance(content, str) or not isinstance(part, ToolReturnPart):
+        return str(content)
+    return part.model_response_str()
 
 
 def result_text(result: Any) -> str:

@@ -21,6 +21,13 @@ _STATUS = {
     "aborted": "stopped",
     "error": "failed",
 }
+_ENDINGS = {
+    "ContentFilterError": "refused by the provider",
+    "ContextOverflowError": "cut off: the context window is full",
+    "MessageOutputLengthError": "cut off by the token limit",
+    "ReplyIncompleteError": "cut off",
+}
+"""What failed turns are called that brought a part of a reply."""
 _PER_TOKEN = 4
 """Characters, roughly."""
 _TITLE = 60
@@ -46,7 +53,11 @@ def status_words(record: TurnRecord) -> str:
     if (asks := len(record.open_asks)) and not record.outcome:
         return "waiting for you" if asks == 1 else f"waiting for you: {asks} questions"
     if record.status == "busy":
-        return _activity(record)
+        silence = f", no answer for {duration(record.silence)}" if record.silence else ""
+        return _activity(record) + silence
+    error = record.result.error if record.result else None
+    if error is not None and error.name in _ENDINGS:
+        return _ENDINGS[error.name]
     words = _STATUS.get(record.status, visible(record.status))
     if record.status == "retry" and record.attempt:
         words = f"{words} (attempt {record.attempt + 1})"

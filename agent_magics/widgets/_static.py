@@ -99,7 +99,8 @@ def _is_hidden(record: TurnRecord, item: Item) -> bool:
 
 
 def _head(record: TurnRecord) -> str:
-    words = [status_words(record) if record.outcome else "", duration(record.elapsed)]
+    is_told = record.outcome or record.silence
+    words = [status_words(record) if is_told else "", duration(record.elapsed)]
     items = [visible(record.model), *(word for word in words if word), *facts(record)]
     line = " · ".join(item for item in items if item)
     badge = ""
@@ -292,6 +293,7 @@ def record_json(record: TurnRecord) -> dict[str, Any]:
         "sandbox": {"provider": record.sandbox, "isolated": record.isolated},
         "outcome": record.outcome or None,
         "error": result.error.name if result and result.error else None,
+        "finishReason": (result.finish_reason or None) if result else None,
         "tokens": {
             "input": tokens.input,
             "output": tokens.output,

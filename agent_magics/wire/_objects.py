@@ -336,6 +336,12 @@ class SendResult:
     `text` is the agent's text, `parts` everything it did, in order. `error` is set when the turn
     failed or was aborted; what had arrived until then is kept. `seconds` is how long the turn ran,
     from its prompt to the end of its last message by the server's clock, if that is known.
+
+    `finish_reason` is why the model stopped: "stop" after a whole reply, "length" when the token
+    limit of one reply cut it off, "content-filter" when the provider refused or cut it,
+    "context-window" when the window was full, "error" when the turn failed, "other" for a reason
+    of the provider's own; empty when the server did not say. After all but "stop" there is an
+    `error`, unless a summary made room. A whole reply may be empty.
     """
 
     message_id: str
@@ -345,3 +351,4 @@ class SendResult:
     cost: float | None = None
     error: WireError | None = None
     seconds: float | None = field(default=None, compare=False)
+    finish_reason: str = ""
