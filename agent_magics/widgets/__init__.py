@@ -18,6 +18,7 @@ from ._describe import (
     tool_facts,
     tool_title,
 )
+from ._inert_markdown import inert_markdown
 from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
 from ._page import attribute_text, page, page_text
@@ -44,6 +45,7 @@ __all__ = [
     "ask_title",
     "attribute_text",
     "clock",
+    "inert_markdown",
     "page",
     "page_text",
     "readable",

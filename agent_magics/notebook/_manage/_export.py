@@ -27,6 +27,7 @@ from ...widgets import (
     TODO_MARKS,
     attribute_text,
     clock,
+    inert_markdown,
     page,
     page_text,
     readable,
@@ -95,7 +96,8 @@ def _json(info: SessionInfo, messages: Sequence[Message]) -> str:
 
 def _markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
     title = one_line(info.title or info.id)
-    return "\n\n".join([f"# {title}", _facts(info, messages), *_sections(messages)]) + "\n"
+    pieces = [f"# {title}", _facts(info, messages), *_sections(messages)]
+    return inert_markdown("\n\n".join(pieces) + "\n")
 
 
 def _html(info: SessionInfo, messages: Sequence[Message]) -> str:
