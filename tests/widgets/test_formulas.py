@@ -247,6 +247,8 @@ def test_the_page_has_the_same_list() -> None:
         for name, names in re.findall(r"(\w+): \[([^\]]*)\]", table)
     }
     assert found == ELEMENTS
+    classes = re.compile((source.partition("const CLASS =")[2].partition("/;")[0]).strip(" \n/"))
+    assert all(classes.search(name) for name in CLASSES)
     css = (STATIC / "turn.css").read_text("utf-8")
     assert all(f".{name}" in css for name in CLASSES)
 
