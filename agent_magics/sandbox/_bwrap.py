@@ -11,7 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,14 @@ from ._agent import BOOTSTRAP
 from ._environ import command_environ
 from ._errors import SandboxUnavailable
 from ._explain import explain, not_installed, not_linux
-from ._mounts import INSIDE_UID, PathRefused, python_mounts, system_mounts
+from ._mounts import (
+    INSIDE_UID,
+    Mount,
+    PathRefused,
+    bwrap_arguments,
+    python_mounts,
+    system_mounts,
+)
 from ._network import NetworkLink
 from ._provider import agent_config, prepare_directories
 from ._seccomp import seccomp_filter
@@ -153,7 +160,7 @@ class Bubblewrap:
             ) from error
         if uid is None:
             self._running_before = _tasks_counted_against_us()
-        return _Plan(program, features, bpf, workspace, tmp, uid)
+        return _Plan(program, features, bpf, workspace, tmp, uid, self._python_mounts())
 
     def _command(self, plan: _Plan, descriptors: _Descriptors) -> list[str]:
         sources: list[str] = []
@@ -171,7 +178,7 @@ class Bubblewrap:
             *system_mounts(descriptors.of, shared_memory),
             *("--bind", source(str(plan.tmp)), "/tmp"),
             *("--bind", source(str(plan.workspace)), self.workspace),
-            *self._python_mounts(source),
+            *bwrap_arguments(plan.python, descriptors.of, source),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", self.workspace),
         ]
         packed = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
@@ -186,9 +193,9 @@ class Bubblewrap:
         stage = [sys.executable, "-I", "-S", _stage.__file__, str(plan.uid), str(len(sources))]
         return [*stage, *sources, *command]
 
-    def _python_mounts(self, source: Callable[[str], str]) -> list[str]:
+    def _python_mounts(self) -> list[Mount]:
         try:
-            return python_mounts(self._python, self._root, source)
+            return python_mounts(self._python, self._root)
         except PathRefused:
             raise SandboxUnavailable(
                 f"The notebook's Python ({self._python.executable}) can't be shown to the "
@@ -216,6 +223,7 @@ class _Plan:
     workspace: Path
     tmp: Path
     uid: int | None
+    python: list[Mount]
 
 
 class _Descriptors:

@@ -208,15 +208,30 @@ class Oci:
         if self._host_python is None:
             return []
         try:
-            mounts = python_mounts(self._host_python, self._root, lambda path: path)
+            mounts = python_mounts(self._host_python, self._root, own_system=False)
         except PathRefused:
             raise self.complaint("it lies where the image has files of its own") from None
         volumes: list[str] = []
-        for kind, source, path in zip(mounts[::3], mounts[1::3], mounts[2::3], strict=True):
-            real = source if kind == "--ro-bind" else os.path.realpath(path)
-            if Path(real).exists():
-                volumes += ["--volume", f"{real}:{path}:ro"]
+        for number, mount in enumerate(mounts):
+            if mount.kind in ("cover", "hide-directory"):
+                volumes += ["--tmpfs", f"{mount.path}:ro,size=64k,mode=755"]
+                continue
+            source = mount.path
+            if mount.kind == "link":
+                source = os.path.realpath(source)
+            elif mount.kind == "text":
+                source = self._text_file(f"shown-{number}", mount.content)
+            elif mount.kind == "hide-file":
+                source = os.devnull
+            if Path(source).exists():
+                volumes += ["--volume", f"{source}:{mount.path}:ro"]
         return volumes
+
+    def _text_file(self, name: str, content: bytes) -> str:
+        path = self._root / name
+        path.write_bytes(content)
+        path.chmod(0o644)
+        return str(path)
 
 
 _PODMAN_ONLY = (
