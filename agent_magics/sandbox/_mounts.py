@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ._python_files import Hidden, hidden_below, hidden_of_system, plain_pyvenv, shown_parts
+from ._python_files import (
+    Hidden,
+    hidden_below,
+    hidden_of_system,
+    ignores_system_packages,
+    plain_pyvenv,
+    shown_parts,
+)
 from ._types import PythonEnv, is_site_directory
 
 __all__ = ["Mount", "PathRefused", "bwrap_arguments", "python_mounts", "system_mounts"]
@@ -190,6 +197,7 @@ def python_mounts(python: PythonEnv, private: Path, *, own_system: bool = True) 
         PathRefused: the interpreter itself would not be there.
     """
     view = _View(private, own_system)
+    view.unneeded = _unneeded(python)
     for prefix in filter(_is_environment, python.prefixes):
         view.show_prefix(prefix.rstrip("/") or "/")
     if not view.show(python.executable):
@@ -204,6 +212,21 @@ def _is_environment(prefix: str) -> bool:
     return is_site_directory(prefix) or (libraries.is_dir() and any(libraries.glob("python3*")))
 
 
+def _unneeded(python: PythonEnv) -> frozenset[str]:
+    """Packages of the Python that a virtual environment was made of, where it does not use them."""
+    prefixes = [path for path in python.prefixes if not is_site_directory(path)]
+    if not prefixes or not ignores_system_packages(f"{prefixes[0]}/pyvenv.cfg"):
+        return frozenset()
+    found = {
+        str(packages.resolve())
+        for prefix in prefixes[1:]
+        for packages in Path(prefix, "lib").glob("python3*/site-packages")
+    }
+    used = {os.path.realpath(path) for path in python.prefixes if is_site_directory(path)}
+    own = os.path.realpath(prefixes[0])
+    return frozenset(path for path in found - used if not path.startswith(f"{own}/"))
+
+
 def _home() -> Path:
     home = os.path.expanduser("~")  # noqa: PTH111 - the pathlib way fails for users without one
     return Path(home if home.startswith("/") else "/root")
@@ -215,6 +238,7 @@ class _View:
         self._shown = [*_SYSTEM]
         self._covered: list[str] = []
         self._links: set[str] = set()
+        self.unneeded: frozenset[str] = frozenset()
         home, inside = _home().resolve(), private.resolve()
         self._never_prefix = {*_NEVER, *map(str, (_home(), home, *home.parents))}
         self._never = {*self._never_prefix, *map(str, (inside, *inside.parents))}
@@ -276,7 +300,8 @@ class _View:
             return False
         self.mounts.append(Mount("bind", path))
         self._shown.append(path)
-        self._hide(path, hidden_below(path))
+        self._hide(path, [Hidden(p, True) for p in self.unneeded if p.startswith(f"{path}/")])
+        self._hide(path, hidden_below(path, self.unneeded))
         return True
 
     def _hide(self, root: str, found: Iterable[Hidden]) -> None:
@@ -303,7 +328,9 @@ def _closed_above(path: str, root: str) -> str | None:
     """
     if os.geteuid() != 0:
         return None
-    for parent in reversed(Path(path).parents):
-        if _depth(str(parent), [root]) >= 0 and not parent.stat().st_mode & stat.S_IXOTH:
-            return str(parent)
+    parent = root
+    for part in path[len(root) + 1 :].split("/"):
+        if not os.stat(parent).st_mode & stat.S_IXOTH:  # noqa: PTH116
+            return parent
+        parent = f"{parent}/{part}"
     return None

@@ -20,7 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Hidden", "hidden_below", "hidden_of_system", "plain_pyvenv", "shown_parts"]
+__all__ = [
+    "Hidden",
+    "hidden_below",
+    "hidden_of_system",
+    "ignores_system_packages",
+    "plain_pyvenv",
+    "shown_parts",
+]
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +115,8 @@ _SECRET_VALUE = re.compile(
     rb"(?:TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL)\w*[\"'\]\s,]*[=,:\s]\s*\S|://[^/\s\"']*:[^/\s\"']*@",
     re.IGNORECASE,
 )
+_PROGRAMS = (".py", ".so", ".pyi", ".pyc", ".h", ".hpp")
+_SECRET_PROGRAMS = frozenset({"activate_this.py", "sitecustomize.py", "usercustomize.py"})
 _ACTIVATE = frozenset(
     {
         *("Activate.ps1", "activate", "activate.bat", "activate.csh", "activate.fish"),
@@ -172,6 +181,12 @@ def plain_pyvenv(path: str) -> bytes:
     return b"".join(kept)
 
 
+def ignores_system_packages(path: str) -> bool:
+    """Whether a pyvenv.cfg, if it is there, says that only packages of its own are used."""
+    text = _text(path).lower()
+    return bool(text) and not re.search(rb"^\s*include-system-site-packages\s*=\s*true", text, re.M)
+
+
 # -- what of it is hidden
 
 
@@ -193,58 +208,63 @@ def hidden_of_system(root: str) -> list[Hidden]:
     return found
 
 
-def hidden_below(root: str) -> list[Hidden]:
+def hidden_below(root: str, skip: frozenset[str] = frozenset()) -> list[Hidden]:
     """
     What has the name of a secret in a tree that is shown; `root` is its real path.
 
-    Python's own libraries are looked through as a whole, other trees three levels deep.
+    Python's own libraries are looked through as a whole but for the directories in `skip`, other
+    trees three levels deep.
     """
-    if not Path(root).is_dir():
-        return []
-    if _is_python_library(Path(root).name):
-        return _libraries.look(root)
-    found = list(_walk(root, 3, skip_python=True))
-    for name in filter(_is_python_library, _names(root)):
-        if not Path(root, name).is_symlink():
-            found += _libraries.look(f"{root}/{name}")
-    return found
+    return _trees.look(root, skip) if Path(root).is_dir() else []
 
 
 def _is_python_library(name: str) -> bool:
     return name.startswith("python3") or name in ("site-packages", "dist-packages")
 
 
-class _Libraries:
-    """Large trees that are looked through once, and again when it may have become another."""
+class _Trees:
+    """Trees that are looked through once, and again when they may have become others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, list[tuple[str, int]], list[Hidden]]] = {}
+        self._known: dict[tuple[str, frozenset[str]], tuple[float, list[int], list[Hidden]]] = {}
 
-    def look(self, root: str) -> list[Hidden]:
+    def look(self, root: str, skip: frozenset[str]) -> list[Hidden]:
         with self._lock:
-            now = time.monotonic()
-            near = _near(root)
-            known = self._known.get(root)
-            if known is None or now - known[0] > FRESH or known[1] != near:
-                self._known[root] = known = (now, near, list(_walk(root, None)))
+            now, libraries = time.monotonic(), _python_libraries(root)
+            changed = _changed(root, libraries)
+            known = self._known.get((root, skip))
+            if known is None or now - known[0] > FRESH or known[1] != changed:
+                found = [] if root in libraries else list(_walk(root, 3, skip, libraries=False))
+                for library in libraries:
+                    found += _walk(library, None, skip)
+                self._known[root, skip] = known = (now, changed, found)
             return known[2]
 
 
-_libraries = _Libraries()
+_trees = _Trees()
 
 
-def _near(root: str) -> list[tuple[str, int]]:
-    """The directories near the top, and when they were changed."""
+def _python_libraries(root: str) -> list[str]:
+    if _is_python_library(Path(root).name):
+        return [root]
+    found = [f"{root}/{name}" for name in _names(root) if _is_python_library(name)]
+    return [path for path in found if not Path(path).is_symlink()]
+
+
+def _changed(root: str, libraries: list[str]) -> list[int]:
+    """When the directories at the top, in which packages are installed, were changed."""
+    inner = [f"{path}/{name}" for path in libraries for name in ("site-packages", "dist-packages")]
     found = []
-    for top in (root, f"{root}/site-packages", f"{root}/dist-packages"):
-        for path in (top, *(f"{top}/{name}" for name in _names(top))):
-            with contextlib.suppress(OSError):
-                found.append((path, os.stat(path).st_mtime_ns))  # noqa: PTH116
+    for path in (root, *libraries, *inner):
+        with contextlib.suppress(OSError):
+            found.append(os.stat(path).st_mtime_ns)  # noqa: PTH116
     return found
 
 
-def _walk(root: str, depth: int | None, *, skip_python: bool = False) -> Iterator[Hidden]:
+def _walk(
+    root: str, depth: int | None, skip: frozenset[str], *, libraries: bool = True
+) -> Iterator[Hidden]:
     """The shallow before the deep."""
     level, until = [root], time.monotonic() + PATIENCE
     while level and (depth is None or depth > 0):
@@ -254,19 +274,24 @@ def _walk(root: str, depth: int | None, *, skip_python: bool = False) -> Iterato
                 log.warning("%s is too large to be looked through for files of secrets", root)
                 return
             try:
-                entries = list(os.scandir(folder))
+                with os.scandir(folder) as found:
+                    entries = list(found)
             except OSError:
                 continue
             for entry in entries:
                 name = entry.name
-                if name == "__pycache__" or (skip_python and _is_python_library(name)):
+                if name.endswith(_PROGRAMS):  # nearly all
+                    if name not in _SECRET_PROGRAMS and not name.endswith("config.py"):
+                        continue
+                elif name == "__pycache__" or (not libraries and _is_python_library(name)):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                elif entry.is_dir(follow_symlinks=False):
                     if name in _SECRET_DIRECTORIES:
                         yield Hidden(entry.path, True)
-                    else:
+                    elif entry.path not in skip:
                         following.append(entry.path)
-                elif _is_secret_file(entry):
+                    continue
+                if _is_secret_file(entry):
                     yield from _real(entry)
                     yield from _compiled(folder, name)
         level = following
@@ -282,13 +307,11 @@ def _is_secret_file(entry: os.DirEntry[str]) -> bool:
     if name in _ACTIVATE:
         text = _text(entry.path)
         return bool(_OWN_EXPORT.search(text) or _SECRET_VALUE.search(text))
-    if name in ("sitecustomize.py", "usercustomize.py") or name.endswith(".pth"):
+    if name in _SECRET_PROGRAMS or name.endswith(".pth"):
         return bool(_SECRET_VALUE.search(_text(entry.path)))
-    if name.endswith((".pyc", ".so", ".pyi", ".h")):  # nearly all, and the pattern is slow
+    if name.endswith(".py") and "/tests/" in entry.path:  # packages of Jupyter bring examples
         return False
-    return (name[-3:] != ".py" or name.endswith("config.py")) and bool(
-        _SECRET_FILES_LIKE.fullmatch(name)
-    )
+    return bool(_SECRET_FILES_LIKE.fullmatch(name))
 
 
 def _has_secret_url(path: str) -> bool:
