@@ -12,6 +12,7 @@ from ._commands import *
 from ._environ import *
 from ._events import *
 from ._json import *
+from ._names import *
 from ._objects import *
 from ._parts import *
 from ._revert import *
@@ -117,4 +118,6 @@ __all__ = [
     "WireError",
     "WireEvent",
     "part_from_json",
+    "spelled_name",
+    "unspelled_name",
 ]

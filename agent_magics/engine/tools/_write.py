@@ -8,7 +8,7 @@ from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
 from .._paths import short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
+from ._context import ToolContext, TurnDeps, checked, file_errors, meant, tool_context, tool_path
 from ._output import cap_text
 
 __all__ = ["edit", "write"]
@@ -33,8 +33,9 @@ async def write(ctx: RunContext[TurnDeps], filePath: str, content: str) -> str:
     data = _encode(content)
     before = await _existing(call, path)
     with file_errors(path):
-        await call.sandbox.write_file(path, data)
-    call.edited(path)
+        real = await meant(call, path)
+        await call.sandbox.write_file(real, data)
+    call.edited(real)
     call.metadata(diff=_diff(before or "", content, path), created=before is None)
     verb = "Wrote" if before is None else "Replaced"
     return f"{verb} {path}: {_lines(content)} lines, {len(data)} bytes."
@@ -74,8 +75,9 @@ async def edit(
         raise ToolFailed(_ambiguous(before, old, found))
     after = before.replace(old, new)
     with file_errors(path):
-        await call.sandbox.write_file(path, _encode(after))
-    call.edited(path)
+        real = await meant(call, path)
+        await call.sandbox.write_file(real, _encode(after))
+    call.edited(real)
     call.metadata(diff=_diff(before, after, path), replacements=found)
     return f"Edited {path}: {found} replacement{'s' if found > 1 else ''}."
 
@@ -90,7 +92,8 @@ def _encode(text: str) -> bytes:
 async def _existing(call: ToolContext, path: str) -> str | None:
     """The text that a write replaces: None if there is no file, "" if it is no text."""
     try:
-        return (await call.sandbox.read_file(path, max_bytes=MAX_FILE)).decode("utf-8")
+        real = await meant(call, path)
+        return (await call.sandbox.read_file(real, max_bytes=MAX_FILE)).decode("utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError):
@@ -99,7 +102,7 @@ async def _existing(call: ToolContext, path: str) -> str | None:
 
 async def _text(call: ToolContext, path: str) -> str:
     with file_errors(path):
-        data = await call.sandbox.read_file(path, max_bytes=MAX_FILE)
+        data = await call.sandbox.read_file(await meant(call, path), max_bytes=MAX_FILE)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

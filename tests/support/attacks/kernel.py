@@ -334,16 +334,16 @@ async def every_call_that_is_not_allowed(stand: Stand) -> None:
     column = 0 if os.uname().machine == "x86_64" else 1
     known = {numbers[column] for table in (ALLOWED, CHECKED) for numbers in table.values()}
     refused = {numbers[column] for numbers in REFUSED.values()}
-    others = [
-        number for number in (*range(600), 1000, 4000, 2**20, 2**31 - 1) if number not in known
-    ]
+    if column == 0:
+        known.add(336)  # of the kernel's own probes: no filter gets to see it
+    others = [n for n in (*range(600), 1000, 4000, 2**20, 2**30 - 1) if n not in known]
     shown = await stand.python(
         f"for number in {others}:\n"
         "    ctypes.set_errno(0)\n"
         "    print(number, libc.syscall(number, 0, 0, 0, 0, 0, 0), ctypes.get_errno())\n"
     )
     expected = [f"{number} -1 {1 if number in refused else 38}" for number in others]
-    assert not set(shown.splitlines()) ^ set(expected), set(shown.splitlines()) ^ set(expected)
+    assert set(shown.splitlines()) == set(expected), set(shown.splitlines()) ^ set(expected)
     assert len(others) > 300 and len(refused) > 50
     assert {numbers[column] for numbers in ABSENT.values()} <= set(others)
 
