@@ -111,6 +111,10 @@ class Bubblewrap:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         if "nproc" in config["rlimits"]:
             config["rlimits"]["nproc"] += self._running_before
+        config["writable"] = {
+            "trees": [self.workspace, "/tmp", "/dev/shm"],
+            "files": ["/dev", "/proc"],
+        }
         if self._link is not None:
             config["network"] = self._link.config()
         return config
