@@ -283,7 +283,8 @@ class _View:
     def show_prefix(self, prefix: str) -> None:
         """Of an environment, what is Python's."""
         real = os.path.realpath(prefix)
-        if real in _SYSTEM_ROOTS or real in self._never_prefix:
+        shared = real in (f"{_home().resolve()}/.local", "/opt")  # of other programs as well
+        if real in _SYSTEM_ROOTS or (real in self._never_prefix and not shared):
             return
         if is_site_directory(prefix):
             self.show(prefix)
@@ -291,7 +292,6 @@ class _View:
         if any(real.startswith(f"{root}/") for root in _SYSTEM):  # as if it were elsewhere
             self.mounts.append(Mount("cover", real))
             self._covered.append(real)
-        shared = real in (f"{_home().resolve()}/.local", "/opt")  # of other programs as well
         for part in [f"{prefix}/{name}" for name in _SHARED] if shared else shown_parts(prefix):
             self.show(part)
         config = f"{real}/pyvenv.cfg"
@@ -306,7 +306,10 @@ class _View:
             following = posixpath.join(current, todo.pop(0))
             if self._is_shown(following):
                 real = os.path.realpath(posixpath.join(following, *todo))
-                return self._is_shown(real) or (real != path and self.show(real))
+                if self._is_shown(real) or real != path:
+                    return self._is_shown(real) or self.show(real)
+                current = following  # farther down it is covered
+                continue
             if not Path(following).is_symlink():
                 current = following
                 continue

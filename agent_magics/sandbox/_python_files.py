@@ -39,12 +39,15 @@ FRESH = 60.0
 _PARTS = frozenset(
     {
         *("bin", "include", "lib", "lib32", "lib64", "libexec", "sbin"),
-        # conda's: compilers, CUDA, Qt
+    }
+)
+_CONDA_PARTS = frozenset(  # compilers, CUDA, Qt
+    {
         *("compiler_compat", "fonts", "mkspecs", "nvvm", "phrasebooks", "plugins", "qml"),
         *("resources", "targets", "translations"),
     }
 )
-_PARTS_LIKE = ("*-conda-linux-gnu", "*-conda_cos?-linux-gnu")
+_CONDA_PARTS_LIKE = ("*-conda-linux-gnu", "*-conda_cos?-linux-gnu")
 _CERTIFICATES = ("ssl/cacert.pem", "ssl/cert.pem", "ssl/certs", "ssl/ct_log_list.cnf")
 _SETTINGS = ("etc/OpenCL", "etc/fonts", "etc/xml")
 _SHARE = frozenset(
@@ -140,8 +143,10 @@ class Hidden:
 def shown_parts(prefix: str) -> list[str]:
     """What running Python needs of a prefix: paths below it that are there, links not resolved."""
     names = _names(prefix)
-    parts = [name for name in names if name in _PARTS or _is_like(name, _PARTS_LIKE)]
-    parts += _CERTIFICATES
+    parts = [name for name in names if name in _PARTS]
+    if "conda-meta" in names:
+        parts += [n for n in names if n in _CONDA_PARTS or _is_like(n, _CONDA_PARTS_LIKE)]
+        parts += _CERTIFICATES
     parts += _SETTINGS
     if "share" in names:
         shared = _names(f"{prefix}/share")

@@ -53,6 +53,57 @@ def test_never_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert shown(python, session) == [python.executable]
 
 
+def test_what_conda_brings(tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    python = make_prefix(env)
+    names = {"ssl/cacert.pem", "plugins", "x86_64-conda-linux-gnu", "share/proj", "etc/fonts"}
+    names |= {"share/mine", "ssl/private", "etc/conda", "var", "pkgs", "envs", "conda-meta"}
+    for name in names:
+        (env / name).mkdir(parents=True)
+    (env / "lib/python3.11/site-packages/mine-1.dist-info").mkdir(parents=True)
+    found = {path.removeprefix(f"{env}/") for path in shown(python, tmp_path / "s")}
+    needed = {"ssl/cacert.pem", "plugins", "x86_64-conda-linux-gnu", "share/proj", "etc/fonts"}
+    assert found == {"bin", "lib", "share/mine", *needed}
+    (env / "conda-meta").rmdir()  # then they may be anything
+    found = {path.removeprefix(f"{env}/") for path in shown(python, tmp_path / "s")}
+    assert found == {"bin", "lib", "share/mine", "share/proj", "etc/fonts"}
+
+
+def test_a_base_whose_packages_are_not_used(tmp_path: Path) -> None:
+    base, env = tmp_path / "base", tmp_path / "env"
+    make_prefix(base)
+    python = make_prefix(env)
+    python = PythonEnv(python.executable, (str(env), str(base)))
+    packages = base / "lib/python3.11/site-packages"
+    packages.mkdir()
+
+    def hidden(python: PythonEnv) -> list[str]:
+        mounts = python_mounts(python, tmp_path / "s", own_system=False)
+        return [mount.path for mount in mounts if mount.kind.startswith("hide")]
+
+    assert hidden(python) == []
+    (env / "pyvenv.cfg").write_text("home = x\ninclude-system-site-packages = false\n")
+    assert hidden(python) == [str(packages)]
+    assert hidden(PythonEnv(python.executable, (*python.prefixes, str(packages)))) == []
+    (env / "pyvenv.cfg").write_text("home = x\ninclude-system-site-packages = TRUE\n")
+    assert hidden(python) == []
+
+
+def test_an_environment_in_usr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/usr is shown as a whole; an environment in it as if it were elsewhere."""
+    monkeypatch.setattr("agent_magics.sandbox._mounts._SYSTEM", (str(tmp_path / "usr"),))
+    env = tmp_path / "usr/local/env"
+    python = make_prefix(env)
+    (env / "pip.conf").write_text("password")
+    mounts = python_mounts(python, tmp_path / "s", own_system=False)
+    steps = [(mount.kind, mount.path) for mount in mounts]
+    assert steps[0] == ("cover", str(env))
+    assert steps[1:] == [("bind", f"{env}/bin"), ("bind", f"{env}/lib")]
+    arguments = bwrap_arguments(mounts, len, str)
+    assert arguments[:2] == ["--tmpfs", str(env)]
+    assert arguments[-2:] == ["--remount-ro", str(env)]
+
+
 def test_never_what_holds_the_session(tmp_path: Path) -> None:
     make_prefix(tmp_path / "env")
     python = PythonEnv("/usr/bin/python3", (str(tmp_path / "env"),))
