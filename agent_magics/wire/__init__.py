@@ -13,6 +13,7 @@ from ._environ import *
 from ._events import *
 from ._json import *
 from ._loopback import *
+from ._names import *
 from ._objects import *
 from ._parts import *
 from ._revert import *
@@ -119,4 +120,6 @@ __all__ = [
     "WireEvent",
     "is_loopback",
     "part_from_json",
+    "spelled_name",
+    "unspelled_name",
 ]
