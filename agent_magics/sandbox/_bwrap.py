@@ -25,6 +25,7 @@ from ._explain import explain, not_installed, not_linux
 from ._mounts import INSIDE_UID, PathRefused, python_mounts, system_mounts
 from ._network import NetworkLink
 from ._provider import agent_config, prepare_directories
+from ._quotas import QUOTA_FOLDER, quota_config
 from ._seccomp import seccomp_filter
 from ._trees import adopt_tree
 from ._types import Limits, PythonEnv
@@ -34,6 +35,13 @@ __all__ = ["Bubblewrap", "find_bwrap"]
 
 NAMESPACES_COUNT_TASKS = (5, 14)
 """Since this kernel, RLIMIT_NPROC counts a user's tasks per user namespace."""
+
+_USER_SETTINGS = Path("/proc/sys/user")
+# the agent program bounds its namespace with these, and gives them up before the first command
+_QUOTAS = (
+    *("--cap-add", "CAP_SYS_RESOURCE", "--cap-add", "CAP_SETPCAP"),
+    *("--bind", str(_USER_SETTINGS), QUOTA_FOLDER),
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Bubblewrap:
         self._limits = limits
         self._program = ""
         self._running_before = 0
+        self._has_quotas = False
         self.environ: Mapping[str, str] = command_environ(
             python, workspace=self.workspace, tmp="/tmp", extra_path="/run/bin", shared=True
         )
@@ -96,6 +105,7 @@ class Bubblewrap:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         if "nproc" in config["rlimits"]:
             config["rlimits"]["nproc"] += self._running_before
+        config["quotas"] = quota_config(QUOTA_FOLDER if self._has_quotas else None)
         if self._link is not None:
             config["network"] = self._link.config()
         return config
@@ -153,7 +163,9 @@ class Bubblewrap:
             ) from error
         if uid is None:
             self._running_before = _tasks_counted_against_us()
-        return _Plan(program, features, bpf, workspace, tmp, uid)
+        plan = _Plan(program, features, bpf, workspace, tmp, uid)
+        self._has_quotas = _USER_SETTINGS.is_dir() and not plan.setuid
+        return plan
 
     def _command(self, plan: _Plan, descriptors: _Descriptors) -> list[str]:
         sources: list[str] = []
@@ -172,6 +184,7 @@ class Bubblewrap:
             *("--bind", source(str(plan.tmp)), "/tmp"),
             *("--bind", source(str(plan.workspace)), self.workspace),
             *self._python_mounts(source),
+            *(_QUOTAS if self._has_quotas else ()),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", self.workspace),
         ]
         packed = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
@@ -217,6 +230,11 @@ class _Plan:
     tmp: Path
     uid: int | None
 
+    @property
+    def setuid(self) -> bool:
+        """It is root itself while it builds, and knows fewer options then."""
+        return bool(self.program.path.stat().st_mode & stat.S_ISUID)
+
 
 class _Descriptors:
     """Files in memory from which bwrap reads arguments and contents; closed with the stack."""
@@ -242,7 +260,7 @@ def _isolation(plan: _Plan) -> list[str]:
         *("--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"),
     ]
     # the filter refuses new namespaces as well; an installed-as-root bwrap knows no such option
-    if "--disable-userns" in plan.features and not plan.program.path.stat().st_mode & stat.S_ISUID:
+    if "--disable-userns" in plan.features and not plan.setuid:
         arguments.append("--disable-userns")
     return arguments
 

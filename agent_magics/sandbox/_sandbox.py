@@ -72,7 +72,7 @@ def open_sandbox(
     link = None if network is None or provider == "local" else NetworkLink(network)
     made = make_provider(provider, root, python, limits, options or ProviderOptions(), link)
     if provider == "kubernetes":  # the cluster watches its disks; nothing of it is on this one
-        limits = replace(limits, disk=None)
+        limits = replace(limits, disk=None, files=None)
     return Sandbox(made, root, limits, link)
 
 
@@ -104,7 +104,7 @@ class Sandbox:
         self._root = root
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
-        self._disk = DiskWatch(root, limits.disk, self._disk_full)
+        self._disk = DiskWatch(root, limits, self._disk_full)
         self._commands = RunningCommands(self._disk)
 
     @property
@@ -281,9 +281,9 @@ class Sandbox:
             await channel.answered(request)
         return request.lines
 
-    def _disk_full(self) -> None:
+    def _disk_full(self, reason: str) -> None:
         if self._channel is not None:
-            self._commands.disk_full(self._channel)
+            self._commands.disk_full(self._channel, reason)
 
     # files
 

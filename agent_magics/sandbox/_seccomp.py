@@ -54,6 +54,7 @@ _REFUSED = {
 # can't look; memory files are memory that no watchdog can attribute to a process.
 _ABSENT = {
     "clone3": (435, 435),
+    "io_setup": (206, 0),  # its contexts are counted for the machine, not for the user
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "io_uring_setup": (425, 425),

@@ -41,6 +41,7 @@ from .protocol import (
     WRITE_DATA,
     WRITE_END,
 )
+from .quotas import bound
 from .supervisor import MOST_DESCRIPTORS
 
 TYPE_CHECKING = False
@@ -140,6 +141,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     os.dup2(null, 1)
     os.close(null)
     os.umask(0o022)
+    bounded = bound(config)
     _allow_many_descriptors()
     prctl(PR_SET_DUMPABLE, 0)  # no ptrace of, no /proc/PID/fd of this process and the supervisors
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -150,7 +152,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     agent = Agent(inlet, outlet, config)
-    outlet.send_json(HELLO, 0, {"pid": os.getpid(), "python": sys.version.split()[0]})
+    outlet.send_json(HELLO, 0, {"pid": os.getpid(), "python": sys.version.split()[0], "quotas": bounded})
     agent.serve()
     os._exit(0)
 

@@ -22,6 +22,7 @@ from . import (
     network,
     processes,
     protocol,
+    quotas,
     races,
     sockets,
     terminals,
@@ -34,6 +35,6 @@ CATEGORIES = [
     module.__name__.rpartition(".")[2]
     for module in (
         *(environment, files, processes, kernel, network, sockets, terminals, bombs, races),
-        *(archives, protocol),
+        *(archives, protocol, quotas),
     )
 ]
