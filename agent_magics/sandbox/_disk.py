@@ -69,7 +69,10 @@ class DiskWatch:
                 self._on_full(reason)
 
     def _machine_is_full(self, found: os.statvfs_result) -> str | None:
-        bytes_taken, files_taken = self._space.taken(_space(found)), self._names.taken(_names(found))
+        bytes_taken, files_taken = (
+            self._space.taken(_space(found)),
+            self._names.taken(_names(found)),
+        )
         if self._bytes is not None and bytes_taken > SMALL and _space(found) < FREE_RESERVE:
             return "disk"
         few_left = found.f_favail < min(FREE_FILES, found.f_files // 20)

@@ -152,7 +152,9 @@ def main(config: dict[str, Any]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     agent = Agent(inlet, outlet, config)
-    outlet.send_json(HELLO, 0, {"pid": os.getpid(), "python": sys.version.split()[0], "quotas": bounded})
+    outlet.send_json(
+        HELLO, 0, {"pid": os.getpid(), "python": sys.version.split()[0], "quotas": bounded}
+    )
     agent.serve()
     os._exit(0)
 

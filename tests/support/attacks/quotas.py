@@ -45,9 +45,7 @@ async def holding(stand: Stand, code: str, times: int = 1) -> AsyncIterator[list
 
         program = PRELUDE + TAKE + code + HOLD
         return asyncio.create_task(
-            stand.box.run(
-                "exec python3 -S -", stdin=program.encode(), timeout=50, on_output=hear
-            )
+            stand.box.run("exec python3 -S -", stdin=program.encode(), timeout=50, on_output=hear)
         )
 
     tasks = [run(number) for number in range(times)]
@@ -99,7 +97,9 @@ def _checked(result: int) -> int:
 
 @check
 async def inotify_instances(stand: Stand) -> None:
-    async with holding(stand, "print(take(lambda: libc.inotify_init1(0)), flush=True)\n", 4) as took:
+    async with holding(
+        stand, "print(take(lambda: libc.inotify_init1(0)), flush=True)\n", 4
+    ) as took:
         assert 16 <= sum(took) <= 64, took
 
         def watch() -> None:
@@ -120,7 +120,7 @@ async def inotify_watches(stand: Stand) -> None:
         "    path = f'/tmp/w/{n}'.encode(); open(path, 'w').close()\n"
         "    if libc.inotify_add_watch(fd, path, 2) < 0: break\n"
         "    n += 1\n"
-        f"print(open('/run/quotas/max_inotify_watches').read().strip(), flush=True)\n"
+        "print(open('/run/quotas/max_inotify_watches').read().strip(), flush=True)\n"
     )
     async with holding(stand, code) as took:
         assert 0 < took[0] <= max(1024, most // 4), took
@@ -195,7 +195,8 @@ async def queues_of_messages(stand: Stand) -> None:
     code = (
         "try: rt = ctypes.CDLL('librt.so.1', use_errno=True)\n"
         "except OSError: rt = libc\n"
-        "print(take(lambda: rt.mq_open(f'/q{len(held)}'.encode(), 0o102, 0o600, None)), flush=True)\n"
+        "make = lambda: rt.mq_open(f'/q{len(held)}'.encode(), 0o102, 0o600, None)\n"
+        "print(take(make), flush=True)\n"
     )
     async with holding(stand, code) as took:
         assert took[0] <= 4, took
@@ -242,8 +243,6 @@ async def contexts_of_asynchronous_io(stand: Stand) -> None:
     await stand.refused(
         "call(206 if X86 else 0, 1000, ctypes.byref(ctypes.c_void_p()))", "ENOSYS", "EPERM"
     )
-    shown = open("/proc/sys/fs/aio-nr").read().strip()
-    assert int(shown) < 65536
 
 
 @check
