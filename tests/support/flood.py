@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 DESCRIPTORS = 1024
 """As a login shell has them."""
 SIZE = 3000
-PATIENCE = 5.0
-"""Seconds in which a request must be answered."""
+PATIENCE = 30.0
+"""Seconds in which a request must be answered, on a busy machine."""
 
 HALF = b"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nX-Half:"
 HEALTH = b"GET /global/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -122,6 +122,7 @@ async def request(host: str, port: int, path: str, token: str = "") -> float:
 
 async def attack(host: str, port: int, token: str) -> int:
     """How many were withstood."""
+    await request(host, port, "/global/health")  # it has started
     lease, writer = await asyncio.open_connection(host, port)
     writer.write(
         f"GET /lease HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

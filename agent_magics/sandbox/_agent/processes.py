@@ -1,7 +1,7 @@
 """Processes inside the container: who descends from whom, what they use, how to end them."""
 
 # plain os.path: importing pathlib would add a third to the start-up time
-# ruff: noqa: PTH112, PTH123, PTH208
+# ruff: noqa: PTH112, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def command_line(pid: int) -> str:
 
 
 def open_files(pids: Iterable[int]) -> int:
-    """Descriptors that these processes have; 0 where the kernel does not count them (before 6.2)."""
+    """Descriptors of these processes; 0 where the kernel does not count them (before 6.2)."""
     total = 0
     for pid in pids:
         try:

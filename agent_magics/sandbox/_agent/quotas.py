@@ -36,9 +36,9 @@ def bound(config: dict[str, Any]) -> bool:
     folder = quotas.get("folder")
     if folder is None:
         return False
-    done = all([_write(f"{folder}/{name}", value) for name, value in quotas["user"].items()])
+    failed = [name for name, value in quotas["user"].items() if not _write(folder, name, value)]
     give_up_privileges()
-    return done
+    return not failed
 
 
 def set_limit(name: str, value: int) -> None:
@@ -58,9 +58,9 @@ def set_limits(limits: Mapping[str, int]) -> None:
         set_limit(name, value)
 
 
-def _write(path: str, value: int) -> bool:
+def _write(folder: str, name: str, value: int) -> bool:
     try:
-        with open(path, "w") as file:
+        with open(f"{folder}/{name}", "w") as file:
             file.write(str(value))
     except FileNotFoundError:
         return True  # this kernel has no such thing
