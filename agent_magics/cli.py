@@ -164,6 +164,8 @@ def _check_sandbox() -> bool:
     works = False
     for report in probe(names, config.containers):
         name, text = f"container: {report.name}", report.reason
+        if report.note:
+            text = f"works. {report.note[:1].upper()}{report.note[1:]}"
         if report.name == chosen:
             works = report.works
             if report.name == "local":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ._errors import SandboxError, SandboxUnavailable
 from ._options import ProviderOptions
-from ._sandbox import open_sandbox
+from ._sandbox import Sandbox, open_sandbox
 from ._trees import remove_tree
 from ._types import ProviderReport
 
@@ -61,6 +61,7 @@ async def _try(name: str, options: ProviderOptions | None) -> ProviderReport:
         sandbox = open_sandbox(Path(folder, "session"), provider=name, options=options)
         try:
             await sandbox.start()
+            note = _note(sandbox)
             result = await sandbox.run("true", timeout=20)
         except SandboxUnavailable as error:
             return ProviderReport(name, False, error.reason, error.next_step)
@@ -71,4 +72,12 @@ async def _try(name: str, options: ProviderOptions | None) -> ProviderReport:
     if result.exit_code != 0:
         said = result.stderr.decode("utf-8", "replace").strip()
         return ProviderReport(name, False, f"A command failed inside: {said}.", "Is bash there?")
-    return ProviderReport(name, True, "", "")
+    return ProviderReport(name, True, "", "", note)
+
+
+def _note(sandbox: Sandbox) -> str:
+    """What of the limits the kernel enforces, where that depends on the machine."""
+    if sandbox.wall is None:
+        return ""
+    user = "bounded" if sandbox.is_bounded else "not bounded: the kernel's limits can't be set here"
+    return f"{sandbox.wall}. Inotify and the like of the user are {user}"

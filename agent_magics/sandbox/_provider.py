@@ -83,7 +83,7 @@ def agent_config(limits: Limits, *, workspace: str, tmp: str, isolated: bool) ->
 
 
 def most_files(size: int) -> int:
-    """That a directory in memory may have: each takes memory of the kernel, which is not counted."""
+    """Of a directory in memory: each file takes memory of the kernel, which is not counted."""
     return max(1000, size // 4096)
 
 

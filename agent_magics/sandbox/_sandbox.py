@@ -30,6 +30,7 @@ from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing,
 from ._running import Interrupt, RunningCommands
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
+from ._walls import Wall, raise_wall
 from ._workspace import WorkspaceTree
 
 __all__ = ["Sandbox", "open_sandbox"]
@@ -103,6 +104,9 @@ class Sandbox:
         self._environ = {**provider.environ, **({} if link is None else link.environ)}
         self._root = root
         self._channel: Channel | None = None
+        self.wall: Wall | None = None
+        """The kernel's, around memory and processes of the running container; None where that is
+        not this package's to raise."""
         self._lock = asyncio.Lock()
         self._disk = DiskWatch(root, limits, self._disk_full)
         self._commands = RunningCommands(self._disk)
@@ -160,6 +164,8 @@ class Sandbox:
             except SandboxUnavailable:
                 await self._provider.clear(files=False)
                 raise
+        if self.provider == "bubblewrap":  # the others raise their own, or can have none
+            self.wall = await asyncio.to_thread(raise_wall, process.pid, self.limits)
         if self._link is not None:
             try:
                 self._link.open(tunnel)
@@ -193,6 +199,9 @@ class Sandbox:
             await self._channel.close()
             self._channel = None
             await self._provider.clear(files=False)
+        if self.wall is not None:
+            self.wall.remove()
+            self.wall = None
         if not self.isolated:  # else the container has ended as a whole
             await asyncio.to_thread(end_leftovers, self._root)
 
@@ -280,6 +289,11 @@ class Sandbox:
         async with self._file_request(request, protocol.JOBS, {}) as (channel, _):
             await channel.answered(request)
         return request.lines
+
+    @property
+    def is_bounded(self) -> bool:
+        """What the kernel counts per user is bounded for the running container."""
+        return self._channel is not None and self._channel.bounded
 
     def _disk_full(self, reason: str) -> None:
         if self._channel is not None:

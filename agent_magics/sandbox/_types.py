@@ -124,12 +124,17 @@ class FileStat:
 
 @dataclass(frozen=True)
 class ProviderReport:
-    """Whether a provider works here; if not, why (`reason`) and what to do (`next_step`)."""
+    """
+    Whether a provider works here; if not, why (`reason`) and what to do (`next_step`).
+
+    `note`: of one that works, what of its limits the kernel enforces.
+    """
 
     name: str
     works: bool
     reason: str
     next_step: str
+    note: str = ""
 
 
 @dataclass(frozen=True)

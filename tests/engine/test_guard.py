@@ -72,7 +72,7 @@ class Served:
         return reader, writer
 
     async def health(self) -> bytes:
-        reader, writer = await self.connect(HEALTH)
+        reader, _ = await self.connect(HEALTH)
         async with asyncio.timeout(PATIENCE):
             return await reader.readuntil(b"healthy")
 

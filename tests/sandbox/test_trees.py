@@ -19,6 +19,7 @@ def test_disk_usage(tmp_path: Path) -> None:
         file.truncate(1 << 30)
     size, entries = disk_usage(tmp_path)
     assert 5 << 20 <= size < 6 << 20
+    assert entries == 6
     assert disk_usage(tmp_path / "missing") == (0, 0)
     assert disk_usage(tmp_path / "link") == (0, 0)
 

@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from agent_magics.sandbox import ExecResult
 
@@ -112,7 +113,7 @@ async def inotify_instances(stand: Stand) -> None:
 
 @check
 async def inotify_watches(stand: Stand) -> None:
-    most = int(open("/proc/sys/user/max_inotify_watches").read())
+    most = int(Path("/proc/sys/user/max_inotify_watches").read_text())
     code = (
         "fd = libc.inotify_init1(0)\n"
         "os.makedirs('/tmp/w', exist_ok=True); n = 0\n"
