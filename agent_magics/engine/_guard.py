@@ -23,6 +23,8 @@ __all__ = ["ConnectionLimits", "Guard", "GuardedProtocol"]
 
 _CHUNK = 16 << 10
 """Bytes that a reader takes at least within the time of `answer`."""
+_ANSWERS = 8
+"""That a stranger gets on one connection."""
 _HEAD = 64 << 10
 """Bytes of a request's head."""
 
@@ -128,6 +130,7 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._waiting_since = self._heard = time.monotonic()
         self._head_since: float | None = None
         self._head_size = 0
+        self._answers = 0
         self._has_rest = False  # of a body, after it was answered
         self._behind: tuple[float, int] | None = None  # since when, with how many bytes
         self.peer = ""
@@ -202,6 +205,9 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._known = self.is_known
         self._waiting_since = time.monotonic()
         self._has_rest = self.cycle.more_body
+        self._answers += 1
+        if not self._known and self._answers >= _ANSWERS:
+            self.transport.close()  # else what is sent ahead keeps the server busy
         super().on_response_complete()
 
     def pause_writing(self) -> None:

@@ -164,7 +164,8 @@ class Sandbox:
             except SandboxUnavailable:
                 await self._provider.clear(files=False)
                 raise
-        if self.provider == "bubblewrap":  # the others raise their own, or can have none
+        # the others raise their own, or can have none
+        if self.provider == "bubblewrap" and isinstance(process, asyncio.subprocess.Process):
             self.wall = await asyncio.to_thread(raise_wall, process.pid, self.limits)
         if self._link is not None:
             try:

@@ -173,10 +173,10 @@ def _delegated(machine: Machine) -> Path:
         needed = (folder / "cgroup.procs", folder / "cgroup.subtree_control")
         if not all(os.access(path, os.W_OK) for path in (folder, *needed)):
             continue
-        if not CONTROLLERS <= set((folder / "cgroup.controllers").read_text("ascii").split()):
+        if not set((folder / "cgroup.controllers").read_text("ascii").split()) >= CONTROLLERS:
             continue
         with contextlib.suppress(OSError):  # processes are in it: then one further up
-            if not CONTROLLERS <= set(needed[1].read_text("ascii").split()):
+            if not set(needed[1].read_text("ascii").split()) >= CONTROLLERS:
                 needed[1].write_text("+memory +pids")
             return folder
     raise _Unavailable("no control group with memory and pids is delegated to this user")

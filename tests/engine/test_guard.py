@@ -233,6 +233,17 @@ async def test_a_stranger_s_answers_that_are_not_read_are_cut(listener: socket.s
         await until(lambda: len(server.guard) == 0)
 
 
+async def test_a_stranger_gets_few_answers_on_a_connection(listener: socket.socket) -> None:
+    async with served(listener) as server:
+        reader, _ = await server.connect(HEALTH * 100)
+        assert (await ended(reader)).count(b"healthy") <= 8
+        request = f"GET / HTTP/1.1\r\n{AUTHORIZED}\r\n".encode()
+        reader, _ = await server.connect(request * 20)
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(20):
+                await reader.readuntil(b"healthy")
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():

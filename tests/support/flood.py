@@ -151,8 +151,10 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16000, 16000))
     with tempfile.TemporaryDirectory() as folder:
         engine = subprocess.Popen(
-            [sys.executable, "-m", "agent_magics.engine", "--port", "0"]
-            + ["--state-dir", f"{folder}/state", "--data-dir", f"{folder}/data"],
+            [
+                *(sys.executable, "-m", "agent_magics.engine", "--port", "0"),
+                *("--state-dir", f"{folder}/state", "--data-dir", f"{folder}/data"),
+            ],
             env={**os.environ, "AGENT_MAGICS_TOKEN": "token", "HOME": folder},
             stdout=subprocess.PIPE,
             text=True,
