@@ -84,7 +84,7 @@ def agent_config(limits: Limits, *, workspace: str, tmp: str, isolated: bool) ->
 
 def most_files(size: int) -> int:
     """Of a directory in memory: each file takes memory of the kernel, which is not counted."""
-    return max(1000, size // 4096)
+    return max(1000, size // 2048)
 
 
 def prepare_directories(root: Path) -> tuple[Path, Path]:
