@@ -18,8 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ._errors import ApiError, Forbidden, Unauthorized
 from ._requests import Json
 
-__all__ = ["Access"]
+__all__ = ["KNOWN", "Access"]
 
+KNOWN = "agent_magics.known"
+"""In the scope of a request that showed the token."""
 _OPEN_PATHS = frozenset({"/global/health"})
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -51,6 +53,8 @@ class Access:
             response = Json(error.to_json(), error.status, error.headers)
             await response(scope, receive, send)
             return
+        if self._has_token(headers.get(b"authorization", "")):
+            scope[KNOWN] = True
         await self._app(scope, receive, send)
 
     def _refusal(self, path: str, headers: dict[bytes, str]) -> ApiError | None:

@@ -70,8 +70,9 @@ The engine's configuration: a TOML file and a few environment variables.
     background = 64                           # processes a finished command may leave behind
     file_size = "2 GB"                        # one file
     disk = "5 GB"                             # all files of the session
+    files = 200000                            # of the session; one for each 16 KB of disk at most
     shared_memory = "256 MB"                  # /dev/shm
-    open_files = 4096                         # of one process
+    open_files = 512                          # of one process; as root 4096
     cpu_seconds = "unlimited"                 # processor time of one process
     output = "8 MB"                           # kept of each output stream of a command
     timeout = 120                             # seconds of a command that asks for nothing else

@@ -57,6 +57,7 @@ _KEYS = {
     "background": _Kind("count", 0),
     "file_size": _Kind("size", MEGABYTE, True),
     "disk": _Kind("size", 16 * MEGABYTE, True),
+    "files": _Kind("count", 1000, True),
     "shared_memory": _Kind("size", MEGABYTE),
     "open_files": _Kind("count", 64),
     "cpu_seconds": _Kind("seconds", 1, True),
@@ -134,7 +135,8 @@ def limits_of_body(body: Body, base: Limits) -> dict[str, int | float]:
 
 def limits_text(limits: Limits) -> str:
     """All of them for people, in one line."""
-    shown = (f"{key} {_shown(key, value)}" for key, value in asdict(limits).items())
+    values = asdict(limits) | {"files": limits.most_files}
+    shown = (f"{key} {_shown(key, value)}" for key, value in values.items())
     return ", ".join(shown)
 
 

@@ -31,6 +31,7 @@ from ._app import create_app
 from ._config import ConfigError, EngineConfig, config_path
 from ._engine import Engine
 from ._extensions import Extensions
+from ._guard import ConnectionLimits, Guard
 from ._logging import configure_logging
 from ._policy import DEFAULT_RULES
 from ._presence import Presence
@@ -47,6 +48,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FAREWELL = 2
 """Seconds that requests get to come to their end."""
 _DESCRIPTORS = 1 << 14
+_WAITING = 2048
+"""Connections that wait to be accepted; asyncio would accept as many at once."""
 _SWITCH_INTERVAL = 0.001
 """The store's thread needs the GIL for a moment, often, beside a busy loop."""
 
@@ -64,6 +67,7 @@ class ServeOptions:
     grace: float | None
     on_ready: Callable[[], None]
     on_leaving: Callable[[], None]
+    connections: ConnectionLimits | None = None
 
 
 class _Server(uvicorn.Server):
@@ -131,16 +135,18 @@ class _Process:
             snapshot_limits=self._config.snapshot,
             network=self._config.network,
         )
-        presence = Presence()
-        server = self._server(engine, presence)
+        presence, guard = Presence(), Guard(self._options.connections)
+        server = self._server(engine, presence, guard)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._leave, signal.Signals(number).name)
         serving = asyncio.create_task(server.serve(sockets=[self._options.listener]))
         serving.add_done_callback(lambda _: self._leave("the server ended"))
         watching = asyncio.create_task(self._watch(engine, presence))
+        guarding = asyncio.create_task(guard.run())
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.002)
+        self._options.listener.listen(_WAITING)
         log.info(
             "engine %s, process %d, ready after %.2f s",
             __version__,
@@ -151,13 +157,14 @@ class _Process:
         await self._stop.wait()
         log.info("leaving: %s", self._reason)
         watching.cancel()
+        guarding.cancel()
         self._options.on_leaving()
         await self._end(engine, presence, server, serving)
         await registry.aclose()
         log.info("left")
         return 1 if self._failed else 0
 
-    def _server(self, engine: Engine, presence: Presence) -> _Server:
+    def _server(self, engine: Engine, presence: Presence, guard: Guard) -> _Server:
         app = create_app(
             engine,
             presence,
@@ -169,6 +176,8 @@ class _Process:
             uvicorn.Config(
                 app,
                 access_log=False,
+                backlog=guard.accepted_at_once,
+                http=guard.protocol(),
                 lifespan="off",
                 log_config=None,
                 server_header=False,

@@ -32,6 +32,7 @@ from ._mounts import (
 from ._network import NetworkLink
 from ._programs import find_program
 from ._provider import agent_config, prepare_directories
+from ._quotas import QUOTA_FOLDER, quota_config
 from ._seccomp import seccomp_filter
 from ._trees import adopt_tree
 from ._types import Limits, PythonEnv
@@ -41,6 +42,13 @@ __all__ = ["Bubblewrap", "find_bwrap"]
 
 NAMESPACES_COUNT_TASKS = (5, 14)
 """Since this kernel, RLIMIT_NPROC counts a user's tasks per user namespace."""
+
+_USER_SETTINGS = Path("/proc/sys/user")
+# the agent program bounds its namespace with these, and gives them up before the first command
+_QUOTAS = (
+    *("--cap-add", "CAP_SYS_RESOURCE", "--cap-add", "CAP_SETPCAP"),
+    *("--bind", str(_USER_SETTINGS), QUOTA_FOLDER),
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ class Bubblewrap:
         self._limits = limits
         self._program = ""
         self._running_before = 0
+        self._has_quotas = False
         self.environ: Mapping[str, str] = command_environ(
             python, workspace=self.workspace, tmp="/tmp", extra_path="/run/bin", shared=True
         )
@@ -115,6 +124,7 @@ class Bubblewrap:
             "trees": [self.workspace, "/tmp", "/dev/shm"],
             "files": ["/dev", "/proc"],
         }
+        config["quotas"] = quota_config(QUOTA_FOLDER if self._has_quotas else None)
         if self._link is not None:
             config["network"] = self._link.config()
         return config
@@ -172,7 +182,9 @@ class Bubblewrap:
             ) from error
         if uid is None:
             self._running_before = _tasks_counted_against_us()
-        return _Plan(program, features, bpf, workspace, tmp, uid, self._python_mounts())
+        plan = _Plan(program, features, bpf, workspace, tmp, uid, self._python_mounts())
+        self._has_quotas = _USER_SETTINGS.is_dir() and not plan.setuid
+        return plan
 
     def _command(self, plan: _Plan, descriptors: _Descriptors) -> list[str]:
         sources: list[str] = []
@@ -191,6 +203,7 @@ class Bubblewrap:
             *("--bind", source(str(plan.tmp)), "/tmp"),
             *("--bind", source(str(plan.workspace)), self.workspace),
             *bwrap_arguments(plan.python, descriptors.of, source),
+            *(_QUOTAS if self._has_quotas else ()),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", self.workspace),
         ]
         packed = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
@@ -237,6 +250,11 @@ class _Plan:
     uid: int | None
     python: list[Mount]
 
+    @property
+    def setuid(self) -> bool:
+        """It is root itself while it builds, and knows fewer options then."""
+        return bool(self.program.path.stat().st_mode & stat.S_ISUID)
+
 
 class _Descriptors:
     """Files in memory from which bwrap reads arguments and contents; closed with the stack."""
@@ -262,7 +280,7 @@ def _isolation(plan: _Plan) -> list[str]:
         *("--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"),
     ]
     # the filter refuses new namespaces as well; an installed-as-root bwrap knows no such option
-    if "--disable-userns" in plan.features and not plan.program.path.stat().st_mode & stat.S_ISUID:
+    if "--disable-userns" in plan.features and not plan.setuid:
         arguments.append("--disable-userns")
     return arguments
 

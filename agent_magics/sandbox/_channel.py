@@ -49,6 +49,8 @@ class Channel:
         self._gone: SandboxGone | None = None
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._fault = ""
+        self.bounded = False
+        """What the kernel counts per user is bounded for this container."""
         if tunnel is not None:
             tunnel.begin(self._tell)
         self._reader = asyncio.create_task(self._read(), name="sandbox-channel")
@@ -198,6 +200,7 @@ class Channel:
         elif frame.request in self._requests:
             self._requests[frame.request].frame(frame.kind, frame.payload)
         elif frame.request == 0 and frame.kind == protocol.HELLO and not self._greeted.done():
+            self.bounded = _frames.load(frame.payload, dict).get("quotas") is True
             self._greeted.set_result(None)
         elif not 0 < frame.request <= self._last:
             raise ProtocolError(f"answer to request {frame.request}, which was never made")

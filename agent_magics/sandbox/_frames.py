@@ -32,7 +32,12 @@ __all__ = [
 ]
 
 KINDS = frozenset({"file", "directory", "link", "other"})
-REASONS = frozenset({"memory", "processes", "disk", "timeout", "cancelled", "interrupted"})
+REASONS = frozenset(
+    {
+        *("memory", "processes", "open files", "disk", "files"),
+        *("timeout", "cancelled", "interrupted"),
+    }
+)
 LONGEST_MESSAGE = 500
 LARGEST_INTEGER = 1 << 63
 LONGEST_PATH = 8192

@@ -22,6 +22,7 @@ from ._kube_pod import NETWORK_POLICY, OWNER, SESSION, PodName, claim, pod
 from ._network import NetworkLink
 from ._options import KubernetesOptions
 from ._provider import agent_config
+from ._quotas import quota_config
 from ._remote import RemoteProcess
 from ._types import Limits, PythonEnv
 
@@ -81,6 +82,7 @@ class Kubernetes:
     def config(self) -> dict[str, Any]:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         config["rlimits"].pop("nproc", None)  # the node counts all pods of that user together
+        config["quotas"] = quota_config(None)
         if self._link is not None:
             config["network"] = self._link.config()
         return config

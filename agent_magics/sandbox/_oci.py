@@ -23,7 +23,8 @@ from ._oci_cli import Cli, labels
 from ._oci_explain import explain, not_installed
 from ._options import OciOptions
 from ._programs import find_program
-from ._provider import agent_config, prepare_directories
+from ._provider import agent_config, most_files, prepare_directories
+from ._quotas import quota_config
 from ._trees import adopt_tree
 from ._types import Limits, PythonEnv
 from ._uids import session_uid
@@ -92,6 +93,8 @@ class Oci:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         if not self._throw_away:  # the kernel would count the user's other processes as well
             config["rlimits"].pop("nproc", None)
+        config["folders"]["/tmp"] = most_files(self._options.tmp_size)
+        config["quotas"] = quota_config(None)
         if self._link is not None:
             config["network"] = self._link.config()
         return config

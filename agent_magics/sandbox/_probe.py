@@ -14,7 +14,7 @@ from pathlib import Path
 from ._errors import SandboxError, SandboxUnavailable
 from ._options import ProviderOptions
 from ._programs import find_program
-from ._sandbox import open_sandbox
+from ._sandbox import Sandbox, open_sandbox
 from ._trees import remove_tree
 from ._types import ProviderReport
 
@@ -63,6 +63,7 @@ async def _try(name: str, options: ProviderOptions | None) -> ProviderReport:
         sandbox = open_sandbox(Path(folder, "session"), provider=name, options=options)
         try:
             await sandbox.start()
+            note = _note(name, sandbox)
             result = await sandbox.run("true", timeout=20)
         except SandboxUnavailable as error:
             return ProviderReport(name, False, error.reason, error.next_step)
@@ -73,5 +74,16 @@ async def _try(name: str, options: ProviderOptions | None) -> ProviderReport:
     if result.exit_code != 0:
         said = result.stderr.decode("utf-8", "replace").strip()
         return ProviderReport(name, False, f"A command failed inside: {said}.", "Is bash there?")
-    note = "" if name not in CONTAINERS else find_program(PROGRAMS.get(name, name)).note
     return ProviderReport(name, True, "", "", note)
+
+
+def _note(name: str, sandbox: Sandbox) -> str:
+    """What of the limits the kernel enforces here, and which programs were passed over."""
+    notes = []
+    if name in CONTAINERS:
+        notes.append(find_program(PROGRAMS.get(name, name)).note)
+    if sandbox.wall is not None:
+        wall = str(sandbox.wall)
+        can = "bounded" if sandbox.is_bounded else "not bounded: the kernel's limits can't be set"
+        notes.append(f"{wall[:1].upper()}{wall[1:]}. Inotify and the like of the user are {can}.")
+    return " ".join(filter(None, notes))

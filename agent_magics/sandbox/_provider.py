@@ -10,10 +10,13 @@ from ._errors import SandboxUnavailable
 from ._remote import AgentProcess
 from ._types import Limits, machine_memory
 
-__all__ = ["Provider", "agent_config", "prepare_directories"]
+__all__ = ["Provider", "agent_config", "most_files", "prepare_directories"]
 
 RESERVE = 512 << 20
 """Free memory in bytes, of a machine that has plenty, below which commands are killed."""
+
+DESCRIPTORS = 16
+"""Times as many open files as one process may have, all of a container may have together."""
 
 
 class Provider(Protocol):
@@ -67,7 +70,9 @@ def agent_config(limits: Limits, *, workspace: str, tmp: str, isolated: bool) ->
     }
     return {
         "background": limits.background,
+        "folders": {"/dev/shm": most_files(limits.shared_memory)} if isolated else {},
         "isolated": isolated,
+        "descriptors": DESCRIPTORS * limits.open_files if isolated else None,
         "memory": limits.memory,
         "memory_reserve": min(RESERVE, machine_memory() // 20),
         "processes": limits.processes,
@@ -75,6 +80,11 @@ def agent_config(limits: Limits, *, workspace: str, tmp: str, isolated: bool) ->
         "tmp": tmp,
         "workspace": workspace,
     }
+
+
+def most_files(size: int) -> int:
+    """Of a directory in memory: each file takes memory of the kernel, which is not counted."""
+    return max(1000, size // 2048)
 
 
 def prepare_directories(root: Path) -> tuple[Path, Path]:

@@ -97,10 +97,10 @@ class RunningCommands:
                 await self._end(channel, number, request, grace, reason)
             return _ending(request, timed_out=reason == "timeout")
 
-    def disk_full(self, channel: Channel) -> None:
-        """End all of them."""
+    def disk_full(self, channel: Channel, reason: str) -> None:
+        """End all of them, for there are too many bytes ("disk") or files ("files")."""
         for number in self._running:
-            channel.send_json(protocol.KILL, number, {"grace": 0, "reason": "disk"})
+            channel.send_json(protocol.KILL, number, {"grace": 0, "reason": reason})
 
     async def _wait(
         self,

@@ -39,6 +39,7 @@ from ._requests import (
 from ._running import Interrupt, RunningCommands
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
+from ._walls import Wall, raise_wall
 from ._workspace import WorkspaceTree
 
 __all__ = ["Sandbox", "open_sandbox"]
@@ -81,7 +82,7 @@ def open_sandbox(
     link = None if network is None or provider == "local" else NetworkLink(network)
     made = make_provider(provider, root, python, limits, options or ProviderOptions(), link)
     if provider == "kubernetes":  # the cluster watches its disks; nothing of it is on this one
-        limits = replace(limits, disk=None)
+        limits = replace(limits, disk=None, files=None)
     return Sandbox(made, root, limits, link)
 
 
@@ -112,8 +113,11 @@ class Sandbox:
         self._environ = {**provider.environ, **({} if link is None else link.environ)}
         self._root = root
         self._channel: Channel | None = None
+        self.wall: Wall | None = None
+        """The kernel's, around memory and processes of the running container; None where that is
+        not this package's to raise."""
         self._lock = asyncio.Lock()
-        self._disk = DiskWatch(root, limits.disk, self._disk_full)
+        self._disk = DiskWatch(root, limits, self._disk_full)
         self._commands = RunningCommands(self._disk)
 
     @property
@@ -169,6 +173,9 @@ class Sandbox:
             except SandboxUnavailable:
                 await self._provider.clear(files=False)
                 raise
+        # the others raise their own, or can have none
+        if self.provider == "bubblewrap" and isinstance(process, asyncio.subprocess.Process):
+            self.wall = await asyncio.to_thread(raise_wall, process.pid, self.limits)
         if self._link is not None:
             try:
                 self._link.open(tunnel)
@@ -202,6 +209,9 @@ class Sandbox:
             await self._channel.close()
             self._channel = None
             await self._provider.clear(files=False)
+        if self.wall is not None:
+            self.wall.remove()
+            self.wall = None
         if not self.isolated:  # else the container has ended as a whole
             await asyncio.to_thread(end_leftovers, self._root)
 
@@ -290,9 +300,14 @@ class Sandbox:
             await channel.answered(request)
         return request.lines
 
-    def _disk_full(self) -> None:
+    @property
+    def is_bounded(self) -> bool:
+        """What the kernel counts per user is bounded for the running container."""
+        return self._channel is not None and self._channel.bounded
+
+    def _disk_full(self, reason: str) -> None:
         if self._channel is not None:
-            self._commands.disk_full(self._channel)
+            self._commands.disk_full(self._channel, reason)
 
     # files
 

@@ -16,9 +16,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_IS_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
-def disk_usage(path: Path) -> int:
-    """Bytes on disk below `path`, as far as it can be read."""
-    total = 0
+def disk_usage(path: Path) -> tuple[int, int]:
+    """Bytes on disk and entries of directories below `path`, as far as they can be read."""
+    total = entries = 0
     todo = [str(path)]
     while todo:
         folder = todo.pop()
@@ -28,12 +28,13 @@ def disk_usage(path: Path) -> int:
             continue
         try:
             for name, found in _entries(fd):
+                entries += 1
                 total += found.st_blocks * 512
                 if stat.S_ISDIR(found.st_mode):
                     todo.append(f"{folder}/{name}")
         finally:
             os.close(fd)
-    return total
+    return total, entries
 
 
 def adopt_tree(path: Path, uid: int) -> None:

@@ -14,6 +14,8 @@ __all__ = ["ExecResult", "FileStat", "Limits", "ProviderReport", "PythonEnv"]
 
 MEGABYTE = 1 << 20
 GIGABYTE = 1 << 30
+BYTES_PER_FILE = 16 << 10
+LEAST_FILES = 10_000
 
 
 def machine_memory() -> int:
@@ -24,6 +26,11 @@ def machine_memory() -> int:
 def _memory_share() -> int:
     machine = machine_memory()
     return min(max(machine // 4, 2 * GIGABYTE), 4 * GIGABYTE, machine * 6 // 10)
+
+
+def _descriptors_share() -> int:
+    """Less than what an ordinary program may have (1024), see `open_files`."""
+    return 4096 if os.geteuid() == 0 else 512
 
 
 def _processes_share() -> int:
@@ -53,10 +60,15 @@ class Limits:
     """One file."""
     disk: int | None = 5 * GIGABYTE
     """The session's files together; running commands are killed."""
+    files: int | None = 200_000
+    """Files and directories of the session; running commands are killed. Never more than one for
+    each 16 KB of `disk`, as file systems have them by default, but 10,000 at least."""
     shared_memory: int = 256 * MEGABYTE
     """/dev/shm."""
-    open_files: int = 4096
-    """Open files of one process."""
+    open_files: int = field(default_factory=_descriptors_share)
+    """Open files of one process; all together may have 16 times as many. Default: 4096 as root,
+    whose containers are users of their own. Else 512: the kernel counts descriptors that are sent
+    between processes per user, and refuses whoever is allowed fewer than are under way."""
     cpu_seconds: int | None = None
     """Processor time of one process."""
     output: int = 8 * MEGABYTE
@@ -65,6 +77,13 @@ class Limits:
     """Seconds of a command for which nothing else was asked."""
     longest_timeout: float = 24 * 3600.0
     """Seconds that may be asked for at most."""
+
+    @property
+    def most_files(self) -> int | None:
+        """The limit of `files` that counts."""
+        if self.files is None or self.disk is None:
+            return self.files
+        return min(self.files, max(LEAST_FILES, self.disk // BYTES_PER_FILE))
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,8 @@ class ExecResult:
     `stdout` and `stderr` have at most `max_output` bytes each, plus one line that says how many
     bytes were left out in the middle when there were more (`truncated`).
     `exit_code`: 124 after a timeout, 128+n after signal n, 126 when it could not be started.
-    `killed_by`: "timeout", "interrupted", "memory", "processes", "disk" or None.
+    `killed_by`: "timeout", "interrupted", "memory", "processes", "open files", "disk", "files" or
+    None.
     `duration` in seconds.
     """
 
@@ -107,7 +127,8 @@ class ProviderReport:
     """
     Whether a provider works here; if not, why (`reason`) and what to do (`next_step`).
 
-    `note` says what else is worth knowing, such as a program that was passed over.
+    `note` says what else is worth knowing of one that works: which of its limits the kernel
+    enforces, which programs were passed over.
     """
 
     name: str

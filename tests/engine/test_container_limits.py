@@ -41,6 +41,7 @@ def test_every_limit_can_be_configured(tmp_path: Path) -> None:
         file_size = "unlimited"
         disk = 104857600
         shared_memory = "1024 KB"
+        files = 5000
         open_files = 128
         cpu_seconds = 60
         output = "64 KB"
@@ -56,6 +57,7 @@ def test_every_limit_can_be_configured(tmp_path: Path) -> None:
         file_size=None,
         disk=100 * MB,
         shared_memory=MB,
+        files=5000,
         open_files=128,
         cpu_seconds=60,
         output=64 << 10,
@@ -63,7 +65,7 @@ def test_every_limit_can_be_configured(tmp_path: Path) -> None:
         longest_timeout=10,
     )
     assert (config.sandbox, config.limits.steps) == ("auto", 7)
-    assert len(asdict(config.container_limits)) == 12
+    assert len(asdict(config.container_limits)) == 13
     assert load(tmp_path, "").container_limits == Limits()
 
 

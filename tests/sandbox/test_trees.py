@@ -17,9 +17,11 @@ def test_disk_usage(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(".")
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 30)
-    assert 5 << 20 <= disk_usage(tmp_path) < 6 << 20
-    assert disk_usage(tmp_path / "missing") == 0
-    assert disk_usage(tmp_path / "link") == 0
+    size, entries = disk_usage(tmp_path)
+    assert 5 << 20 <= size < 6 << 20
+    assert entries == 6
+    assert disk_usage(tmp_path / "missing") == (0, 0)
+    assert disk_usage(tmp_path / "link") == (0, 0)
 
 
 def test_remove_names_that_collide_with_ours(tmp_path: Path) -> None:

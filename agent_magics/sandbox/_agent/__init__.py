@@ -30,6 +30,7 @@ _MODULES = (  # in the order they import each other
     "capture",
     "outlet",
     "watchdog",
+    "quotas",
     "supervisor",
     "trees",
     "files",

@@ -42,6 +42,7 @@ from .protocol import (
     WRITE_DATA,
     WRITE_END,
 )
+from .quotas import bound
 from .supervisor import MOST_DESCRIPTORS
 
 TYPE_CHECKING = False
@@ -141,6 +142,7 @@ def main(config: dict[str, Any]) -> NoReturn:
     os.dup2(null, 1)
     os.close(null)
     os.umask(0o022)
+    bounded = bound(config)
     _allow_many_descriptors()
     prctl(PR_SET_DUMPABLE, 0)  # no ptrace of, no /proc/PID/fd of this process and the supervisors
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -153,7 +155,9 @@ def main(config: dict[str, Any]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     agent = Agent(inlet, outlet, config)
-    outlet.send_json(HELLO, 0, {"pid": os.getpid(), "python": sys.version.split()[0]})
+    outlet.send_json(
+        HELLO, 0, {"pid": os.getpid(), "python": sys.version.split()[0], "quotas": bounded}
+    )
     agent.serve()
     os._exit(0)
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import struct
 import time
@@ -20,6 +19,7 @@ from .processes import (
     prctl,
     signal_all,
 )
+from .quotas import set_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _execute(
         os.dup2(stderr, 2)
         close_all_but([0, 1, 2])
         _prefer_as_oom_victim()
-        _set_limits(config["rlimits"])
+        set_limits(config["rlimits"])
         os.chdir(request["cwd"])
         os.execve("/bin/bash", ["bash", "-c", request["command"]], request["env"])
     except (OSError, ValueError) as error:
@@ -168,14 +168,3 @@ def _prefer_as_oom_victim() -> None:
             file.write("800")
     except OSError:
         return
-
-
-def _set_limits(limits: dict[str, int]) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for name, value in limits.items():
-        number = getattr(resource, "RLIMIT_" + name.upper(), None)
-        if number is not None:
-            hard = resource.getrlimit(number)[1]
-            if hard != resource.RLIM_INFINITY:
-                value = min(value, hard)
-            resource.setrlimit(number, (value, value))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 
 from .processes import (
     available_memory,
     descendants,
+    open_files,
     proportional,
     release_system_v_memory,
     resident,
@@ -28,16 +31,28 @@ class Watchdog:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._processes: int | None = config["processes"]
+        self._folders: dict[str, int] = config["folders"]
+        self._numbers: dict[str, int] = {}
+        self._descriptors: int | None = config["descriptors"]
         self._memory: int | None = config["memory"]
         self._reserve: int = config["memory_reserve"]
         # System V memory is counted only where the IPC namespace is the container's own
         self._isolated: bool = config["isolated"]
+        if self._descriptors is not None:
+            self._probe = select.epoll()
+            self._watched = os.pipe()[0]
 
     def excess(self) -> str | None:
-        """Which total is exceeded now: "processes", "memory" or None."""
+        """Which total is exceeded now: "processes", "open files", "files", "memory" or None."""
         everything = descendants(os.getpid())
         if self._processes is not None and len(everything) > self._processes:
             return "processes"
+        if self._descriptors is not None and (
+            open_files(everything) > self._descriptors or self._no_more_watches()
+        ):
+            return "open files"
+        if self._crowded():
+            return "files"
         held = resident(everything)
         # of many containers on a full machine, those that hold little are not what fills it
         if held > self._reserve // 4 and self._machine_is_full():
@@ -49,6 +64,33 @@ class Watchdog:
             if self._too_much(proportional(everything)):
                 return "memory"
         return None
+
+    def _crowded(self) -> bool:
+        """More files in memory than a directory there may have; not while one cleans up."""
+        crowded = False
+        for folder, most in self._folders.items():
+            try:
+                found = os.statvfs(folder)
+            except OSError:
+                continue
+            number = found.f_files - found.f_ffree
+            crowded = crowded or number > max(most, self._numbers.get(folder, 0))
+            self._numbers[folder] = number
+        return crowded
+
+    def _no_more_watches(self) -> bool:
+        """
+        The user's epoll sets are full, which no limit of a container covers.
+
+        Nobody but an attacker comes near the millions that are allowed; none of the user's other
+        programs can wait for anything then.
+        """
+        try:
+            self._probe.register(self._watched, select.EPOLLIN)
+        except OSError as error:
+            return error.errno == errno.ENOSPC
+        self._probe.unregister(self._watched)
+        return False
 
     def _too_much(self, used: int) -> bool:
         if self._isolated:
@@ -65,6 +107,8 @@ def heaviest(supervisors: Sequence[int], reason: str) -> int:
 
     def weight(supervisor: int) -> int:
         tree = descendants(supervisor)
+        if reason == "open files":
+            return open_files(tree)
         return len(tree) if reason == "processes" else resident(tree)
 
     return max(supervisors, key=weight)

@@ -23,6 +23,7 @@ from . import (
     prefixes,
     processes,
     protocol,
+    quotas,
     races,
     sockets,
     terminals,
@@ -46,6 +47,6 @@ CATEGORIES = [
             bombs,
             races,
         ),
-        *(archives, protocol),
+        *(archives, protocol, quotas),
     )
 ]
