@@ -88,6 +88,7 @@ class Forks:
             origin = await self._origin(session, message_id)
             copy = _new_session(origin)
             try:
+                await self._containers.begin(copy)
                 with file_errors():
                     await self._copy_files(origin, copy)
             except BaseException:
@@ -98,6 +99,7 @@ class Forks:
                 self._sessions.add(copy)
                 self._copy_rows(origin, copy)
         await self._store.flushed()
+        await self._containers.made(copy)
         return copy
 
     async def _origin(self, session: Session, message_id: str | None) -> _Origin:

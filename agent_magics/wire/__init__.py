@@ -15,6 +15,7 @@ from ._json import *
 from ._objects import *
 from ._parts import *
 from ._revert import *
+from ._unclaimed import *
 
 PROTOCOL = 1
 """Major version of the protocol; a client refuses a server with a higher one."""
@@ -50,6 +51,8 @@ __all__ = [
     "ForkBody",
     "HealthJSON",
     "InterruptBody",
+    "KeptStore",
+    "KeptStoreJSON",
     "LastTurnJSON",
     "McpStatusJSON",
     "Message",
@@ -73,6 +76,7 @@ __all__ = [
     "PromptBody",
     "ReasoningDelta",
     "ReasoningPart",
+    "RecoverBody",
     "RevertBody",
     "RevertJSON",
     "RevertPreview",
@@ -112,6 +116,10 @@ __all__ = [
     "TurnEnded",
     "TurnStarted",
     "Unattended",
+    "Unclaimed",
+    "UnclaimedJSON",
+    "UnclaimedWorkspace",
+    "UnclaimedWorkspaceJSON",
     "UnknownEvent",
     "UnknownPart",
     "WireError",

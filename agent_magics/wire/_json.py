@@ -77,7 +77,10 @@ class NetworkJSON(TypedDict):
 
 
 class SessionJSON(TypedDict):
-    """`error` (ours): what the last turn failed with; without it, it did not fail."""
+    """
+    `error` (ours): what the last turn failed with; without it, it did not fail. `problem` (ours):
+    what is wrong with what is kept of the session.
+    """
 
     id: str
     title: str
@@ -94,6 +97,7 @@ class SessionJSON(TypedDict):
     network: NotRequired[NetworkJSON]
     revert: NotRequired[dict[str, Any]]
     error: NotRequired[ErrorJSON]
+    problem: NotRequired[str]
     reverted: NotRequired[RevertJSON]
 
 
