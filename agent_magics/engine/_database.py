@@ -286,7 +286,8 @@ def _backup(path: Path, connection: sqlite3.Connection, version: int) -> None:
         partial.unlink(missing_ok=True)
         raise
     except (OSError, sqlite3.Error) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
             raise
         raise StoreError(
@@ -385,9 +386,12 @@ def _finish_replacing(path: Path) -> None:
     stamp = _stamp(new.stat().st_mtime)
     folder = path.parent / DAMAGED
     folder.mkdir(mode=0o700, exist_ok=True)
-    for suffix in ("-wal", "-shm", ""):  # a log must never be found beside another database
+    _beside(path, "-shm").unlink(missing_ok=True)
+    for suffix in ("-wal", ""):  # a log must never be found beside another database
         old = _beside(path, suffix)
-        if old.exists():
+        if suffix and old.exists() and not old.stat().st_size:
+            old.unlink()
+        elif old.exists():
             old.replace(folder / f"engine-{stamp}.db{suffix}")
     sync_directory(folder)
     sync_directory(path.parent)

@@ -62,7 +62,9 @@ async def make_store(directory: Path) -> Path:
         for number in range(SESSIONS):
             name = f"file{number}.txt"
             harness.model.steps = [
-                call(("todowrite", {"todos": [{"content": f"todo {number}", "status": "pending"}]})),
+                call(
+                    ("todowrite", {"todos": [{"content": f"todo {number}", "status": "pending"}]})
+                ),
                 call(("write", {"filePath": f"/workspace/{name}", "content": "text\n" * number})),
                 call(("artifact", {"path": f"/workspace/{name}", "key": name})),
                 say("done ", "x" * 6000 if number % 2 else "short"),
@@ -216,7 +218,15 @@ async def _ask(harness: Harness, workspaces: set[str], found: Counter[str]) -> b
     assert workspaces <= listed.keys() | unclaimed, workspaces - listed.keys() - unclaimed
     damaged = False
     for session_id in sorted(workspaces & listed.keys()):
-        for what in ("message", "todo", "metrics", "artifact", "turn", "diff", "fs/list?path=/workspace"):
+        for what in (
+            "message",
+            "todo",
+            "metrics",
+            "artifact",
+            "turn",
+            "diff",
+            "fs/list?path=/workspace",
+        ):
             answer = await harness.http.get(f"/session/{session_id}/{what}")
             name = answer.json().get("name") if answer.status_code >= 400 else ""
             assert answer.status_code < 400 or name in TYPED, (what, answer.text)
