@@ -125,9 +125,12 @@ def open_database(path: Path) -> None:
         if _is_new(path):
             _create(path)
             return
-        check = "quick_check" if not _was_closed(path) and _is_small(path) else ""
-        if _beside(path, ".damaged").exists():
-            check = "integrity_check"
+        closed, damaged = _was_closed(path), _beside(path, ".damaged").exists()
+        if closed and not damaged and _version_in_header(path) == VERSION:
+            return
+        check = "integrity_check" if damaged else "quick_check"
+        if not damaged and (closed or path.stat().st_size > _LARGEST_CHECKED):
+            check = ""
         try:
             _prepare(path, check=check)
         except StoreDamaged as error:
@@ -201,12 +204,9 @@ def _version(path: Path) -> int:
 
     Raises StoreDamaged for what is no database.
     """
-    with path.open("rb") as file:
-        header = file.read(100)
-    if len(header) == 100 and header.startswith(_MAGIC):
-        (version,) = struct.unpack_from(">i", header, _VERSION_AT)
-        if version > VERSION:  # also where its log can't be read
-            return int(version)
+    version = _version_in_header(path)
+    if version > VERSION:  # also where its log can't be read
+        return version
     try:
         reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
         with contextlib.closing(reader):
@@ -217,6 +217,15 @@ def _version(path: Path) -> int:
             raise StoreDamaged(str(error)) from error
         raise
     return int(found) or int(objects > 0)
+
+
+def _version_in_header(path: Path) -> int:
+    """The version without what a log says; 0 where there is none."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or not header.startswith(_MAGIC):
+        return 0
+    return int(struct.unpack_from(">i", header, _VERSION_AT)[0])
 
 
 def _require_tables(connection: sqlite3.Connection) -> None:
@@ -308,11 +317,6 @@ def _verify(connection: sqlite3.Connection, check: str = "quick_check") -> None:
 
 
 # -- damage
-
-
-def _is_small(path: Path) -> bool:
-    """Whether looking for damage takes no time that anybody notices."""
-    return path.stat().st_size <= _LARGEST_CHECKED
 
 
 def _keep_lost_log(path: Path, connection: sqlite3.Connection) -> None:
