@@ -88,6 +88,9 @@ def check_session(session_id: str, record: Mapping[str, Any]) -> None:
     for name, kinds in _FIELDS.items():
         if name in record and not isinstance(record[name], kinds):
             raise Unreadable(f"`{name}` is of the wrong kind")
+    for name in ("parent_id", "container"):  # the latter names a directory
+        if not (record.get(name) is None or is_session_id(record[name])):
+            raise Unreadable(f"`{name}` is no session's id")
     for name in ("rules", "standing"):
         if not all(_is_rule(rule) for rule in record.get(name, ())):
             raise Unreadable(f"`{name}` has what is no rule")
