@@ -12,6 +12,7 @@ from ._commands import *
 from ._environ import *
 from ._events import *
 from ._json import *
+from ._loopback import *
 from ._objects import *
 from ._parts import *
 from ._revert import *
@@ -124,5 +125,6 @@ __all__ = [
     "UnknownPart",
     "WireError",
     "WireEvent",
+    "is_loopback",
     "part_from_json",
 ]
