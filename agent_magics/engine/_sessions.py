@@ -359,7 +359,7 @@ class SessionBook:
 
         Counters are stored together with what they count: a crash separates nothing.
         """
-        if session.listed:
+        if session.listed and not session.damage:
             self._put(session)
 
     def set_error(self, session: Session, error: ErrorJSON | None) -> None:
