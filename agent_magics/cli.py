@@ -16,9 +16,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .wire import Unclaimed, UnclaimedWorkspace
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "01_quickstart.ipynb"
 TURN_MIME = "application/vnd.agent-magics.turn+json"
@@ -49,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sessions = commands.add_parser("sessions", help="list the sessions of this user's engine")
     sessions.add_argument("--json", action="store_true", help="print JSON")
     sessions.set_defaults(run=_sessions)
+    actions = sessions.add_subparsers(metavar="ACTION")
+    recover = actions.add_parser(
+        "recover", help="make sessions of workspaces without one, or repair damaged ones"
+    )
+    recover.add_argument("names", nargs="*", metavar="NAME", help="as `sessions` lists them")
+    recover.add_argument("--all", action="store_true", help="all that `sessions` lists")
+    recover.set_defaults(run=_recover)
 
     options = parser.parse_args(arguments)
     code: int = options.run(options)
@@ -253,11 +264,28 @@ def _check_engine() -> bool:
     try:
         with Client() as client:
             health = client.health()
+            damaged = [item for item in client.list_sessions() if item.problem]
+            unclaimed = _unclaimed(client)
     except AgentError as error:
         _finding("engine", False, str(error), "agent-magics serve shows why it does not start")
         return False
     _finding("engine", True, f"version {health.version}, protocol {health.protocol}", "")
+    for item in damaged:
+        _finding(f"session {item.id}", False, item.problem, "", mark="--")
+    if unclaimed is not None:
+        _check_unclaimed(unclaimed)
     return True
+
+
+def _check_unclaimed(unclaimed: Unclaimed) -> None:
+    """Files without a session; they are kept, so nothing is wrong with the engine."""
+    for each in unclaimed.workspaces:
+        text = f"{_named(each.path)} ({_size(each)}, last changed {_moment(each.newest).strip()})"
+        next_step = f"agent-magics sessions recover {_named(each.name)}"
+        _finding("workspace without a session", False, text, next_step, mark="--")
+    for store in unclaimed.stores:
+        name = "damaged store, kept" if store.damaged else "copy of the store before a migration"
+        _finding(name, False, f"{store.path} ({_bytes(store.size)})", "", mark="--")
 
 
 def _check_labextension() -> bool:
@@ -293,6 +321,7 @@ def _sessions(options: argparse.Namespace) -> int:
     try:
         with Client() as client:
             sessions = client.list_sessions()
+            unclaimed = None if options.json else _unclaimed(client)
     except AgentError as error:
         return _fail(str(error), "agent-magics doctor")
     if options.json:
@@ -302,9 +331,82 @@ def _sessions(options: argparse.Namespace) -> int:
     for item in sessions:
         updated = datetime.fromtimestamp(item.time_updated / 1000).strftime("%Y-%m-%d %H:%M")
         print(f"{item.id}  {updated}  {item.status:10}  {item.title}")
+        if item.problem:
+            print(f"    {item.problem}")
     if not sessions:
         print("No sessions yet.")
+    if unclaimed is not None:
+        _print_unclaimed(unclaimed)
     return 0
+
+
+def _unclaimed(client: Client) -> Unclaimed | None:
+    """What the engine keeps without a session; None from another kind of server."""
+    from .client import ProtocolError
+
+    try:
+        return client.get_unclaimed()
+    except ProtocolError:
+        return None
+
+
+def _print_unclaimed(unclaimed: Unclaimed) -> None:
+    if unclaimed.workspaces:
+        print("\nWorkspaces without a session (agent-magics sessions recover NAME, or --all):")
+    for each in unclaimed.workspaces:
+        print(f"{_named(each.name)}  {_moment(each.newest)}  {_size(each)}  {_named(each.path)}")
+    if unclaimed.stores:
+        print("\nStores that were kept (delete them when nothing is missing):")
+    for store in unclaimed.stores:
+        kind = "damaged" if store.damaged else "copy before a migration"
+        print(f"{store.path}  {_bytes(store.size)}  {kind}")
+
+
+def _recover(options: argparse.Namespace) -> int:
+    from .client import AgentError, ApiError, Client
+
+    if bool(options.names) == options.all:
+        return _fail("which workspaces?", "name some of those of agent-magics sessions, or --all")
+    failures = 0
+    try:
+        with Client() as client:
+            names = options.names
+            if options.all:
+                names = [each.name for each in client.get_unclaimed().workspaces]
+                damaged = [item for item in client.list_sessions() if item.problem]
+                names += [item.id for item in damaged if "sessions recover" in item.problem]
+            for name in names:
+                try:
+                    info = client.recover_session(name).get_info()
+                except ApiError as error:
+                    failures += 1
+                    print(f"agent-magics: {error}", file=sys.stderr)
+                else:
+                    print(f"{info.id}  {info.title}")
+    except AgentError as error:
+        return _fail(str(error), "agent-magics doctor")
+    if not names:
+        print("There is nothing to recover.")
+    return 1 if failures else 0
+
+
+def _named(name: str) -> str:
+    """A name as it can be printed and typed, whatever bytes it has."""
+    return name if name.isprintable() else repr(name)
+
+
+def _moment(milliseconds: int) -> str:
+    if not milliseconds:
+        return "empty".ljust(16)
+    return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M")
+
+
+def _size(workspace: UnclaimedWorkspace) -> str:
+    return ("" if workspace.complete else "more than ") + _bytes(workspace.size)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
 
 
 # ---- words

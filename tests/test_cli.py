@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +16,10 @@ from typing import Any
 import httpx
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from agent_magics import __version__, cli
-from agent_magics.client import Client
+from agent_magics.client import Client, EngineStartError
 from tests.support.engine_home import EngineHome
 from tests.support.kernels import ROOT
 
@@ -88,6 +91,62 @@ def test_sessions(home: EngineHome, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sessions", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["id"] == session.id and found["title"] == "Penguins"
+
+
+def test_sessions_are_recovered(home: EngineHome, capsys: pytest.CaptureFixture[str]) -> None:
+    """The store is lost: what is on the disk is told, kept and made a session of again."""
+    assert cli.main(["sessions", "recover"]) == 1
+    assert "or --all" in capsys.readouterr().err
+    work = home.data / "sessions/ses_01a22e324e3e000099fced87/workspace"
+    work.mkdir(parents=True)
+    home.data.chmod(0o700)
+    (work / "paper.tex").write_text("months of work")
+    (home.data / "engine.db").write_bytes(b"no database" * 1000)
+    assert cli.main(["sessions"]) == 0
+    text = capsys.readouterr().out
+    assert "Workspaces without a session" in text and str(work.parent) in text
+    assert "Stores that were kept" in text and "damaged" in text
+    cli.main(["doctor"])
+    text = capsys.readouterr().out
+    assert "[--] workspace without a session: " in text
+    assert "next: agent-magics sessions recover ses_01a22e324e3e000099fced87" in text
+    assert "[--] damaged store, kept: " in text
+    assert cli.main(["sessions", "recover", "ses_unknown"]) == 1
+    assert "There is: ses_01a22e324e3e000099fced87." in capsys.readouterr().err
+    assert cli.main(["sessions", "recover", "--all"]) == 0
+    assert capsys.readouterr().out == "ses_01a22e324e3e000099fced87  Recovered: paper.tex\n"
+    assert cli.main(["sessions", "recover", "--all"]) == 0
+    assert capsys.readouterr().out == "There is nothing to recover.\n"
+    with Client() as client:
+        session = client.session("ses_01a22e324e3e000099fced87")
+        assert session.get_file("/workspace/paper.tex") == "months of work"
+
+
+def test_a_newer_store_is_one_sentence_everywhere(
+    home: EngineHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.data.mkdir(mode=0o700)
+    with contextlib.closing(sqlite3.connect(home.data / "engine.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = (home.data / "engine.db").read_bytes()
+    with Client() as client, pytest.raises(EngineStartError) as caught:
+        client.list_sessions()
+    sentence = str(caught.value)
+    assert "newer agent-magics (store version 99" in sentence and "\n" not in sentence
+    assert cli.main(["sessions"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "store version 99" in line
+    shell = InteractiveShell.instance()
+    try:
+        shell.run_line_magic("load_ext", "agent_magics")
+        assert not shell.run_cell("%%agent\nhello").success
+        shown = capsys.readouterr()
+        assert "store version 99" in shown.out + shown.err
+        assert "Traceback" not in shown.out + shown.err
+    finally:
+        shell.run_line_magic("unload_ext", "agent_magics")
+        InteractiveShell.clear_instance()
+    assert (home.data / "engine.db").read_bytes() == before
 
 
 def test_serve_answers_until_it_is_stopped(home: EngineHome) -> None:

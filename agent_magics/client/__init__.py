@@ -49,6 +49,7 @@ from ._errors import (
     SandboxUnavailable,
     ServerError,
     SessionNotFound,
+    StoreDamaged,
     TaskNotFound,
     TooLarge,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "ShellOutput",
     "ShellStream",
     "StateDir",
+    "StoreDamaged",
     "StreamCallbacks",
     "StreamPolicy",
     "Task",

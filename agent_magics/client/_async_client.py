@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from agent_magics.wire import AgentInfo, Command, SessionInfo
+from agent_magics.wire import AgentInfo, Command, SessionInfo, Unclaimed
 
 from . import _history
 from ._agents import AgentChoice, AsyncAgentHandle, agent_body
@@ -187,6 +187,29 @@ class AsyncClient:
         return parse(
             lambda: [SessionInfo.from_json(s, status_name(statuses, s["id"])) for s in sessions]
         )
+
+    async def get_unclaimed(self) -> Unclaimed:
+        """
+        Workspaces that belong to no session, and databases that the server keeps beside its own.
+
+        The server deletes neither. Measuring takes at most about two seconds.
+        """
+        await self._api.require_engine("workspaces without a session")
+        data = as_mapping(await self._api.get_json("/unclaimed"))
+        return parse(Unclaimed.from_json, data)
+
+    async def recover_session(self, name: str) -> AsyncSessionHandle:
+        """
+        Make a session of a workspace that has none, with its files as they are; or make a session
+        usable again whose record is damaged (`SessionInfo.problem`).
+
+        `name` is an `UnclaimedWorkspace.name`, or the id of that session. What the server's kept
+        databases know of it comes back: title, messages, what the model remembers. Raises
+        `NotFound`, with the names that there are, and `Conflict` for a session that is whole.
+        """
+        await self._api.require_engine("workspaces without a session")
+        data = as_mapping(await self._api.post_json("/unclaimed/recover", {"name": name}))
+        return AsyncSessionHandle(self._api, parse(SessionInfo.from_json, data).id)
 
     async def list_commands(self, session_id: str | None = None) -> list[Command]:
         """

@@ -30,6 +30,7 @@ What can go wrong, as types.
          ├─ RevertConflict         409, others changed the files since: `paths`
          ├─ TooLarge               413
          ├─ RateLimited            429, `retry_after` in seconds
+         ├─ StoreDamaged           409, 503, a part of what the server keeps can't be read
          ├─ SandboxUnavailable     no container can run here, `next_step` says what to do
          └─ ServerError            5xx
 
@@ -78,6 +79,7 @@ __all__ = [
     "SandboxUnavailable",
     "ServerError",
     "SessionNotFound",
+    "StoreDamaged",
     "TaskNotFound",
     "TooLarge",
 ]
@@ -273,6 +275,13 @@ class SandboxUnavailable(ApiError):
         return f"{message} {self.next_step}" if self.next_step else message
 
 
+class StoreDamaged(ApiError):
+    """
+    A part of what the server keeps on its disk can't be read; the message says what can be saved,
+    and how. Other sessions work.
+    """
+
+
 class ServerError(ApiError):
     """The server failed; `data["ref"]`, when there, is also in the engine's log."""
 
@@ -297,6 +306,7 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "SandboxUnavailableError": SandboxUnavailable,
     "SessionBusyError": Busy,
     "SessionNotFoundError": SessionNotFound,
+    "StoreDamagedError": StoreDamaged,
 }
 
 _BY_STATUS: dict[int, type[ApiError]] = {

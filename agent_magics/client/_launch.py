@@ -31,6 +31,8 @@ __all__ = ["EngineLauncher", "check_protocol", "ensure_engine"]
 _MODULE = "agent_magics.engine"
 _LOG_LIMIT = 4 * 1024 * 1024
 _LOG_TAIL_LINES = 12
+_LAST_WORDS = "agent-magics engine: "
+"""How the engine begins the sentence with which it gives up."""
 _END_PATIENCE = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 """How to end a hung engine: which signal, and the seconds that it gets."""
 
@@ -197,7 +199,20 @@ class EngineLauncher:
             return
         else:
             reason = "The engine ended while it started."
+            if said := self._last_words(offset):
+                raise EngineStartError(f"The engine can't start: {said}")
         raise EngineStartError(reason + self._tail(offset))
+
+    def _last_words(self, offset: int) -> str:
+        """The one sentence with which the engine gave up, if it did."""
+        try:
+            with self.state.log.open("rb") as log:
+                log.seek(offset)
+                lines = log.read().decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        last = lines[-1] if lines else ""
+        return last.removeprefix(_LAST_WORDS) if last.startswith(_LAST_WORDS) else ""
 
     def _rotate_log(self) -> int:
         """Keep the log small; the number of bytes that are in it already."""

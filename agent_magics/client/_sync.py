@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent_magics.wire import AgentInfo, Command, SessionInfo
+from agent_magics.wire import AgentInfo, Command, SessionInfo, Unclaimed
 
 from ._agents import AgentChoice
 from ._async_client import AsyncClient
@@ -148,6 +148,14 @@ class Client:
     def list_sessions(self) -> list[SessionInfo]:
         """All sessions, newest first; those of sub-agents are their parents' `get_children()`."""
         return self.run(self._core.list_sessions())
+
+    def get_unclaimed(self) -> Unclaimed:
+        """Workspaces without a session and kept databases; see `AsyncClient.get_unclaimed`."""
+        return self.run(self._core.get_unclaimed())
+
+    def recover_session(self, name: str) -> SessionHandle:
+        """Make a session of a workspace, or repair one; see `AsyncClient.recover_session`."""
+        return SessionHandle(self, self.run(self._core.recover_session(name)))
 
     def list_commands(self, session_id: str | None = None) -> list[Command]:
         """The commands that `session.run_command()` knows; see `AsyncClient.list_commands`."""

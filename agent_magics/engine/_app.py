@@ -22,6 +22,7 @@ from . import (
     _routes_revert,
     _routes_sessions,
     _routes_turns,
+    _routes_unclaimed,
 )
 from ._access import Access
 from ._engine import Engine
@@ -41,6 +42,7 @@ ROUTES = (
     *_routes_artifacts.routes,
     *_routes_files.routes,
     *_routes_revert.routes,
+    *_routes_unclaimed.routes,
 )
 
 

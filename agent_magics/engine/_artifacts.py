@@ -11,11 +11,10 @@ their versions go out of sight and the ones before them count again.
 
 from __future__ import annotations
 
-import json
 import mimetypes
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ArtifactChangeJSON, ArtifactJSON, spelled_name
@@ -25,6 +24,7 @@ from ._ids import now_ms
 from ._log import EventLog
 from ._names import meant_path
 from ._paths import ARTIFACTS, container_path, is_below
+from ._records import Unreadable, decoded
 from ._sessions import Session, shelf
 from ._store import Store
 from ._text import dumps, well_formed
@@ -126,9 +126,9 @@ class ArtifactBook:
     async def all(self, session: Session) -> list[ArtifactJSON]:
         """What is published and what lies in the folder, by key. Raises SandboxUnavailable."""
         sandbox = await self._containers.started(session)
-        rows = await self._store.read(_LATEST.format(columns="key, info"), session.id)
+        rows = await self._store.read(_LATEST.format(columns="key, info, length(data)"), session.id)
         found = {info["key"]: info for info in await _folder(sandbox)}
-        found.update((key, json.loads(info)) for key, info in rows)
+        found.update((key, _stored(key, info, size)) for key, info, size in rows)
         return [found[key] for key in sorted(found)]
 
     async def read(self, session: Session, key: str) -> tuple[bytes, str]:
@@ -140,7 +140,9 @@ class ArtifactBook:
         latest = _LATEST.format(columns="data, info") + "AND key = ?"
         rows = await self._store.read(latest, session.id, well_formed(key))
         if rows:
-            return rows[0][0], json.loads(rows[0][1])["mime"]
+            data, info = rows[0]
+            content = data.encode() if isinstance(data, str) else bytes(data)
+            return content, _stored(key, info, len(content))["mime"]
         sandbox = await self._containers.started(session)
         try:
             path = posixpath.join(ARTIFACTS, artifact_key(key))
@@ -255,6 +257,17 @@ async def _folder(sandbox: Sandbox) -> list[ArtifactJSON]:
         except ArtifactError:
             continue  # it is still there for those who ask for the file
     return found
+
+
+def _stored(key: str, data: Any, size: int) -> ArtifactJSON:
+    """What was said of a published artifact, or what follows from its key."""
+    try:
+        info = decoded(data)
+        if all(isinstance(info.get(name), str) for name in ("path", "mime", "description")):
+            return cast(ArtifactJSON, {**info, "key": key, "size": size, "source": "published"})
+    except Unreadable:
+        pass
+    return _info(key, posixpath.join(ARTIFACTS, key), size, 0, "published", "")
 
 
 def _info(

@@ -13,13 +13,13 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent_magics.sandbox import Sandbox, SandboxError
 from agent_magics.wire import TodoJSON
 
 from ._paths import WORKSPACE, container_path, is_below
 from ._plan import Change
+from ._records import Unreadable, decoded
 from ._sessions import Session, shelf
 from ._snapshots import Snapshots, snapshot_problem
 from ._store import Store
@@ -32,6 +32,7 @@ _READ_ONLY = frozenset(
     {"glob", "grep", "read", "skill", "todoread", "todowrite", "webfetch", "websearch"}
 )
 """Tools that change no file."""
+_KINDS = {"before": str, "after": str, "problem": str, "todos": list, "foreign": list}
 _NO_SNAPSHOT = "there is no snapshot of it"
 _SHARED = "the files of a sub-agent come back with the turn that started it"
 _UPSERT = """
@@ -172,5 +173,11 @@ class Checkpoints:
 
 
 def _checkpoint(session_id: str, message_id: str, data: str) -> Checkpoint:
-    values: dict[str, Any] = json.loads(data)
-    return Checkpoint(**{**values, "session_id": session_id, "message_id": message_id})
+    try:
+        values = decoded(data)
+        found = Checkpoint(**{**values, "session_id": session_id, "message_id": message_id})
+        if all(isinstance(getattr(found, name), kind) for name, kind in _KINDS.items()):
+            return found
+    except (Unreadable, TypeError):
+        pass
+    return Checkpoint(session_id, message_id, problem="its record can't be read")

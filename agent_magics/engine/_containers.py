@@ -7,9 +7,10 @@ Sessions of sub-agents work in the container of the session that they belong to.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ __all__ = ["Containers"]
 log = logging.getLogger(__name__)
 
 _JOBS_PATIENCE = 5.0
+_REST_PATIENCE = 10.0
+"""Seconds that ending what is elsewhere may take at the start."""
+_MAKING = ".making"
+"""In the directory of a session that is being made."""
+_MISSING = "The files of this session were lost; /workspace was empty when it was started again."
 _ENDED = (
     "The container had ended and was started again: files are kept, processes that ran in the "
     "background are gone."
@@ -72,6 +78,8 @@ class Containers:
         self._running: set[str] = set()
         self._stopping: set[str] = set()
         self._notices: dict[str, str] = {}
+        self.making: set[str] = set()
+        """Sessions that are being made."""
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get(self, session: Session) -> Sandbox:
@@ -120,6 +128,36 @@ class Containers:
                 self._announce(session, "running")
         return sandbox
 
+    async def begin(self, session: Session) -> None:
+        """
+        The session is being made: until `made` its files may go when the engine is killed.
+
+        That stands beside them and nowhere else, so no other store can claim it later.
+        """
+        if session.container is None:
+            self.making.add(session.id)
+            await asyncio.to_thread(_begin, self._root / session.id)
+
+    async def made(self, session: Session) -> None:
+        """The session is stored."""
+        if session.container is None:
+            await asyncio.to_thread((self._root / session.id / _MAKING).unlink, missing_ok=True)
+            self.making.discard(session.id)
+
+    def find_missing(self, sessions: Iterable[Session]) -> None:
+        """Tell the sessions whose files are gone, and later their agents. At start only."""
+        for session in sessions:
+            place = self._root / session.id
+            if session.provider != "kubernetes":
+                place /= "workspace"
+            if session.container is None and not place.is_dir():
+                session.missing = (
+                    f"The files of this session are gone: there is no {place}. Put them back there "
+                    "before the next command, or go on with an empty workspace."
+                )
+                log.warning("%s: %s", session.id, session.missing)
+                self._notices[session.id] = _MISSING
+
     def alive(self) -> list[tuple[str, Sandbox]]:
         """The containers that run, with the ids of the sessions that they belong to."""
         return [(owner, box) for owner, box in self._sandboxes.items() if box.alive]
@@ -149,21 +187,34 @@ class Containers:
         """What the agent has to know about its container, said once; empty: nothing."""
         return self._notices.pop(session.container or session.id, "")
 
-    async def destroy(self, session: Session) -> None:
-        """Stop the session's container and delete its files, unless they are another's."""
+    async def destroy(self, session: Session) -> bool:
+        """
+        Stop the session's container and delete its files, unless they are another's.
+
+        True when nothing is left.
+        """
         if session.container is not None:
-            return
+            return True
         self._starting.pop(session.id, None)
         self._uses.pop(session.id, None)
         self._running.discard(session.id)
         self._notices.pop(session.id, None)
         sandbox = self._sandboxes.pop(session.id, None)
-        if sandbox is not None:
-            try:
+        gone = await self._destroy(session.id, session.provider, sandbox)
+        self.making.discard(session.id)
+        return gone
+
+    async def _destroy(self, session_id: str, provider: str, sandbox: Sandbox | None) -> bool:
+        root = self._root / session_id
+        try:
+            # Another engine may have started its pod, which is not in the directory.
+            if sandbox is None and provider == "kubernetes" and root.exists():
+                sandbox = self._open(root, provider=provider, python=None, limits=self.limits)
+            if sandbox is not None:
                 await sandbox.destroy()
-            except (SandboxError, OSError) as error:
-                log.warning("container of %s: %s", session.id, type(error).__name__)
-        await asyncio.to_thread(_remove, self._root / session.id)
+        except (SandboxError, OSError) as error:
+            log.warning("container of %s: %s", session_id, type(error).__name__)
+        return await asyncio.to_thread(_remove, root)
 
     async def close(self) -> None:
         """Stop all containers; files stay."""
@@ -174,15 +225,37 @@ class Containers:
             if isinstance(result, BaseException):
                 log.warning("stopping a container: %s", type(result).__name__)
 
-    async def sweep(self, living: Iterable[str]) -> None:
-        """End and delete what a killed engine and deleted sessions left behind. At start only."""
-        ended = await asyncio.to_thread(end_leftovers, self._root.absolute())
-        if ended:
-            log.warning("ended %d processes that the last run of the engine left behind", ended)
-        keep = set(living)
-        for path in list(self._root.iterdir()):
-            if path.name not in keep and path.name.startswith("ses_"):
-                await asyncio.to_thread(_remove, path)
+    async def sweep(
+        self, living: Collection[str], ended: Mapping[str, Mapping[str, Any]]
+    ) -> list[str]:
+        """
+        End what a killed engine left running. Delete the files of sessions that `ended`, and of
+        those that were being made; all others stay. At start only.
+
+        Returns the ids of sessions of which nothing is left.
+        """
+        killed = await asyncio.to_thread(end_leftovers, self._root.absolute())
+        if killed:
+            log.warning("ended %d processes that the last run of the engine left behind", killed)
+        gone = [
+            session_id
+            for session_id, facts in ended.items()
+            if facts.get("container") or await self._end_rest(session_id, facts)
+        ]
+        for mark in list(self._root.glob(f"ses_*/{_MAKING}")):
+            if mark.parent.name in living:
+                mark.unlink(missing_ok=True)
+            elif await asyncio.to_thread(_remove, mark.parent):
+                gone.append(mark.parent.name)
+        return gone
+
+    async def _end_rest(self, session_id: str, facts: Mapping[str, Any]) -> bool:
+        try:
+            async with asyncio.timeout(_REST_PATIENCE):
+                return await self._destroy(session_id, str(facts.get("sandbox")), None)
+        except TimeoutError:
+            log.warning("the rest of %s is removed later: its cluster is silent", session_id)
+            return False
 
     def _announce(self, session: Session, status: str, message: str = "") -> None:
         properties: dict[str, Any] = {"sessionID": session.id, "status": status}
@@ -201,9 +274,17 @@ async def _jobs(sandbox: Sandbox) -> list[str]:
         return []
 
 
-def _remove(path: Path) -> None:
-    """Remove a tree that a container's processes filled, whatever is in it."""
+def _begin(path: Path) -> None:
+    with contextlib.suppress(OSError):  # the container says what is wrong with the directory
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / _MAKING).touch(mode=0o600)
+
+
+def _remove(path: Path) -> bool:
+    """Remove a tree that a container's processes filled, whatever is in it; whether it is gone."""
     try:
         remove_tree(path)
     except OSError as error:
         log.warning("a deleted session's directory could not be removed: %s", error.strerror)
+        return False
+    return True

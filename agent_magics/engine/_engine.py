@@ -25,7 +25,7 @@ from ._checkpoints import Checkpoints
 from ._commands import announce_command
 from ._config import CompactionConfig, LimitsConfig
 from ._containers import Containers
-from ._errors import BadRequest, NotFound, SessionBusy
+from ._errors import BadRequest, NotFound, SessionBusy, refuse_damaged
 from ._extensions import Extensions
 from ._fork import Forks
 from ._history import History
@@ -50,6 +50,7 @@ from ._subagents import SubAgents, instructions_of
 from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
 from ._turn import Turn
+from ._unclaimed import Unclaimed
 
 if TYPE_CHECKING:
     from ._policy import Rule
@@ -130,6 +131,14 @@ class Engine:
             self.snapshots,
             self.reverts,
         )
+        self.unclaimed = Unclaimed(
+            store,
+            self.sessions,
+            self.containers,
+            self.snapshots,
+            sessions_dir,
+            sessions_dir.with_name("snapshots"),
+        )
         self.started = now_ms()
         self._environ = os.environ if environ is None else environ
         self._closing = False
@@ -170,11 +179,12 @@ class Engine:
     async def open(cls, *args: Any, **kwargs: Any) -> Engine:
         """An engine that has closed what a crash left open."""
         engine = cls(*args, **kwargs)
+        engine.containers.find_missing(engine.sessions)
         await recover(engine._services)
-        await engine.containers.sweep(engine.sessions.ids())
-        await engine.snapshots.sweep(engine.sessions.ids())
+        await engine._sweep()
         await engine.reverts.recover()
         await engine._delete_leftovers()
+        engine.unclaimed.tell()
         engine.idle.start()
         return engine
 
@@ -219,6 +229,7 @@ class Engine:
         if parent is not None and wanted.shares_container:
             session.container, session.network = parent.container or parent.id, parent.network
         try:
+            await self.containers.begin(session)
             await self.containers.started(session)
             if parent is not None and not parent.listed:
                 raise NotFound(f"Session not found: {parent.id}", sessionID=parent.id)
@@ -227,12 +238,14 @@ class Engine:
             raise
         self.sessions.add(session)
         await self.store.flushed()
+        await self.containers.made(session)
         return session
 
     async def update_session(
         self, session: Session, *, title: str | None = None, archived: int | None = None
     ) -> None:
         """`archived` in ms since the epoch; 0 takes the session out of the archive."""
+        refuse_damaged(session)
         if title is not None:
             session.title, session.titled = title, True
         if archived is not None:
@@ -252,9 +265,18 @@ class Engine:
         self.sessions.remove(session)
         self.reverts.shelf.forget(session)
         self.networks.forget(session.id)
-        await self.containers.destroy(session)
-        await self.snapshots.forget(session.id)
+        await self.store.flushed()  # nothing is deleted of what may come back with a crash
+        gone = await self.containers.destroy(session)
+        if await self.snapshots.forget(session.id) and gone:
+            self.sessions.files_gone(session.id)
         await self.store.flushed()
+
+    async def _sweep(self) -> None:
+        """Finish ends of sessions that a crash cut, and creations."""
+        living, ended = set(self.sessions.ids()), self.sessions.ended()
+        for session_id in await self.containers.sweep(living, ended):
+            if session_id not in living and await self.snapshots.forget(session_id):
+                self.sessions.files_gone(session_id)
 
     async def _delete_leftovers(self) -> None:
         """Sub-agents of turns that were reverted, and then made final by a new prompt."""
@@ -272,6 +294,7 @@ class Engine:
         the id of a message that was reverted, and the registry's errors; after it returned, the
         prompt survives a crash and gets exactly one `turn.ended`.
         """
+        refuse_damaged(session)
         message_id = prompt.message_id or new_id("msg")
         if prompt.message_id is not None and await self._prompt_ids.is_known(session, message_id):
             await self.store.flushed()
@@ -318,6 +341,7 @@ class Engine:
         empty conversation, SessionBusy, the registry's errors, and ApiError for what the model
         failed with; the conversation is as it was then.
         """
+        refuse_damaged(session)
         environ = environ or {}
         last = f"{m['providerID']}/{m['id']}" if (m := session.model) else None
         resolved = self._registry(environ).resolve(model or session.model_name or last)

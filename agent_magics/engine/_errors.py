@@ -12,12 +12,16 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_magics.sandbox import SandboxError, SandboxGone, SandboxUnavailable
 from agent_magics.wire import ErrorJSON
 
+from ._database import StoreDamaged, StoreError
 from ._ids import new_id
+
+if TYPE_CHECKING:
+    from ._sessions import Session
 
 __all__ = [
     "AgentNotFound",
@@ -36,12 +40,14 @@ __all__ = [
     "RevertConflict",
     "RuleNotFound",
     "SessionBusy",
+    "SessionDamaged",
     "TooLarge",
     "TurnLimit",
     "Unauthorized",
     "file_errors",
     "from_exception",
     "log_unforeseen",
+    "refuse_damaged",
 ]
 
 log = logging.getLogger(__name__)
@@ -131,6 +137,12 @@ class SessionBusy(ApiError):
     status, name = 409, "SessionBusyError"
 
 
+class SessionDamaged(ApiError):
+    """The store lost what the session is allowed to do; the message says how to go on with it."""
+
+    status, name = 409, "StoreDamagedError"
+
+
 class RevertConflict(ApiError):
     """Reverting would overwrite what somebody else wrote: `paths`, below the workspace."""
 
@@ -178,7 +190,7 @@ def from_exception(error: Exception, doing: str) -> ApiError:
     """The error to answer with, whatever was raised while `doing` something."""
     if isinstance(error, ApiError):
         return error
-    found = _from_models(error) or _from_sandbox(error)
+    found = _from_models(error) or _from_sandbox(error) or _from_store(error)
     if found is not None:
         return found
     ref = log_unforeseen(error, doing)
@@ -208,6 +220,20 @@ def _from_sandbox(error: Exception) -> ApiError | None:
     if isinstance(error, SandboxError):
         return ApiError(str(error), status=503, name="SandboxError")
     return None
+
+
+def _from_store(error: Exception) -> ApiError | None:
+    if isinstance(error, StoreDamaged):
+        return ApiError(str(error), status=503, name="StoreDamagedError")
+    if isinstance(error, StoreError):
+        return ApiError(str(error), status=503, name="StoreError")
+    return None
+
+
+def refuse_damaged(session: Session) -> None:
+    """Raises SessionDamaged where the session's record can't be read."""
+    if session.damage:
+        raise SessionDamaged(session.damage, sessionID=session.id)
 
 
 @contextmanager

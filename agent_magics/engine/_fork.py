@@ -92,6 +92,7 @@ class Forks:
             origin = await self._origin(session, message_id)
             copy = _new_session(origin)
             try:
+                await self._containers.begin(copy)
                 with file_errors():
                     skipped = await self._copy_files(origin, copy)
             except BaseException:
@@ -102,6 +103,7 @@ class Forks:
                 self._sessions.add(copy)
                 self._copy_rows(origin, copy)
         await self._store.flushed()
+        await self._containers.made(copy)
         return copy, [{"path": path, "reason": why} for path, why in sorted(skipped.items())]
 
     async def _origin(self, session: Session, message_id: str | None) -> _Origin:

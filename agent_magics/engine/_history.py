@@ -23,12 +23,21 @@ from pydantic_core import PydanticSerializationError
 from agent_magics.wire import ErrorJSON
 
 from ._context import since_summary, starts_with_summary
+from ._records import sound_part
 from ._store import Store
 
 __all__ = ["ABORTED", "History", "concluded", "failed_result", "prompt_text", "unanswered"]
 
 log = logging.getLogger(__name__)
 
+_REBUILT = (
+    "[What was said in this turn was damaged on the disk. These are its texts; which tools were "
+    "called is not known any more.]"
+)
+_LOST = "[The answer is lost.]"
+_ANSWERS = """
+CASE WHEN json_valid(message.data) THEN json_extract(message.data, '$.parentID') = ? ELSE 0 END
+"""
 ABORTED = "MessageAbortedError"
 _NOT_RUN = "The turn ended before this call had a result."
 _EMPTY = "[I replied with nothing.]"
@@ -134,14 +143,19 @@ class History:
         The messages of the session's turns since the last summary, fit for a model.
 
         Calls that a crash or an abort left without a result get one that says so; without that
-        the next run would be refused, or would execute them.
+        the next run would be refused, or would execute them. A turn that can't be read any more is
+        replaced by the texts of its messages.
         """
         rows = await self._store.read(
-            "SELECT history FROM turn WHERE session_id = ? ORDER BY rowid DESC", session_id
+            "SELECT message_id, history FROM turn WHERE session_id = ? ORDER BY rowid DESC",
+            session_id,
         )
         messages: list[ModelMessage] = []
-        for (data,) in rows:
-            turn = since_summary(ModelMessagesTypeAdapter.validate_json(data))
+        for message_id, data in rows:
+            said = _decoded(data)
+            if said is None:
+                said = await self._rebuilt(session_id, message_id)
+            turn = since_summary(said)
             messages = turn + messages
             if starts_with_summary(turn):
                 break
@@ -152,7 +166,31 @@ class History:
         rows = self._store.query(
             "SELECT session_id, message_id, history FROM turn WHERE running ORDER BY rowid"
         )
-        return [
-            (session, message, ModelMessagesTypeAdapter.validate_json(data))
-            for session, message, data in rows
-        ]
+        return [(session, message, _decoded(data) or []) for session, message, data in rows]
+
+    async def _rebuilt(self, session_id: str, message_id: Any) -> list[ModelMessage]:
+        """A turn as far as its messages tell it."""
+        log.warning("what the model was told in the turn %s can't be read", message_id)
+        rows = await self._store.read(
+            "SELECT message.id, part.id, part.data FROM message "
+            "JOIN part ON part.message_id = message.id WHERE message.session_id = ? "
+            f"AND (message.id = ? OR {_ANSWERS}) ORDER BY message.rowid, part.rowid",
+            session_id,
+            message_id,
+            message_id,
+        )
+        asked, answered = [_REBUILT], list[str]()
+        for owner, part_id, data in rows:
+            part = sound_part(part_id, owner, session_id, data)
+            if part["type"] == "text":
+                (asked if owner == message_id else answered).append(part.get("text", ""))
+        request = ModelRequest(parts=[UserPromptPart("\n".join(asked))])
+        return [request, ModelResponse(parts=[TextPart("\n".join(answered) or _LOST)])]
+
+
+def _decoded(data: Any) -> list[ModelMessage] | None:
+    """The messages of a row; None where they can't be read."""
+    try:
+        return ModelMessagesTypeAdapter.validate_json(data)
+    except (ValueError, TypeError, RecursionError):
+        return None

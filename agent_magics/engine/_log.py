@@ -43,6 +43,15 @@ DELETE FROM event WHERE delta_of = ? AND position < (
 """
 
 
+# A record that a damaged disk has spoiled is a hole in the numbers, as many others are.
+_IS_SOUND = """
+CASE WHEN typeof(body) = 'text' AND typeof(seq) = 'integer' AND typeof(stream) = 'text'
+          AND typeof(session_id) = 'text' AND json_valid(body)
+     THEN json_type(body, '$.type') = 'text' AND json_type(body, '$.properties') = 'object'
+     ELSE 0 END
+"""
+
+
 class Event(NamedTuple):
     """One event. `body` is its JSON without the number, which depends on the reader."""
 
@@ -122,7 +131,9 @@ class EventLog:
         """The last number given in a stream; 0 when there is none."""
         found = self._seqs.get(stream)
         if found is None:
-            rows = self._store.query("SELECT max(seq) FROM event WHERE stream = ?", stream)
+            rows = self._store.query(
+                "SELECT max(seq) FROM event WHERE stream = ? AND typeof(seq) = 'integer'", stream
+            )
             found = self._seqs[stream] = rows[0][0] or 0
         return found
 
@@ -136,8 +147,8 @@ class EventLog:
         """The message of the session's last turn, and the number of the event before that turn."""
         rows = await self._store.read(
             "SELECT seq, json_extract(body, '$.properties.messageID') FROM event "
-            "WHERE stream = ? AND session_id = ? AND json_extract(body, '$.type') = 'turn.started' "
-            "ORDER BY seq DESC LIMIT 1",
+            f"WHERE stream = ? AND session_id = ? AND {_IS_SOUND} "
+            "AND json_extract(body, '$.type') = 'turn.started' ORDER BY seq DESC LIMIT 1",
             self._stream_of(session_id),
             session_id,
         )
@@ -292,7 +303,7 @@ class Subscription:
     async def _stored(self) -> list[Event]:
         end = self._log.committed
         select = "SELECT position, stream, seq, session_id, body FROM event WHERE "
-        within = "position > ? AND position <= ?"
+        within = f"position > ? AND position <= ? AND {_IS_SOUND}"
         arguments: tuple[Any, ...] = (self._position, end)
         order = "position"
         if self.stream is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
@@ -10,6 +9,7 @@ from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
 from ._errors import NotFound
 from ._ids import now_ms
 from ._log import EventLog
+from ._records import sound_message, sound_part
 from ._sessions import shelf
 from ._store import Store
 from ._text import dumps
@@ -29,6 +29,7 @@ SELECT message.session_id, turn.message_id IS NOT NULL
 FROM message LEFT JOIN turn ON turn.message_id = message.id WHERE message.id = ?
 UNION ALL SELECT ? || session_id, 0 FROM removed_message WHERE id = ?
 """
+_IS_PROMPT = "EXISTS (SELECT 1 FROM turn WHERE turn.message_id = message.id)"
 _STREAMED = ("text", "reasoning")
 
 
@@ -112,25 +113,36 @@ class MessageBook:
         """The conversation, oldest first; with `limit` only its last messages."""
         chosen = "message WHERE session_id = ? ORDER BY rowid DESC LIMIT ?"
         within = (session_id, -1 if limit is None else limit)
-        infos = await self._store.read(f"SELECT id, data FROM {chosen}", *within)
+        infos = await self._store.read(f"SELECT id, data, {_IS_PROMPT} FROM {chosen}", *within)
         rows = await self._parts(f"message_id IN (SELECT id FROM {chosen})", *within)
         parts: dict[str, list[PartJSON]] = {}
-        for message_id, data in rows:
-            parts.setdefault(message_id, []).append(json.loads(data))
+        for message_id, part_id, data in rows:
+            part = sound_part(part_id, message_id, session_id, data)
+            parts.setdefault(message_id, []).append(part)
         return [
-            {"info": json.loads(data), "parts": parts.get(message_id, [])}
-            for message_id, data in reversed(infos)
+            {
+                "info": sound_message(message_id, session_id, data, is_prompt=bool(is_prompt)),
+                "parts": parts.get(message_id, []),
+            }
+            for message_id, data, is_prompt in reversed(infos)
+            if isinstance(message_id, str)
         ]
 
     async def get(self, session_id: str, message_id: str) -> MessageJSON:
         """Raises NotFound."""
         rows = await self._store.read(
-            "SELECT data FROM message WHERE id = ? AND session_id = ?", message_id, session_id
+            f"SELECT data, {_IS_PROMPT} FROM message WHERE id = ? AND session_id = ?",
+            message_id,
+            session_id,
         )
         if not rows:
             raise NotFound(f"Message not found: {message_id}", messageID=message_id)
         parts = await self._parts("message_id = ?", message_id)
-        return {"info": json.loads(rows[0][0]), "parts": [json.loads(data) for _, data in parts]}
+        data, is_prompt = rows[0]
+        return {
+            "info": sound_message(message_id, session_id, data, is_prompt=bool(is_prompt)),
+            "parts": [sound_part(row[1], message_id, session_id, row[2]) for row in parts],
+        }
 
     async def find(self, message_id: str) -> FoundMessage | None:
         """Who has this id; also the id of a message that was reverted, for good or not."""
@@ -146,6 +158,7 @@ class MessageBook:
         return found
 
     async def _parts(self, where: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        return await self._store.read(
-            f"SELECT message_id, data FROM part WHERE {where} ORDER BY rowid", *arguments
+        rows = await self._store.read(
+            f"SELECT message_id, id, data FROM part WHERE {where} ORDER BY rowid", *arguments
         )
+        return [row for row in rows if isinstance(row[1], str)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -329,5 +328,5 @@ def publish_reply(
 
 def unanswered(store: Store, session_id: str) -> list[str]:
     """Ids of requests that were pending when the engine stopped."""
-    rows = store.query("SELECT data FROM permission WHERE session_id = ?", session_id)
-    return [json.loads(data)["id"] for (data,) in rows]
+    rows = store.query("SELECT id FROM permission WHERE session_id = ?", session_id)
+    return [str(request_id) for (request_id,) in rows if request_id is not None]

@@ -7,8 +7,8 @@ put together from their deltas, results of tools that were over are given back t
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +28,7 @@ from ._history import concluded, failed_result, prompt_text
 from ._ids import now_ms
 from ._messages import is_closed
 from ._permissions import publish_reply, unanswered
+from ._records import Unreadable, decoded
 from ._services import Services
 from ._turn_end import end_turn
 
@@ -105,7 +106,13 @@ def _deltas(services: Services, part_id: str) -> list[dict[str, Any]]:
     rows = services.store.query(
         "SELECT body FROM event WHERE delta_of = ? ORDER BY position", part_id
     )
-    return [json.loads(body)["properties"] for (body,) in rows]
+    found = []
+    for (body,) in rows:
+        with contextlib.suppress(Unreadable):
+            properties = decoded(body).get("properties")
+            if isinstance(properties, dict) and isinstance(properties.get("delta"), str):
+                found.append(properties)
+    return found
 
 
 def _close_call(part: PartJSON, deltas: Sequence[dict[str, Any]]) -> None:

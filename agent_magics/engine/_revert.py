@@ -23,7 +23,14 @@ from agent_magics.wire import FileDiffJSON, RevertJSON, TodoJSON
 from ._artifacts import artifact_changes
 from ._checkpoints import Checkpoints
 from ._diffs import file_diffs
-from ._errors import ApiError, MessageNotFound, RevertConflict, SessionBusy, file_errors
+from ._errors import (
+    ApiError,
+    MessageNotFound,
+    RevertConflict,
+    SessionBusy,
+    file_errors,
+    refuse_damaged,
+)
 from ._links import joined
 from ._plan import Change, Entry, Plan, Tree, changes, net_changes, overlay, plan, same
 from ._sessions import Session, SessionBook, shelf
@@ -129,8 +136,9 @@ class Reverts:
         """
         Neither a turn nor another of these runs meanwhile, in any session with these files.
 
-        Raises SessionBusy.
+        Raises SessionBusy, and StoreDamagedError for a session whose record can't be read.
         """
+        refuse_damaged(session)
         sharing = self._sessions.sharing(session)
         for other in sharing:
             if other.turn is not None or other.held:
@@ -159,6 +167,8 @@ class Reverts:
     async def recover(self) -> None:
         """Finish it for all sessions; what fails is tried again when the session is used."""
         for session in self._sessions:
+            if not self.is_unfinished(session):
+                continue
             try:
                 with self.alone(session):
                     await self.settle(session)

@@ -30,13 +30,14 @@ from ._agents import AgentBook
 from ._app import create_app
 from ._config import ConfigError, EngineConfig, config_path
 from ._engine import Engine
+from ._errors import log_unforeseen
 from ._extensions import Extensions
 from ._guard import ConnectionLimits, Guard
 from ._logging import configure_logging
 from ._policy import DEFAULT_RULES
 from ._presence import Presence
 from ._state import StartError
-from ._store import Store, StoreError
+from ._store import Store, StoreDamaged, StoreError
 from .models import ModelRegistry
 from .tools import INSTRUCTIONS, build_tools, tool_title
 
@@ -105,36 +106,12 @@ class _Process:
         self._stop = asyncio.Event()
         self._reason = ""
         self._failed = False
+        self._damaged = False
 
     async def run(self) -> int:
         began = time.monotonic()
-        try:
-            store = Store(self._options.data_dir / "engine.db", on_failure=self._store_failed)
-        except StoreError as error:
-            raise StartError(str(error)) from error
         registry = ModelRegistry(self._config, os.environ)
-        folder = config_path(None, os.environ)[0].parent
-        engine = await Engine.open(
-            store,
-            registry,
-            tools=build_tools(),
-            instructions=INSTRUCTIONS,
-            tool_title=tool_title,
-            rules=(*DEFAULT_RULES, *self._config.network.rules, *self._config.rules),
-            open_sandbox=functools.partial(open_sandbox, options=self._config.containers),
-            sessions_dir=self._options.data_dir / "sessions",
-            sandbox=self._config.sandbox,
-            extensions=Extensions.of_config(
-                self._config, folder, os.environ, self._options.log_path.parent
-            ),
-            agents=AgentBook(self._config.agents),
-            compaction=self._config.compaction,
-            limits=self._config.limits,
-            container_limits=self._config.container_limits,
-            idle=self._config.idle,
-            snapshot_limits=self._config.snapshot,
-            network=self._config.network,
-        )
+        engine = await self._open(registry)
         presence, guard = Presence(), Guard(self._options.connections)
         server = self._server(engine, presence, guard)
         loop = asyncio.get_running_loop()
@@ -163,6 +140,64 @@ class _Process:
         await registry.aclose()
         log.info("left")
         return 1 if self._failed else 0
+
+    async def _open(self, registry: ModelRegistry) -> Engine:
+        """
+        The engine with what is stored; damage that only shows now is repaired, once.
+
+        Raises StartError.
+        """
+        try:
+            try:
+                return await self._open_once(registry)
+            except StoreDamaged as error:
+                log.error("%s", error)
+                self._stop.clear()
+                self._failed = False
+                return await self._open_once(registry)
+        except StoreError as error:
+            raise StartError(str(error)) from error
+        except Exception as error:
+            ref = log_unforeseen(error, "starting")
+            raise StartError(
+                f"Unexpected error at the start; {self._options.log_path} has more under {ref}."
+            ) from error
+
+    async def _open_once(self, registry: ModelRegistry) -> Engine:
+        """Raises StoreError."""
+        store = Store(self._options.data_dir / "engine.db", on_failure=self._store_failed)
+        folder = config_path(None, os.environ)[0].parent
+        try:
+            engine = await Engine.open(
+                store,
+                registry,
+                tools=build_tools(),
+                instructions=INSTRUCTIONS,
+                tool_title=tool_title,
+                rules=(*DEFAULT_RULES, *self._config.network.rules, *self._config.rules),
+                open_sandbox=functools.partial(open_sandbox, options=self._config.containers),
+                sessions_dir=self._options.data_dir / "sessions",
+                sandbox=self._config.sandbox,
+                extensions=Extensions.of_config(
+                    self._config, folder, os.environ, self._options.log_path.parent
+                ),
+                agents=AgentBook(self._config.agents),
+                compaction=self._config.compaction,
+                limits=self._config.limits,
+                container_limits=self._config.container_limits,
+                idle=self._config.idle,
+                snapshot_limits=self._config.snapshot,
+                network=self._config.network,
+            )
+        except BaseException:
+            await store.close()
+            raise
+        store.on_damage = self._store_damaged
+        return engine
+
+    def _store_damaged(self) -> None:
+        """In any thread. Leave when no turn runs: the next start repairs the store."""
+        self._damaged = True
 
     def _server(self, engine: Engine, presence: Presence, guard: Guard) -> _Server:
         app = create_app(
@@ -211,9 +246,10 @@ class _Process:
         grace = self._options.grace
         if grace is None:
             return
-        while presence.alone_for <= grace or engine.busy:  # noqa: ASYNC110 - time has no event
+        while engine.busy or (presence.alone_for <= grace and not self._damaged):  # noqa: ASYNC110
             await asyncio.sleep(min(0.25, max(0.02, grace / 4)))
-        self._leave(f"nobody was here for {grace:g} s")
+        alone = f"nobody was here for {grace:g} s"
+        self._leave("the store is damaged" if self._damaged else alone)
 
     def _store_failed(self, error: StoreError) -> None:
         self._failed = True

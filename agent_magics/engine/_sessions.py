@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -13,6 +13,7 @@ from agent_magics.wire import ErrorJSON, MetricsJSON, SessionJSON, TodoJSON, Tok
 from ._errors import NotFound
 from ._ids import new_id, now_ms
 from ._log import EventLog
+from ._records import Unreadable, check_session, decoded, is_session_id, time_of_id, title_in
 from ._store import Store
 from ._text import dumps
 
@@ -32,6 +33,8 @@ __all__ = [
     "no_tokens",
     "shelf",
 ]
+
+log = logging.getLogger(__name__)
 
 _TABLES = (
     *("message", "part", "turn", "permission", "checkpoint", "revert", "artifact_version"),
@@ -167,6 +170,10 @@ class Session:
         """In the book: announced and not deleted."""
         self.ended = False
         """Deleted: nothing of it may be made again."""
+        self.damage = ""
+        """Why its record can't be read; it takes no prompts then and is not saved."""
+        self.missing = ""
+        """Says that its files are gone, when they were at the start of the engine."""
 
     @property
     def model_name(self) -> str | None:
@@ -203,6 +210,7 @@ class Session:
             "revert": self.revert,
             "error": self.error,
             "network": None if self.network is None else {"allow": self.network},
+            "problem": self.damage or self.missing or None,
         }
         data.update({key: value for key, value in optional.items() if value is not None})
         return cast(SessionJSON, data)
@@ -229,6 +237,26 @@ class Session:
         }
 
     @classmethod
+    def of_row(cls, session_id: str, data: Any) -> Session:
+        """
+        The session of a stored record; where that can't be read, one that stands in its place.
+
+        What such a session may do is not known, so it takes no prompts until it is recovered.
+        """
+        try:
+            record = decoded(data)
+            check_session(session_id, record)
+            return cls.from_record(record)
+        except Unreadable as error:
+            time = time_of_id(session_id)
+            session = cls(session_id, title_in(data), time, time, titled=True)
+            session.damage = (
+                f"The record of this session can't be read ({error}). Its messages and files can; "
+                f"to go on with it run: agent-magics sessions recover {session_id}"
+            )
+            return session
+
+    @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Session:
         known = {key: value for key, value in record.items() if key in cls.__dataclass_fields__}
         for name in known.keys() & {"usage", "gone"}:
@@ -242,11 +270,22 @@ class SessionBook:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sessions: dict[str, Session] = {}
+        self.leaving: set[str] = set()
+        """Ended by this engine, with files that may still be there."""
         self.log: EventLog
-        for (data,) in store.query("SELECT data FROM session ORDER BY id"):
-            session = Session.from_record(json.loads(data))
+        for session_id, data in store.query("SELECT id, data FROM session ORDER BY id"):
+            if not is_session_id(session_id):
+                log.warning("a session's record has no id and is left out")
+                continue
+            session = Session.of_row(session_id, data)
             session.listed = True
             self._sessions[session.id] = session
+            if session.damage:
+                log.warning("%s: %s", session_id, session.damage)
+        for session in self:
+            if session.id in self.line_of(session.parent_id or ""):  # it would never end
+                log.warning("%s descends from itself; it has no parent any more", session.id)
+                session.parent_id = None
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
@@ -266,6 +305,8 @@ class SessionBook:
         """The id itself, its parent's, and so on up to the root."""
         line = [session_id]
         while (session := self._sessions.get(line[-1])) and session.parent_id:
+            if session.parent_id in line:  # a damaged record
+                break
             line.append(session.parent_id)
         return line
 
@@ -304,8 +345,8 @@ class SessionBook:
         self.save(session, "session.created")
 
     def save(self, session: Session, event: str = "session.updated") -> None:
-        """Store a session's state and publish its public part."""
-        if not session.listed:
+        """Store a session's state and publish its public part; a damaged one's stays as it is."""
+        if not session.listed or session.damage:
             return
         session.updated = now_ms()
         with self._store.group():
@@ -318,7 +359,7 @@ class SessionBook:
 
         Counters are stored together with what they count: a crash separates nothing.
         """
-        if session.listed:
+        if session.listed and not session.damage:
             self._put(session)
 
     def set_error(self, session: Session, error: ErrorJSON | None) -> None:
@@ -330,7 +371,7 @@ class SessionBook:
     def remove(self, session: Session) -> None:
         """
         Forget a session and everything of it. Kept are the event that says so, and what it used,
-        with its parent: money that was spent stays spent.
+        with its parent: money that was spent stays spent; and until `files_gone` that it was ended.
         """
         session.listed, session.ended = False, True
         with self._store.group():
@@ -344,9 +385,31 @@ class SessionBook:
                     f"DELETE FROM {table} WHERE session_id IN (?, ?)", session.id, shelf(session.id)
                 )
             self._store.put("DELETE FROM session WHERE id = ?", session.id)
+            self._store.put(
+                "INSERT OR REPLACE INTO ended_session(id, data) VALUES (?, ?)",
+                session.id,
+                dumps({"container": session.container, "sandbox": session.provider}),
+            )
             self.log.forget(session.id)
             self._publish(session, "session.deleted")
         del self._sessions[session.id]
+        self.leaving.add(session.id)
+
+    def ended(self) -> dict[str, dict[str, Any]]:
+        """Sessions that were ended and whose files may still be there, by id."""
+        found = {}
+        for session_id, data in self._store.query("SELECT id, data FROM ended_session"):
+            if is_session_id(session_id) and session_id not in self._sessions:
+                try:
+                    found[session_id] = decoded(data)
+                except Unreadable:
+                    log.warning("the record of the end of %s can't be read", session_id)
+        return found
+
+    def files_gone(self, session_id: str) -> None:
+        """Nothing is left of a session that was ended."""
+        self.leaving.discard(session_id)
+        self._store.put("DELETE FROM ended_session WHERE id = ?", session_id)
 
     def _put(self, session: Session) -> None:
         self._store.put(

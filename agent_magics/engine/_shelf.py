@@ -9,6 +9,7 @@ are hidden. `unrevert` brings all of it back, the next prompt deletes it.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agent_magics.wire import ErrorJSON, TodoJSON
 
 from ._checkpoints import Checkpoints
+from ._records import Unreadable, decoded
 from ._sessions import Session, SessionBook, shelf
 from ._store import Store
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ._log import EventLog
 
 __all__ = ["RevertState", "Shelf"]
+
+log = logging.getLogger(__name__)
 
 _SHELVED = ("part", "turn", "checkpoint", "artifact_version")
 """Tables whose rows go where their message goes."""
@@ -63,8 +67,28 @@ class Shelf:
         self._log = event_log
         self._sessions = sessions
         self._checkpoints = checkpoints
-        rows = store.query("SELECT session_id, data FROM revert")
-        self._states = {session_id: RevertState(**json.loads(data)) for session_id, data in rows}
+        self._states: dict[str, RevertState] = {}
+        unreadable = []
+        for session_id, data in store.query("SELECT session_id, data FROM revert"):
+            try:
+                self._states[session_id] = _state(data)
+            except (Unreadable, TypeError):
+                unreadable.append(session_id)
+        for session_id in unreadable:
+            self._show_again(session_id)
+
+    def _show_again(self, session_id: str) -> None:
+        """What was taken back can't be told any more: nothing of it may stay out of sight."""
+        log.warning("the record of a revert of %s can't be read; its turns are back", session_id)
+        session = next((s for s in self._sessions if s.id == session_id), None)
+        with self._store.group():
+            if isinstance(session_id, str):
+                self._unshelve(session_id)
+            self._store.put("DELETE FROM revert WHERE session_id IS ?", session_id)
+            if session is not None:
+                session.revert = None
+                self._hide_children(session, ())
+                self._sessions.save(session)
 
     def state(self, session: Session) -> RevertState | None:
         return self._states.get(session.id)
@@ -174,6 +198,20 @@ class Shelf:
                 session_id,
                 shelf(session_id),
             )
+
+
+def _state(data: Any) -> RevertState:
+    """Raises Unreadable or TypeError."""
+    state = RevertState(**decoded(data))
+    texts = (state.message_id, state.before, state.after, state.doing, state.start, state.goal)
+    lists = (state.removed, state.todos, state.reverted_todos)
+    if not all(isinstance(text, str) for text in texts):
+        raise Unreadable("it has what is no text")
+    if not all(isinstance(values, list) for values in lists) or not isinstance(state.kept, int):
+        raise Unreadable("it has what is no list")
+    if state.doing not in ("", "revert", "unrevert"):
+        raise Unreadable("it does what is unknown")
+    return state
 
 
 def _public(state: RevertState) -> dict[str, Any]:

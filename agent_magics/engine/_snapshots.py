@@ -89,17 +89,13 @@ class Snapshots:
         async with self._lock(session_id):
             await asyncio.to_thread(store.collect, list(trees))
 
-    async def forget(self, session_id: str) -> None:
+    async def forget(self, session_id: str) -> bool:
+        """Delete all of a session's; whether nothing is left."""
         for known in (self._stores, self._last, self._locks):
             known.pop(session_id, None)
-        await asyncio.to_thread(shutil.rmtree, self._root / session_id, ignore_errors=True)
-
-    async def sweep(self, living: Iterable[str]) -> None:
-        """Delete what deleted sessions left behind."""
-        keep = set(living)
-        for path in list(self._root.iterdir()):
-            if path.name not in keep:
-                await self.forget(path.name)
+        path = self._root / session_id
+        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        return not path.exists()
 
     def _lock(self, session_id: str) -> asyncio.Lock:
         return self._locks.setdefault(session_id, asyncio.Lock())

@@ -24,42 +24,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["EventRow", "Store", "StoreError"]
+from ._database import (
+    StoreDamaged,
+    StoreError,
+    is_damage,
+    mark_closed,
+    mark_damaged,
+    open_database,
+)
+
+__all__ = ["EventRow", "Store", "StoreDamaged", "StoreError"]
 
 log = logging.getLogger(__name__)
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS session(
-    id TEXT PRIMARY KEY, data TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS message(
-    id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS message_session ON message(session_id);
-CREATE TABLE IF NOT EXISTS part(
-    id TEXT PRIMARY KEY, message_id TEXT NOT NULL, session_id TEXT NOT NULL, data TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS part_message ON part(message_id);
-CREATE INDEX IF NOT EXISTS part_session ON part(session_id);
-CREATE TABLE IF NOT EXISTS turn(
-    message_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, running INTEGER NOT NULL,
-    history BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS turn_session ON turn(session_id);
-CREATE TABLE IF NOT EXISTS permission(
-    id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS artifact_version(
-    session_id TEXT NOT NULL, key TEXT NOT NULL, message_id TEXT NOT NULL, info TEXT NOT NULL,
-    data BLOB, PRIMARY KEY(session_id, key, message_id));
-CREATE TABLE IF NOT EXISTS removed_message(
-    id TEXT PRIMARY KEY, session_id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS checkpoint(
-    message_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, data TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS checkpoint_session ON checkpoint(session_id);
-CREATE TABLE IF NOT EXISTS revert(
-    session_id TEXT PRIMARY KEY, data TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS event(
-    position INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER NOT NULL,
-    session_id TEXT NOT NULL, delta_of TEXT, body TEXT NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS event_stream ON event(stream, seq);
-CREATE INDEX IF NOT EXISTS event_delta ON event(delta_of) WHERE delta_of IS NOT NULL;
-"""
 
 # One statement for any number of rows: sqlite3 gives up the GIL at every step, and taking it back
 # from a busy event loop costs up to a whole switch interval.
@@ -77,10 +53,6 @@ _READERS = 3
 _LARGEST_BATCH = 4096
 _PAUSE = 0.001
 """Seconds between transactions: in a fast stream each of them takes several events."""
-
-
-class StoreError(Exception):
-    """The database can't be written or read; nothing more can be acknowledged."""
 
 
 class EventRow(NamedTuple):
@@ -108,7 +80,10 @@ class Store:
     Must be created inside the event loop that uses it.
 
     `on_commit(position)` is called on that loop after each transaction with the position of the
-    last event in it; `on_failure(error)` once, when the database stopped working.
+    last event in it; `on_failure(error)` once, when the database stopped working; `on_damage()`,
+    in any thread, when a part of it can't be read: what can be is salvaged by the next start.
+
+    Raises StoreError, see `open_database`.
     """
 
     def __init__(
@@ -119,6 +94,7 @@ class Store:
     ) -> None:
         self.path = path
         self.on_commit: Callable[[int], None] | None = None
+        self.on_damage: Callable[[], None] | None = None
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Group | asyncio.Future[None] | None] = queue.SimpleQueue()
@@ -128,8 +104,8 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._mine = threading.local()
         self._connections: list[sqlite3.Connection] = []
+        open_database(path)
         try:
-            self._connection().executescript(_SCHEMA)
             self._writer = self._connect()
         except sqlite3.Error as error:
             self._disconnect()
@@ -202,9 +178,27 @@ class Store:
     def query(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Rows as committed. For small results; it runs in the calling thread."""
         try:
-            return self._connection().execute(sql, arguments).fetchall()
+            connection = self._connection()
+            try:
+                return connection.execute(sql, arguments).fetchall()
+            except sqlite3.OperationalError as error:
+                if not str(error).startswith("Could not decode"):
+                    raise
+                return _read_broken_text(connection, sql, arguments)
         except sqlite3.Error as error:
-            raise StoreError(f"The database {self.path} can't be read: {error}") from error
+            raise self._failure(error, "read") from error
+
+    def _failure(self, error: sqlite3.Error, what: str) -> StoreError:
+        if not is_damage(error):
+            return StoreError(f"The database {self.path} can't be {what}: {error}")
+        log.error("the store is damaged: %s", error)
+        mark_damaged(self.path)
+        if self.on_damage is not None:
+            self.on_damage()
+        return StoreDamaged(
+            f"A part of the store {self.path} is damaged ({error}). The next start of the engine "
+            "saves what can be read and keeps the damaged file; then try again."
+        )
 
     async def read(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Rows, including everything put before the call; read in a thread."""
@@ -236,7 +230,7 @@ class Store:
                     self._commit([item for group in groups for item in group])
             except sqlite3.Error as error:
                 log.critical("the database stopped working: %s", error)
-                self._error = StoreError(f"The database {self.path} can't be written: {error}")
+                self._error = self._failure(error, "written")
             last = max(
                 (i.position for g in groups for i in g if isinstance(i, EventRow)), default=0
             )
@@ -285,10 +279,23 @@ class Store:
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.shutdown)
         self._disconnect()
+        if self._error is None:
+            await asyncio.to_thread(mark_closed, self.path)
 
     def _disconnect(self) -> None:
         for connection in self._connections:
             connection.close()
+
+
+def _read_broken_text(
+    connection: sqlite3.Connection, sql: str, arguments: tuple[Any, ...]
+) -> list[tuple[Any, ...]]:
+    """The rows, with a mark in place of the bytes that are no UTF-8."""
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        return connection.execute(sql, arguments).fetchall()
+    finally:
+        connection.text_factory = str
 
 
 def _statements(items: list[_Item]) -> Iterator[tuple[str, tuple[Any, ...]]]:

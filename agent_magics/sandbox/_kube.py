@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import posixpath
 import re
@@ -28,9 +29,13 @@ from ._types import Limits, PythonEnv
 
 __all__ = ["Kubernetes"]
 
+log = logging.getLogger(__name__)
+
 IMAGE_PYTHON = PythonEnv("/usr/local/bin/python3", ())
 POD, CLAIM = "pod", "persistent_volume_claim"
 OWNER_FILE = ".kubernetes-owner"
+ENDED_FOLDER = ".kubernetes-ended"
+"""In the directory of all sessions: names of pods whose sessions were ended."""
 POLL = 0.25
 LONGEST_POLL = 2.0
 HOPELESS = frozenset(
@@ -50,8 +55,10 @@ class Kubernetes:
     A session in a pod of its own.
 
     The pod stays when the session's agent program is stopped, for its files (emptyDir) live as
-    long as it does; with a volume claim (storage "pvc") it goes. Pods of sessions that are not
-    there any more are removed when an engine with the same data starts its first one.
+    long as it does; with a volume claim (storage "pvc") it goes. Before a session's pod is deleted
+    with its files that is written down in the directory of all sessions; what the cluster did not
+    carry out then is finished when an engine with the same data starts its first pod. Other pods
+    stay, also those whose session is not there.
     """
 
     name = "kubernetes"
@@ -100,7 +107,7 @@ class Kubernetes:
             name = await asyncio.to_thread(self._name)
             if name.owner not in _swept:
                 _swept.add(name.owner)
-                await _sweep(cluster, name.owner)
+                await _sweep(cluster, name.owner, self._root.parent / ENDED_FOLDER)
             await self._require_policy(cluster)
             await self._running(cluster, name)
             return await _open(cluster, name.name, os.dup(stderr), stack.pop_all())
@@ -110,10 +117,15 @@ class Kubernetes:
         if not self._root.exists() or (not files and self._options.storage == "emptyDir"):
             return
         name = await asyncio.to_thread(self._name)
+        ended = self._root.parent / ENDED_FOLDER / name.name
+        if files:
+            await asyncio.to_thread(_write_down, ended)
         async with connect(self._options) as cluster:
             await cluster.delete(POD, name.name)
             if files and self._options.storage == "pvc":
                 await cluster.delete(CLAIM, name.name)
+        if files:
+            await asyncio.to_thread(ended.unlink, missing_ok=True)
 
     def _name(self) -> PodName:
         """Of this session for ever, also for a later engine; marks the session as there."""
@@ -232,14 +244,39 @@ def _owner(path: Path) -> str:
     return path.read_text("ascii").strip()
 
 
-async def _sweep(cluster: Cluster, owner: str) -> None:
-    """Remove pods and claims of this owner whose session's directory is gone."""
+def _write_down(path: Path) -> None:
+    """Durably; raises OSError, and then nothing may be deleted."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with path.open("wb") as file:
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+async def _sweep(cluster: Cluster, owner: str, folder: Path) -> None:
+    """Remove pods and claims of this owner's sessions that were ended, as `folder` says."""
+    ended = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     for kind in (POD, CLAIM):
         for found in await cluster.select(kind, f"{OWNER}={owner}"):
             metadata = found["metadata"]
             session = (metadata.get("annotations") or {}).get(SESSION)
-            if session is not None and not Path(session).exists():
+            if metadata["name"] in ended:
                 await cluster.delete(kind, metadata["name"])
+            elif session is not None and not Path(session).exists():
+                log.warning(
+                    "the %s %s belongs to no session of this engine and is kept: kubectl delete %s "
+                    "%s -n %s removes it and its files",
+                    kind.replace("_", " "),
+                    metadata["name"],
+                    kind.replace("_", ""),
+                    metadata["name"],
+                    cluster.namespace,
+                )
+    for name in ended:
+        (folder / name).unlink(missing_ok=True)
 
 
 async def _why(cluster: Cluster, name: str) -> str:

@@ -17,6 +17,7 @@ from ._names import *
 from ._objects import *
 from ._parts import *
 from ._revert import *
+from ._unclaimed import *
 
 PROTOCOL = 1
 """Major version of the protocol; a client refuses a server with a higher one."""
@@ -52,6 +53,8 @@ __all__ = [
     "ForkBody",
     "HealthJSON",
     "InterruptBody",
+    "KeptStore",
+    "KeptStoreJSON",
     "LastTurnJSON",
     "McpStatusJSON",
     "Message",
@@ -75,6 +78,7 @@ __all__ = [
     "PromptBody",
     "ReasoningDelta",
     "ReasoningPart",
+    "RecoverBody",
     "RevertBody",
     "RevertJSON",
     "RevertPreview",
@@ -114,6 +118,10 @@ __all__ = [
     "TurnEnded",
     "TurnStarted",
     "Unattended",
+    "Unclaimed",
+    "UnclaimedJSON",
+    "UnclaimedWorkspace",
+    "UnclaimedWorkspaceJSON",
     "UnknownEvent",
     "UnknownPart",
     "WireError",

@@ -78,8 +78,8 @@ class NetworkJSON(TypedDict):
 
 class SessionJSON(TypedDict):
     """
-    `error` (ours): what the last turn failed with; without it, it did not fail. `skipped` (ours):
-    what a fork could not copy.
+    `error` (ours): what the last turn failed with; without it, it did not fail. `problem` (ours):
+    what is wrong with what is kept of the session. `skipped` (ours): what a fork could not copy.
     """
 
     id: str
@@ -97,6 +97,7 @@ class SessionJSON(TypedDict):
     network: NotRequired[NetworkJSON]
     revert: NotRequired[dict[str, Any]]
     error: NotRequired[ErrorJSON]
+    problem: NotRequired[str]
     reverted: NotRequired[RevertJSON]
     skipped: NotRequired[list[SkippedJSON]]
 

@@ -123,7 +123,8 @@ class SessionInfo:
     `isolated` is False only for the explicit `local` provider. `network` are the hosts that
     commands reach without asking, beside those of the server's configuration; None: they reach
     nothing. `limits` says what the container may use: bytes, seconds and counts, `None` for no
-    limit.
+    limit. `problem` says what is wrong with what is kept of the session (its record can't be read,
+    its files are gone) and what to do; empty when nothing is.
     """
 
     id: str
@@ -140,6 +141,7 @@ class SessionInfo:
     network: tuple[str, ...] | None = None
     error: WireError | None = None
     limits: Mapping[str, int | float | None] = field(default_factory=dict)
+    problem: str = ""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], status: str = "idle") -> SessionInfo:
@@ -165,6 +167,7 @@ class SessionInfo:
             network=None if network is None else tuple(network.get("allow") or ()),
             error=WireError.from_json(data["error"]) if failed else None,
             limits=sandbox.get("limits") or {},
+            problem=str(data.get("problem") or ""),
         )
 
 

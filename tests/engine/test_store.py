@@ -134,10 +134,14 @@ async def test_many_puts_share_transactions(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    (tmp_path / "engine.db").write_text("this is no database, but a text" * 100)
-    with pytest.raises(StoreError, match=r"engine\.db"):
-        Store(tmp_path / "engine.db")
+async def test_a_file_that_is_no_database_is_kept_beside_a_new_one(tmp_path: Path) -> None:
+    text = "this is no database, but a text" * 100
+    (tmp_path / "engine.db").write_text(text)
+    store = Store(tmp_path / "engine.db")
+    assert store.query("SELECT * FROM session") == []
+    await store.close()
+    (kept,) = (tmp_path / "damaged").iterdir()
+    assert kept.read_text() == text
 
 
 async def test_a_full_disk_is_reported(tmp_path: Path) -> None:

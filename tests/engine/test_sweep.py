@@ -7,10 +7,12 @@ import os
 import pwd
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -58,6 +60,12 @@ def fill(folder: Path) -> None:
     (folder / "workspace/closed").mkdir(mode=0)
 
 
+def end(database: Path, session: str) -> None:
+    """Write down that a session was ended."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO ended_session VALUES (?, '{}')", (session,))
+
+
 def orphan_of(folder: Path, mark: str) -> subprocess.Popen[bytes]:
     """A process as a local session's commands start them."""
     return subprocess.Popen(["/bin/sleep", mark], env={"AGENT_MAGICS_LOCAL_SESSION": str(folder)})
@@ -91,14 +99,19 @@ async def test_a_killed_engine(needs_bubblewrap: None, provider: str) -> None:
             await engine.end(signal.SIGKILL)
             with pytest.raises(httpx.HTTPError):
                 await running
-        # a session that the store does not know: it was being made, or being deleted
-        folder = engine.data / "sessions" / "ses_cut"
-        fill(folder)
+        # sessions that were being made, being deleted, and one that the store does not know
+        for name in ("ses_cut", "ses_ended"):
+            fill(engine.data / "sessions" / name)
+        (engine.data / "sessions/ses_cut/.making").touch()
+        end(engine.data / "engine.db", "ses_ended")
+        (engine.data / "sessions/ses_unknown/workspace").mkdir(parents=True)
         async with started(engine) as client:
             await eventually(lambda: not with_argument(mark))
             assert sorted(p.name for p in (engine.data / "sessions").iterdir()) == sorted(
-                [kept, gone]
+                [kept, gone, "ses_unknown"]
             )
+            (engine.data / "sessions/ses_unknown/workspace").rmdir()
+            (engine.data / "sessions/ses_unknown").rmdir()
             assert await run(client, kept, "cat note") == f"{kept}\n"
             assert (await client.delete(f"/session/{gone}")).status_code == 200
             assert [p.name for p in (engine.data / "sessions").iterdir()] == [kept]
@@ -199,6 +212,7 @@ async def test_what_can_not_be_removed_does_not_stop_the_engine(
 
     monkeypatch.setattr(f"{Containers.__module__}.remove_tree", fail)
     (tmp_path / "sessions/ses_left").mkdir(parents=True)
+    (tmp_path / "sessions/ses_left/.making").touch()
     async with engine_in(tmp_path) as harness:
         assert await harness.session()
     assert "could not be removed: Permission denied" in caplog.text

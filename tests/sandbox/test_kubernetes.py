@@ -183,27 +183,36 @@ async def test_a_later_engine_finds_the_pod(
     assert len(cluster.pods) == 1
 
 
-async def test_sweep(
+async def test_only_what_was_ended_is_swept(
     cluster: FakeCluster,
     open_box: Callable[..., Sandbox],
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gone, stays = root.with_name("ses_gone"), root.with_name("ses_stays")
-    for path in (gone, stays):
-        box = open_box(path, storage="pvc")
+    """The cluster was away when one session ended; the directory of another is lost."""
+    ended, lost, stays = (root.with_name(f"ses_{name}") for name in ("ended", "lost", "stays"))
+    boxes = {}
+    for path in (ended, lost, stays):
+        boxes[path] = box = open_box(path, storage="pvc")
         await box.start()
-        name = only(cluster.pods)["metadata"]["name"]
-        await cluster.evict(name)
+        await cluster.evict(only(cluster.pods)["metadata"]["name"])
         await box.stop()
-    shutil.rmtree(gone)
+    cluster.refuse["delete pods"] = 500, "the cluster is away"
+    with pytest.raises(SandboxUnavailable):
+        await boxes[ended].destroy()
+    assert not ended.exists() and len(cluster.claims) == 3
+    shutil.rmtree(lost)
+    del cluster.refuse["delete pods"]
     others = {"name": "other", "labels": {"agent-magics/owner": "another"}}
     cluster.claims["other"] = {"metadata": others}
     monkeypatch.setattr(kube_module, "_swept", set())
     await open_box().start()
-    assert len(cluster.claims) == 2 and "other" in cluster.claims
     annotations = [c["metadata"].get("annotations", {}) for c in cluster.claims.values()]
-    assert {"agent-magics/session": str(stays)} in annotations
+    kept = {found.get("agent-magics/session") for found in annotations}
+    assert kept == {str(lost), str(stays), None}
+    assert "belongs to no session of this engine and is kept: kubectl delete" in caplog.text
+    assert list((root.parent / ".kubernetes-ended").iterdir()) == []
 
 
 async def test_evicted_in_mid_command(
