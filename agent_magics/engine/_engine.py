@@ -45,7 +45,7 @@ from ._revert import Reverts
 from ._services import Services
 from ._sessions import RunningTurn, Session, SessionBook, new_session
 from ._snapshots import SnapshotLimits, Snapshots
-from ._store import Store
+from ._store import Store, StoreFull
 from ._subagents import SubAgents, instructions_of
 from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
@@ -105,6 +105,7 @@ class Engine:
         self.sessions = SessionBook(store)
         self.log = EventLog(store, self.sessions.root_of)
         self.sessions.log = self.log
+        store.on_shortage = self._shortage
         self.messages = MessageBook(store, self.log)
         self._prompt_ids = PromptIds(self.messages)
         self._network = network or NetworkConfig()
@@ -195,6 +196,13 @@ class Engine:
             await self.containers.close()
             await self.store.close()
 
+    def _shortage(self, error: StoreFull | None) -> None:
+        """Nothing can be stored for now: turns end, for what they do would not be kept."""
+        for session in self.sessions if error is not None else ():
+            if session.turn is not None:
+                message = f"{error} The turn was stopped; what it had done is kept."
+                session.turn.abort(message, {"name": "NoSpaceError", "data": {"message": message}})
+
     @property
     def busy(self) -> bool:
         """Whether a turn is running."""
@@ -203,7 +211,8 @@ class Engine:
     # -- sessions
 
     async def create_session(self, wanted: NewSession) -> Session:
-        """Raises NotFound (parent), AgentNotFound, ModelNotFound and SandboxUnavailable."""
+        """Raises NotFound (parent), AgentNotFound, ModelNotFound, SandboxUnavailable, StoreFull."""
+        await self.store.require_room()
         session = new_session(wanted.title)
         parent = None if wanted.parent_id is None else self.sessions.visible(wanted.parent_id)
         if parent is not None:
@@ -232,6 +241,7 @@ class Engine:
         self, session: Session, *, title: str | None = None, archived: int | None = None
     ) -> None:
         """`archived` in ms since the epoch; 0 takes the session out of the archive."""
+        await self.store.require_room()
         if title is not None:
             session.title, session.titled = title, True
         if archived is not None:
@@ -280,6 +290,7 @@ class Engine:
         refuse_what_it_cannot_take(prompt.parts, model)
         refuse_unknown_price(self._services.limits, model)
         await self._settle(session)
+        await self.store.require_room()
         if self._prompt_ids.was_accepted(session, message_id):  # while this one was checked
             await self.store.flushed()
             return message_id
@@ -324,6 +335,7 @@ class Engine:
         self._check_free(session)
         if not await self._services.history.load(session.id):
             raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
+        await self.store.require_room()
         self._check_free(session)  # a turn may have begun meanwhile
         scrub = Scrubber.of_environ(self._environ, environ)
         turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)

@@ -18,6 +18,7 @@ from agent_magics.sandbox import SandboxError, SandboxGone, SandboxUnavailable
 from agent_magics.wire import ErrorJSON
 
 from ._ids import new_id
+from ._store import StoreError, StoreFull
 
 __all__ = [
     "AgentNotFound",
@@ -178,7 +179,7 @@ def from_exception(error: Exception, doing: str) -> ApiError:
     """The error to answer with, whatever was raised while `doing` something."""
     if isinstance(error, ApiError):
         return error
-    found = _from_models(error) or _from_sandbox(error)
+    found = _from_models(error) or _from_sandbox(error) or _from_storage(error)
     if found is not None:
         return found
     ref = log_unforeseen(error, doing)
@@ -207,6 +208,22 @@ def _from_sandbox(error: Exception) -> ApiError | None:
         return ApiError(message, status=503, name="SandboxGoneError")
     if isinstance(error, SandboxError):
         return ApiError(str(error), status=503, name="SandboxError")
+    return None
+
+
+def _from_storage(error: Exception) -> ApiError | None:
+    """Nothing can be stored: the database says so, or the disk beside it."""
+    if isinstance(error, StoreFull):
+        return ApiError(str(error), status=507, name="NoSpaceError")
+    if isinstance(error, StoreError):
+        return ApiError(str(error), status=503, name="StoreError")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        place = f": {error.filename}" if error.filename else ""
+        return ApiError(
+            f"{error.strerror}{place}. Make room (end sessions, delete files), then try again.",
+            status=507,
+            name="NoSpaceError",
+        )
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -100,8 +100,8 @@ class RunningTurn(Protocol):
     def checkpoint(self) -> Checkpoint | None:
         """What its tools change; None for a summary, which has no tools."""
 
-    def abort(self, reason: str) -> None:
-        """Stop it; `done` is set soon after. Idempotent."""
+    def abort(self, reason: str, error: ErrorJSON | None = None) -> None:
+        """Stop it, as aborted or with an `error`; `done` is set soon after. Idempotent."""
 
     async def kill(self) -> None:
         """End it although it does not react to an abort."""
@@ -242,6 +242,8 @@ class SessionBook:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sessions: dict[str, Session] = {}
+        self.on_turns: Callable[[int], None] | None = None
+        """Called with the number of running turns, before a new one can be told of."""
         self.log: EventLog
         for (data,) in store.query("SELECT data FROM session ORDER BY id"):
             session = Session.from_record(json.loads(data))
@@ -302,6 +304,12 @@ class SessionBook:
         self._sessions[session.id] = session
         session.listed = True
         self.save(session, "session.created")
+
+    def set_turn(self, session: Session, turn: RunningTurn | None) -> None:
+        """What keeps the session busy from now on; None: nothing does."""
+        session.turn = turn
+        if self.on_turns is not None:
+            self.on_turns(sum(s.turn is not None for s in self))
 
     def save(self, session: Session, event: str = "session.updated") -> None:
         """Store a session's state and publish its public part."""
