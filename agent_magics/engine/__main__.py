@@ -119,7 +119,7 @@ def _join(options: Options, state: StateFiles, holder: Holder, data_dir: Path) -
     state.lead_to(holder)
     sys.stderr.write(f"agent-magics engine: process {holder.pid} serves {data_dir} already.\n")
     _tell_ready(options)
-    return 0
+    return 0 if options.ready_fd is not None else 1
 
 
 def _tell_ready(options: Options) -> None:
