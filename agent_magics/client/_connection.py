@@ -28,7 +28,8 @@ __all__ = ["Connection", "Connector", "EmbeddedConnector", "UrlConnector"]
 
 _LEASE_TRIES = 5
 _CONNECT_TRIES = 3
-_MARGIN = 0.5
+_MARGIN = 1.0
+"""Seconds for the launcher to say by itself that the time is up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,7 +244,11 @@ class EmbeddedConnector(Connector):
                 return await self._connected(limit)
         except TimeoutError:
             engine = self._launcher.state.read()
-            raise EngineNotResponding.after(limit, engine.pid if engine else 0) from None
+            if engine is None:
+                raise EngineStartError(
+                    f"The engine is still starting after {limit:.3g} s: try again later."
+                ) from None
+            raise EngineNotResponding.after(limit, engine.pid) from None
 
     async def _connected(self, limit: float) -> Connection:
         import httpx

@@ -16,7 +16,9 @@ __all__ = ["Reserve", "shortage_message"]
 _SIZE = 4 << 20
 _PIECE = bytes(1 << 16)
 _ADVICE = {
-    errno.ENOSPC: "the disk of {path} is full. Make room: end sessions, or delete files",
+    errno.ENOSPC: (
+        "the disk of {path} is full. Make room (5 MB or more): end sessions, or delete files"
+    ),
     errno.EDQUOT: "the quota on the disk of {path} is used up. End sessions, or delete files",
     errno.EFBIG: "files in {path} may not grow (a limit of file sizes). Raise the limit",
     errno.EROFS: "{path} is on a read-only file system. Mount it for writing",

@@ -398,9 +398,10 @@ async def test_a_stopped_engine_is_not_ended_while_it_has_turns(home: Path) -> N
     told: list[str] = []
     async with (
         AsyncClient(launcher=impatient, policy=policy, on_silence=told.append) as patient,
-        AsyncClient(launcher=impatient, timeout=1.0) as quick,
+        AsyncClient(launcher=impatient, timeout=60) as quick,
     ):
         await quick.health()
+        quick._api._timeout = 1.0  # now that it is connected, on a machine however busy
         session = await patient.create_session("stopped")
         events: list[AgentEvent] = []
         turn = session.start(RUN, on_event=events.append)

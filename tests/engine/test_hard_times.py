@@ -1,4 +1,4 @@
-"""A real engine whose disk is full, whose directories are removed, or whose predecessor was killed."""
+"""Real engines in hard times: a full disk, removed directories, a dead writer, a SIGKILL."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 
 from agent_magics.client import EngineLauncher, EngineStartError, StateDir
 from tests.support.engine_harness import eventually
-from tests.support.engine_process import EngineProcess, started
+from tests.support.engine_process import ROOT, EngineProcess, started
 from tests.support.restart_rounds import restart_rounds
 from tests.support.scripted_llm import ThreadedLLM
 
@@ -213,3 +215,18 @@ def test_a_start_right_after_a_kill(tmp_path: Path) -> None:
 def launcher(engine: EngineProcess, state: Path) -> EngineLauncher:
     environ = {**engine.environ, "AGENT_MAGICS_DATA_DIR": str(engine.data)}
     return EngineLauncher(StateDir(state), environ=environ)
+
+
+def test_a_disk_that_is_really_full() -> None:
+    """Reading and deleting work, nothing is taken, and room brings everything back."""
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespace of its own for a small file system")
+    done = subprocess.run(
+        [*namespace, sys.executable, "-m", "tests.support.full_disk"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "14 of 14\n"), done.stderr

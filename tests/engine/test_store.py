@@ -201,7 +201,7 @@ async def test_the_reserve_stores_what_is_under_way(
     await store.flushed()
     assert tries == [True, False]
     assert store.query("SELECT id FROM session") == [("ses_a",)]
-    with pytest.raises(StoreFull, match=r"is full\. Make room: end sessions"):
+    with pytest.raises(StoreFull, match=r"is full\. Make room \(5 MB"):
         await store.require_room()
     monkeypatch.undo()
     await store.require_room()

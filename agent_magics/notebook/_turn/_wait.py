@@ -46,7 +46,10 @@ def patiently(call: Callable[[], T], on_stop: Callable[[], object] | None = None
     from ...client import AgentError
 
     try:
-        with waiting_pump() as pump:
+        with (
+            waiting_pump() as pump,
+            hear_silence(lambda line: pump.post(_Line(line))),
+        ):
 
             def work() -> None:
                 try:
@@ -56,8 +59,7 @@ def patiently(call: Callable[[], T], on_stop: Callable[[], object] | None = None
 
             _start(work)
             try:
-                with hear_silence(lambda line: pump.post(_Line(line))):
-                    outcome = _take(pump)
+                outcome = _take(pump)
             except KeyboardInterrupt:
                 if on_stop is not None:
                     _start(on_stop)
