@@ -213,7 +213,7 @@ def _connector(
     state_dir: Path | str | None,
     timeout: float,
     launcher: EngineLauncher | None,
-    on_silence: Callable[[str], None] | None,
+    on_silence: Callable[[str], None] | None = None,
 ) -> Connector:
     if (transport, state_dir, launcher) == (None, None, None):
         url = url or os.environ.get("AGENT_MAGICS_URL") or None
