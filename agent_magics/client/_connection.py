@@ -136,7 +136,12 @@ class UrlConnector(Connector):
         import httpx
 
         try:
-            return await http.get("/global/health")
+            async with asyncio.timeout(self.timeout):
+                return await http.get("/global/health")
+        except TimeoutError as error:
+            raise ConnectionFailed(
+                f"No agent server at {endpoint.url}: no answer in {self.timeout:.3g} s."
+            ) from error
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise ConnectionFailed(f"No agent server at {endpoint.url}: {reason}") from error

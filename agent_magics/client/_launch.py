@@ -37,6 +37,8 @@ _PAUSE = 0.05
 _SLICE = 0.2
 _TELL_AFTER = 3.0
 """Seconds of silence after which a patient caller is told."""
+_SLOW_START = 15.0
+"""The same while an engine starts."""
 
 
 def ensure_engine(state_dir: Path | str | None = None) -> Endpoint:
@@ -222,7 +224,8 @@ class EngineLauncher:
                 EngineStartError(
                     f"The engine (process {process.pid}) is still starting after "
                     f"{wait.waited:.3g} s: try again later, or end it: kill -9 {process.pid}"
-                )
+                ),
+                _SLOW_START,
             )
         if not os.read(read_end, 1):
             raise EngineStartError("The engine ended while it started." + self._tail(offset))
@@ -308,14 +311,14 @@ class _Wait:
         patient = self._on_silent is not None
         return self._timeout if patient else max(0.05, self._timeout - self.waited)
 
-    def bear(self, error: ConnectionFailed) -> None:
-        """Wait a little longer for what `error` says, or raise it."""
+    def bear(self, error: ConnectionFailed, quiet: float | None = None) -> None:
+        """Wait a little longer for what `error` says, or raise it; tell it once after `quiet` s."""
         if self._cancelled.is_set():
             raise ConnectionFailed("The call was cancelled.")
         if self._on_silent is None:
             if self.waited >= self._timeout:
                 raise error
-        elif not self._told and self.waited > _TELL_AFTER:
+        elif not self._told and self.waited > (quiet or _TELL_AFTER):
             self._told = True
             self._on_silent(str(error))
         time.sleep(_PAUSE)

@@ -318,11 +318,10 @@ class Store:
         if refused is not None or self.shortage is not None or not self._reserved:
             reason = self._reserve.fill()
             self._reserved = reason is None
-            self.shortage = None
             if reason is not None:
                 self.shortage = StoreFull(_sentence(shortage_message(self.path.parent, reason)))
-            elif refused is not None:
-                self.shortage = _refusal(self.path, refused)
+            else:
+                self.shortage = None if refused is None else _refusal(self.path, refused)
         return refused is None
 
     def _try(self, items: list[_Item]) -> sqlite3.Error | None:
