@@ -141,6 +141,7 @@ def _doctor(options: argparse.Namespace) -> int:
     print(f"agent-magics {__version__}, Python {sys.version.split()[0]}, {sys.executable}")
     checks = [
         _check_sandbox(),
+        _check_layers(),
         _check_limits(),
         _check_network(),
         _check_models(),
@@ -164,6 +165,8 @@ def _check_sandbox() -> bool:
     works = False
     for report in probe(names, config.containers):
         name, text = f"container: {report.name}", report.reason
+        if report.note:
+            text = f"works. {report.note}"
         if report.name == chosen:
             works = report.works
             if report.name == "local":
@@ -174,6 +177,19 @@ def _check_sandbox() -> bool:
     if chosen != "kubernetes":
         print("[--] container: kubernetes: not tried, for it makes a pod; choose it to try it")
     return works
+
+
+def _check_layers() -> bool:
+    """What the kernel adds to the container's own walls."""
+    from .sandbox import landlock_version
+
+    found = landlock_version()
+    if found:
+        _finding("Landlock", True, f"version {found}; writes in containers are bound twice", "")
+    else:
+        text = "not in this kernel, or switched off; the container's mounts bind writes alone"
+        _finding("Landlock", False, text, "add landlock to the kernel's lsm= list", mark="--")
+    return True
 
 
 def _check_limits() -> bool:

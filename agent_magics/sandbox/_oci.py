@@ -8,7 +8,6 @@ import os
 import posixpath
 import re
 import secrets
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from typing import Any
 from ._agent import BOOTSTRAP
 from ._environ import command_environ
 from ._errors import SandboxUnavailable
-from ._mounts import PathRefused, python_mounts
+from ._mounts import PathRefused, python_mounts, without_links
 from ._network import NetworkLink
 from ._oci_cli import Cli, labels
 from ._oci_explain import explain, not_installed
 from ._options import OciOptions
+from ._programs import find_program
 from ._provider import agent_config, prepare_directories
 from ._trees import adopt_tree
 from ._types import Limits, PythonEnv
@@ -101,9 +101,10 @@ class Oci:
         return explain(message, self.name, self._options.image, executable)
 
     async def spawn(self, stderr: int) -> asyncio.subprocess.Process:
-        program = shutil.which(self.name)
-        if program is None:
-            raise not_installed(self.name)
+        found = await asyncio.to_thread(find_program, self.name)
+        if found.path is None:
+            raise not_installed(self.name, found.note)
+        program = str(found.path)
         cli = self._cli = Cli(self.name, program)
         if program not in _swept:
             _swept.add(program)
@@ -208,15 +209,25 @@ class Oci:
         if self._host_python is None:
             return []
         try:
-            mounts = python_mounts(self._host_python, self._root, lambda path: path)
+            mounts = python_mounts(self._host_python, self._root, own_system=False)
         except PathRefused:
             raise self.complaint("it lies where the image has files of its own") from None
         volumes: list[str] = []
-        for kind, source, path in zip(mounts[::3], mounts[1::3], mounts[2::3], strict=True):
-            real = source if kind == "--ro-bind" else os.path.realpath(path)
-            if Path(real).exists():
-                volumes += ["--volume", f"{real}:{path}:ro"]
+        for number, mount in enumerate(without_links(mounts)):
+            if mount.kind in ("cover", "hide-directory"):
+                volumes += ["--tmpfs", f"{mount.path}:ro,size=64k,mode=755"]
+                continue
+            source = os.devnull if mount.kind == "hide-file" else mount.source
+            if mount.kind == "text":
+                source = self._text_file(f"shown-{number}", mount.content)
+            volumes += ["--volume", f"{source}:{mount.path}:ro"]
         return volumes
+
+    def _text_file(self, name: str, content: bytes) -> str:
+        path = self._root / name
+        path.write_bytes(content)
+        path.chmod(0o644)
+        return str(path)
 
 
 _PODMAN_ONLY = (

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 
 from ._owner import engine_mark, is_alive, owner_mark
+from ._programs import safe_path
 
 __all__ = ["Cli", "labels"]
 
@@ -89,8 +90,9 @@ class Cli:
 
 def _environ(environ: Mapping[str, str]) -> dict[str, str]:
     """What these programs need of ours; keys of model providers are not among it."""
-    return {
+    passed = {
         name: value
         for name, value in environ.items()
         if name in _PASSED or name.startswith(_PASSED_BEGINNINGS)
     }
+    return {**passed, "PATH": safe_path(environ.get("PATH"))}  # they find others on it

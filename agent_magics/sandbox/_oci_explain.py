@@ -16,8 +16,9 @@ _INSTALL = {
 }
 
 
-def not_installed(name: str) -> SandboxUnavailable:
-    return SandboxUnavailable(f"The program {name} was not found.", _INSTALL[name])
+def not_installed(name: str, note: str = "") -> SandboxUnavailable:
+    """`note`: which programs of that name were passed over, and why."""
+    return SandboxUnavailable(f"The program {name} was not found. {note}".strip(), _INSTALL[name])
 
 
 _RULES: tuple[tuple[str, str, str], ...] = (

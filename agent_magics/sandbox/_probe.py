@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ._errors import SandboxError, SandboxUnavailable
 from ._options import ProviderOptions
+from ._programs import find_program
 from ._sandbox import open_sandbox
 from ._trees import remove_tree
 from ._types import ProviderReport
@@ -21,6 +22,7 @@ __all__ = ["CONTAINERS", "probe"]
 
 CONTAINERS = ("bubblewrap", "podman", "docker")
 """Kinds that can be tried without asking: they leave nothing behind, on this machine or another."""
+PROGRAMS = {"bubblewrap": "bwrap"}
 PREFIX = "agent-magics-probe-"
 ABANDONED = 3600.0
 """Seconds after which a directory of a probe belongs to one that was killed."""
@@ -71,4 +73,5 @@ async def _try(name: str, options: ProviderOptions | None) -> ProviderReport:
     if result.exit_code != 0:
         said = result.stderr.decode("utf-8", "replace").strip()
         return ProviderReport(name, False, f"A command failed inside: {said}.", "Is bash there?")
-    return ProviderReport(name, True, "", "")
+    note = "" if name not in CONTAINERS else find_program(PROGRAMS.get(name, name)).note
+    return ProviderReport(name, True, "", "", note)

@@ -104,12 +104,17 @@ class FileStat:
 
 @dataclass(frozen=True)
 class ProviderReport:
-    """Whether a provider works here; if not, why (`reason`) and what to do (`next_step`)."""
+    """
+    Whether a provider works here; if not, why (`reason`) and what to do (`next_step`).
+
+    `note` says what else is worth knowing, such as a program that was passed over.
+    """
 
     name: str
     works: bool
     reason: str
     next_step: str
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,10 @@ class NetworkJSON(TypedDict):
 
 
 class SessionJSON(TypedDict):
-    """`error` (ours): what the last turn failed with; without it, it did not fail."""
+    """
+    `error` (ours): what the last turn failed with; without it, it did not fail. `skipped` (ours):
+    what a fork could not copy.
+    """
 
     id: str
     title: str
@@ -95,6 +98,7 @@ class SessionJSON(TypedDict):
     revert: NotRequired[dict[str, Any]]
     error: NotRequired[ErrorJSON]
     reverted: NotRequired[RevertJSON]
+    skipped: NotRequired[list[SkippedJSON]]
 
 
 class MessageTimeJSON(TypedDict):
@@ -185,6 +189,7 @@ class PermissionRequestJSON(TypedDict):
     agent: NotRequired[str]
     parentID: NotRequired[str]
     sessionTitle: NotRequired[str]
+    reason: NotRequired[str]
 
 
 class ArtifactTimeJSON(TypedDict):

@@ -114,7 +114,7 @@ async def test_what_is_no_text_or_no_json(engine: FakeEngine) -> None:
         with pytest.raises(BadRequest, match=r"can't be sent: .*surrogates"):
             await session.send("a file named \udcff")
         with pytest.raises(BadRequest, match=r"can't be sent: .*surrogates"):
-            await session.get_file("/workspace/\udcff")
+            await session.get_file("/workspace/\ud800")
         with pytest.raises(BadRequest, match=r"can't be sent: .*surrogates"):
             async for _ in session.shell_stream("echo \udcff"):
                 pass

@@ -203,6 +203,63 @@ def test_a_turn_is_taken_back_and_brought_back(client: Client, session: SessionH
     copy.end()
 
 
+def test_a_fork_says_what_it_left_out(client: Client, session: SessionHandle) -> None:
+    made = session.shell(
+        "set -e; mkdir -p .local open closed; for f in a .local/b open/c; do echo x > $f; done;"
+        "echo 1 > .local/kept; ln a twin; ln open/c open/d; truncate -s 10M sparse;"
+        "echo x > $'no\\xfftext'; echo x > $'closed \\xfe'; mkfifo pipe .local/pipe;"
+        "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"socket\")';"
+        "chmod 0 a .local/b open/c $'closed \\xfe'; echo x > closed/inside; chmod 0 closed"
+    )
+    assert made.exit_code == 0, made
+    copy = client.fork_session(session.id)
+    reasons = {file.path: file.reason for file in copy.skipped}
+    unreadable = {"a", "twin", ".local/b", "open/c", "open/d", "closed \udcfe"}
+    assert set(reasons) == {*unreadable, "closed", "pipe", ".local/pipe", "socket"}
+    assert all("can't be read" in reasons[path] for path in (*unreadable, "closed"))
+    assert all(reasons[path] == "it is no file" for path in ("pipe", ".local/pipe", "socket"))
+    listed = copy.shell("ls -A . .local open; stat -c %b sparse").stdout
+    expected = [".:", ".local", "no", "open", "sparse", ".local:", "kept", "open:"]
+    assert [line.split("\ufffd")[0] for line in listed.split("\n") if line][:-1] == expected
+    assert int(listed.split()[-1]) < 1000
+    assert client.fork_session(copy.id).skipped == ()
+    copy.end()
+
+
+def test_names_that_are_no_utf8(session: SessionHandle, tmp_path: Path) -> None:
+    session.shell(
+        "mkdir $'d\\xff' artifacts; echo one > $'d\\xff/caf\\xe9.txt'; echo two > $'x\\xe9';"
+        "echo plain > 'x\\xe9 plain'; echo bytes > $'both\\xe9'; echo text > 'both\\xe9';"
+        "echo made > $'artifacts/r\\xe9sum\\xe9.txt'"
+    )
+    listed = [f.path for f in session.list_files(recursive=True) if f.kind == "file"]
+    read = {path: session.get_file_buffer(path) for path in listed}
+    assert sorted(read.values()) == [
+        b"bytes\n",
+        b"made\n",
+        b"one\n",
+        b"plain\n",
+        b"text\n",
+        b"two\n",
+    ]
+    # as a person or a model reads and writes them
+    assert session.get_file("d\\xff/caf\\xe9.txt") == "one\n"
+    assert session.get_file("x\\xe9") == "two\n" and session.get_file("x\\xe9 plain") == "plain\n"
+    assert session.get_file("both\\xe9") == "text\n" and session.get_file("both\udce9") == "bytes\n"
+    (entry,) = session.list_files("/workspace/d\\xff")
+    assert entry.path == "/workspace/d\udcff/caf\udce9.txt"
+    assert session.get_file_to("x\udce9", tmp_path / "x") == 4
+    session.put_file("x\\xe9", "three")
+    assert session.get_file("x\udce9") == "three"
+    session.put_file("new\udcfe", "new")
+    assert session.get_file("new\\xfe") == "new"
+    (artifact,) = session.list_artifacts()
+    assert artifact.key == "r\\xe9sum\\xe9.txt"
+    assert session.get_artifact(artifact.key) == "made\n"
+    with pytest.raises(BadRequest):
+        session.get_file("half a pair \ud800")
+
+
 def test_raw_events_are_numbered_without_gaps(session: SessionHandle) -> None:
     import json
 

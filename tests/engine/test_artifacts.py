@@ -86,7 +86,8 @@ async def test_the_folder_is_live(tmp_path: Path) -> None:
         (folder / "b.csv").write_text("2")
         (folder / "link").symlink_to("/etc/passwd")
         (folder / "bad\udcff").write_text("3")
-        assert await keys(harness, session.id) == ["b.csv", "sub/a.csv"]
+        assert await keys(harness, session.id) == ["b.csv", "bad\\xff", "sub/a.csv"]
+        assert (await get(harness, session.id, "bad%5Cxff")).text == "3"
         assert (await get(harness, session.id, "sub/a.csv")).text == "1"
         await harness.turn(session)
         (folder / "sub" / "a.csv").write_text("changed")

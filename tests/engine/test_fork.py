@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from tests.support.workspaces import contents
 
 
 async def fork(harness: Harness, session: Session, **body: Any) -> Session:
-    return harness.engine.sessions.get((await post(harness, session, "fork", **body))["id"])
+    answer = await post(harness, session, "fork", **body)
+    assert answer["skipped"] == []
+    return harness.engine.sessions.get(answer["id"])
 
 
 def test_titles() -> None:
@@ -135,6 +138,35 @@ async def test_a_failed_fork_leaves_nothing(
         assert [s.id for s in harness.engine.sessions] == [session.id]
         for name in ("sessions", "snapshots"):
             assert [p.name for p in (tmp_path / name).iterdir()] == [session.id]
+
+
+async def test_what_can_not_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the reading breaks in the middle; what vanishes meanwhile is not missed."""
+    async with engine_in(tmp_path, turns("echo 1 > f")) as harness:
+        session = await allowed(harness)
+        await run(harness, session)
+        folder = harness.sandboxes[0].workspace
+        (folder / ".local").mkdir()
+        for name, code in (("broken", 5), ("closed", 13), ("gone", 2), ("good", 0)):
+            (folder / ".local" / name).write_text(str(code))
+
+        async def read(self: FakeTree, path: str) -> AsyncIterator[bytes]:
+            code = int((folder / path).read_text())
+            yield b"first"
+            if code:
+                raise OSError(code, "it broke")
+
+        monkeypatch.setattr(FakeTree, "read", read)
+        answer = await post(harness, session, "fork")
+        assert answer["skipped"] == [
+            {"path": ".local/broken", "reason": "it can't be read: it broke"},
+            {"path": ".local/closed", "reason": "it can't be read: it broke"},
+        ]
+        target = harness.sandboxes[1].workspace
+        assert sorted(path.name for path in (target / ".local").iterdir()) == ["good"]
+        assert (target / "f").read_text() == "1\n"
 
 
 async def test_it_survives_a_restart(tmp_path: Path) -> None:

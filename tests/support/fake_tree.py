@@ -59,12 +59,16 @@ class FakeTree:
                 self.fail_at = None
                 raise OSError(28, os.strerror(28))
         writing = trees.Restoring(str(self._root), path, mode, mtime, expect and list(expect))
-        if isinstance(content, AsyncIterable):
-            async for data in content:
-                writing.write(data)
-        else:
-            for data in content:
-                writing.write(data)
+        try:
+            if isinstance(content, AsyncIterable):
+                async for data in content:
+                    writing.write(data)
+            else:
+                for data in content:
+                    writing.write(data)
+        except BaseException:
+            writing.abandon()
+            raise
         try:
             writing.finish()
         except OSError as error:

@@ -198,8 +198,15 @@ async def test_names_that_are_no_utf8_can_be_sent(call: CallTool, sandbox: Sandb
         await call("glob", pattern="*.txt"),
         await call("grep", pattern="needle"),
     ):
-        assert "bad\ufffd.txt" in done.result
+        assert r"bad\xff.txt" in done.result
         done.result.encode()
+    path = r"bad\xff.txt"
+    assert (await call("read", filePath=path)).result == "1: needle"
+    assert r"bad\xff.txt:1" in (await call("grep", pattern="needle", path=path)).result
+    await call("edit", filePath=path, oldString="needle", newString="pin")
+    await call("write", filePath=r"new\xff.txt", content="x")
+    shown = (await sandbox.run("cat bad*; ls new*")).stdout
+    assert shown == b"pin\n" + rb"new\xff.txt" + b"\n"  # there was none to be meant
 
 
 async def test_read_knows_byte_order_marks(call: CallTool, sandbox: Sandbox) -> None:

@@ -8,7 +8,7 @@ from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
 from .._artifacts import LARGEST_ARTIFACT, ArtifactError, artifact_key, too_large
-from ._context import TurnDeps, checked, file_errors, tool_context, tool_path
+from ._context import TurnDeps, checked, file_errors, meant, tool_context, tool_path
 from ._output import cap_text
 
 __all__ = ["artifact"]
@@ -39,7 +39,8 @@ async def artifact(
         raise ModelRetry(str(error)) from error
     with file_errors(absolute):
         try:
-            data = await call.sandbox.read_file(absolute, max_bytes=LARGEST_ARTIFACT)
+            real = await meant(call, absolute)
+            data = await call.sandbox.read_file(real, max_bytes=LARGEST_ARTIFACT)
         except OSError as error:
             if error.errno == errno.EFBIG:
                 raise ToolFailed(too_large(absolute)) from error

@@ -11,6 +11,7 @@ from pydantic_ai.exceptions import ToolFailed
 
 from agent_magics.sandbox import SandboxError, SandboxGone
 
+from .._names import meant_path
 from .._paths import container_path, short_path
 
 if TYPE_CHECKING:
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 
     from .._skills import Skill
 
-__all__ = ["ToolContext", "TurnDeps", "checked", "file_errors", "tool_context", "tool_path"]
+__all__ = [
+    "ToolContext",
+    "TurnDeps",
+    "checked",
+    "file_errors",
+    "meant",
+    "tool_context",
+    "tool_path",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +45,13 @@ class ToolContext(Protocol):
 
     def output(self, stream: str, chunk: bytes) -> None:
         """Live output of the running tool; `stream` is "stdout" or "stderr"."""
+
+    async def permit_write(self, path: str) -> None:
+        """
+        Ask whether the running call may write to `path`, which its arguments don't name.
+
+        Raises ToolFailed when it may not.
+        """
 
     def edited(self, path: str) -> None:
         """The file at the absolute `path` in the container was written."""
@@ -84,6 +100,11 @@ def tool_path(path: str) -> str:
     if not path or "\0" in path:
         raise ModelRetry("The path is empty or holds a NUL character.")
     return container_path(path)
+
+
+async def meant(call: ToolContext, path: str) -> str:
+    """What the container is asked for when the model names this path: see `meant_path`."""
+    return await meant_path(call.sandbox, path)
 
 
 def checked(

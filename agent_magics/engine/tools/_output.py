@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from agent_magics.wire import spelled_name
+
 __all__ = ["MAX_OUTPUT", "OutputTail", "cap_text", "clean_terminal", "valid_text"]
 
 MAX_OUTPUT = 30_000
@@ -76,5 +78,5 @@ def cap_text(text: str, limit: int = MAX_OUTPUT) -> str:
 
 
 def valid_text(text: str) -> str:
-    """`text` with lone surrogates (names that are no UTF-8) replaced: they can't be sent."""
-    return _SURROGATE.sub("\ufffd", text)
+    """`text` without lone surrogates, which can't be sent: names that are no UTF-8 are spelled."""
+    return _SURROGATE.sub("\ufffd", spelled_name(text))

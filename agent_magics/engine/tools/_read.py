@@ -12,7 +12,7 @@ from pydantic_ai.models import Model
 from agent_magics.sandbox import Sandbox
 
 from .._paths import short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
+from ._context import ToolContext, TurnDeps, checked, file_errors, meant, tool_context, tool_path
 from ._output import MAX_OUTPUT, valid_text
 
 __all__ = ["read"]
@@ -55,7 +55,7 @@ async def read(
     path = tool_path(filePath)
     try:
         with file_errors(path):
-            data = await call.sandbox.read_file(path, max_bytes=MAX_FILE)
+            data = await call.sandbox.read_file(await meant(call, path), max_bytes=MAX_FILE)
     except ToolFailed as failed:
         if isinstance(failed.__cause__, IsADirectoryError):
             return await _directory(call, path)
@@ -115,7 +115,7 @@ def _numbered(data: bytes, offset: int, limit: int) -> str:
 
 async def _directory(call: ToolContext, path: str) -> str:
     with file_errors(path):
-        entries = await call.sandbox.list_files(path, limit=MAX_ENTRIES + 1)
+        entries = await call.sandbox.list_files(await meant(call, path), limit=MAX_ENTRIES + 1)
     if not entries:
         return f"{path} is an empty directory."
     marks = {"directory": "/", "link": "@"}

@@ -13,7 +13,7 @@ from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
 from .._paths import WORKSPACE, container_path, is_below, short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
+from ._context import ToolContext, TurnDeps, checked, file_errors, meant, tool_context, tool_path
 from ._output import cap_text, valid_text
 
 __all__ = ["glob", "glob_pattern", "grep"]
@@ -47,7 +47,7 @@ async def grep(
         raise ModelRetry(f"`pattern` is not a valid regular expression: {error}") from None
     call = tool_context(ctx)
     root = tool_path(path)
-    base, relative = _base(root)
+    base, relative = _base(await meant(call, root))
     request = {"pattern": pattern, "path": relative, "include": names, "limit": MAX_MATCHES}
     # A pattern may take for ever, so it runs in the container, where the timeout can kill it.
     result = await call.sandbox.run(
@@ -110,8 +110,9 @@ async def glob(ctx: RunContext[TurnDeps], pattern: str, path: str = WORKSPACE) -
     except re.error:
         raise ModelRetry(f"{pattern!r} is not a valid pattern.") from None
     with file_errors(root):
-        entries = await call.sandbox.list_files(root, recursive=True)
-    prefix = root.rstrip("/") + "/"
+        real = await meant(call, root)
+        entries = await call.sandbox.list_files(real, recursive=True)
+    prefix = real.rstrip("/") + "/"
     found = [
         entry
         for entry in entries

@@ -7,8 +7,10 @@ import difflib
 from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
+from agent_magics.sandbox import PathIsLink
+
 from .._paths import short_path
-from ._context import ToolContext, TurnDeps, checked, file_errors, tool_context, tool_path
+from ._context import ToolContext, TurnDeps, checked, file_errors, meant, tool_context, tool_path
 from ._output import cap_text
 
 __all__ = ["edit", "write"]
@@ -32,9 +34,8 @@ async def write(ctx: RunContext[TurnDeps], filePath: str, content: str) -> str:
     path = tool_path(filePath)
     data = _encode(content)
     before = await _existing(call, path)
-    with file_errors(path):
-        await call.sandbox.write_file(path, data)
-    call.edited(path)
+    real = await _put(call, path, data)
+    call.edited(real)
     call.metadata(diff=_diff(before or "", content, path), created=before is None)
     verb = "Wrote" if before is None else "Replaced"
     return f"{verb} {path}: {_lines(content)} lines, {len(data)} bytes."
@@ -73,11 +74,26 @@ async def edit(
     if found > 1 and not replaceAll:
         raise ToolFailed(_ambiguous(before, old, found))
     after = before.replace(old, new)
-    with file_errors(path):
-        await call.sandbox.write_file(path, _encode(after))
-    call.edited(path)
+    real = await _put(call, path, _encode(after))
+    call.edited(real)
     call.metadata(diff=_diff(before, after, path), replacements=found)
     return f"Edited {path}: {found} replacement{'s' if found > 1 else ''}."
+
+
+async def _put(call: ToolContext, path: str, data: bytes) -> str:
+    """
+    Write the file; where a link leads elsewhere, only after that path was permitted, too.
+
+    Returns the path that the container was asked for.
+    """
+    with file_errors(path):
+        real = await meant(call, path)
+        try:
+            await call.sandbox.write_file(real, data, follow=False)
+        except PathIsLink as link:
+            await call.permit_write(link.target)
+            await call.sandbox.write_file(link.target, data, follow=False)
+        return real
 
 
 def _encode(text: str) -> bytes:
@@ -90,7 +106,8 @@ def _encode(text: str) -> bytes:
 async def _existing(call: ToolContext, path: str) -> str | None:
     """The text that a write replaces: None if there is no file, "" if it is no text."""
     try:
-        return (await call.sandbox.read_file(path, max_bytes=MAX_FILE)).decode("utf-8")
+        real = await meant(call, path)
+        return (await call.sandbox.read_file(real, max_bytes=MAX_FILE)).decode("utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError):
@@ -99,7 +116,7 @@ async def _existing(call: ToolContext, path: str) -> str | None:
 
 async def _text(call: ToolContext, path: str) -> str:
     with file_errors(path):
-        data = await call.sandbox.read_file(path, max_bytes=MAX_FILE)
+        data = await call.sandbox.read_file(await meant(call, path), max_bytes=MAX_FILE)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

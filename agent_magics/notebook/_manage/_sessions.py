@@ -275,7 +275,8 @@ def _fork(bench: Workbench, options: Namespace) -> Any:
         bench.use(copy)
         return copy
 
-    return _facts(patiently(fork))
+    copy = patiently(fork)
+    return session_facts(patiently(copy.get_info), copy.skipped)
 
 
 def _rename(bench: Workbench, options: Namespace) -> Any:

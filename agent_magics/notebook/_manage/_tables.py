@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...widgets import TODO_MARKS, Columns, Facts, Listing, clock, size_text
+from ...widgets import TODO_MARKS, Columns, Facts, Listing, clock, size_text, visible
+from ...wire import spelled_name
 
 if TYPE_CHECKING:
     from ...wire import (
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         RevertResult,
         SessionInfo,
         SessionMetrics,
+        SkippedFile,
         Todo,
     )
 
@@ -39,7 +41,7 @@ __all__ = [
 _EXCERPT = 200
 
 
-def session_facts(info: SessionInfo) -> Facts:
+def session_facts(info: SessionInfo, not_copied: Sequence[SkippedFile] = ()) -> Facts:
     sandbox = info.sandbox if info.isolated else f"{info.sandbox} (NOT isolated)"
     pairs = [
         ("session", info.id),
@@ -52,6 +54,9 @@ def session_facts(info: SessionInfo) -> Facts:
         ("created", clock(info.time_created)),
         ("updated", clock(info.time_updated)),
     ]
+    if not_copied:
+        left = [f"{spelled_name(file.path)} ({file.reason})" for file in not_copied]
+        pairs.append(("not copied", ", ".join(left)))
     return Facts(pairs, info)
 
 
@@ -133,8 +138,8 @@ def _parts(message: Message) -> list[str]:
 def rules_table(rules: Sequence[PermissionRule]) -> Listing[Any]:
     columns: Columns = {
         "id": lambda r: r.id,
-        "tool": lambda r: r.permission,
-        "pattern": lambda r: r.pattern,
+        "tool": lambda r: visible(r.permission),
+        "pattern": lambda r: visible(r.pattern),
         "action": lambda r: r.action,
     }
     empty = "Nothing is always allowed in this session, beyond the engine's rules."
@@ -193,7 +198,7 @@ _UNDONE = {"added": "comes back", "deleted": "is deleted", "modified": "gets its
 
 def files_table(files: Sequence[FileEntry], path: str) -> Listing[Any]:
     columns: Columns = {
-        "path": lambda f: f.path + ("/" if f.kind == "directory" else ""),
+        "path": lambda f: spelled_name(f.path) + ("/" if f.kind == "directory" else ""),
         "size": lambda f: size_text(f.size) if f.kind == "file" else f.kind,
         "changed": lambda f: clock(f.mtime),
     }

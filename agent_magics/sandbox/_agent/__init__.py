@@ -26,6 +26,7 @@ no mount, no long command line."""
 _MODULES = (  # in the order they import each other
     "protocol",
     "processes",
+    "landlock",
     "capture",
     "outlet",
     "watchdog",

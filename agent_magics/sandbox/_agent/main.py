@@ -15,6 +15,7 @@ import sys
 
 from .commands import Commands
 from .files import Files
+from .landlock import restrict
 from .network import Tunnel, hand_over
 from .outlet import Outlet
 from .processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
@@ -121,7 +122,7 @@ class Agent:
         elif kind == DELETE:
             self._files.delete(number, request["path"])
         elif kind == WRITE:
-            self._files.begin_write(number, request["path"])
+            self._files.begin_write(number, request["path"], request["follow"])
         elif kind == SCAN:
             self._files.scan(number, request)
         elif kind == FETCH:
@@ -143,6 +144,8 @@ def main(config: dict[str, Any]) -> NoReturn:
     _allow_many_descriptors()
     prctl(PR_SET_DUMPABLE, 0)  # no ptrace of, no /proc/PID/fd of this process and the supervisors
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if "writable" in config:
+        restrict(**config["writable"])  # where the kernel can; the mounts hold without it
     if "fd" in config.get("network", ()):
         hand_over(config["network"])
     outlet = Outlet(out)

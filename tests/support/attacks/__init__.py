@@ -20,6 +20,7 @@ from . import (
     files,
     kernel,
     network,
+    prefixes,
     processes,
     protocol,
     races,
@@ -33,7 +34,18 @@ __all__ = ["CATEGORIES", "CHECKS", "HARMLESS", "Check", "category"]
 CATEGORIES = [
     module.__name__.rpartition(".")[2]
     for module in (
-        *(environment, files, processes, kernel, network, sockets, terminals, bombs, races),
+        *(
+            environment,
+            files,
+            prefixes,
+            processes,
+            kernel,
+            network,
+            sockets,
+            terminals,
+            bombs,
+            races,
+        ),
         *(archives, protocol),
     )
 ]
