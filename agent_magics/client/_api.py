@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -32,10 +33,18 @@ _SAFE_TO_REPEAT = ("GET", "PUT", "DELETE")
 _ABORT_TIMEOUT = 60.0
 """An abort is answered when the turn is over: its commands are ended first."""
 
+_LOOK = 5.0
+"""Seconds between two looks at a server that does not answer."""
+
+_LEAST = 1.0
+"""Seconds that a request gets after its connection took all the time."""
+
 
 class Api:
     """
-    The server behind `connector`. `timeout` is in seconds, for connecting and for each answer.
+    The server behind `connector`. `timeout` is in seconds, for a request in all: connecting,
+    starting an engine, its answer. While an answer or a file is on its way, it is the time in
+    which nothing more of it comes.
 
     With `forward_credentials` the keys of model providers go along with each prompt.
     """
@@ -115,6 +124,7 @@ class Api:
         A request that cannot have been carried out is repeated when an embedded engine was gone
         and came back. Raises `ApiError`, or `ConnectionFailed` when it may have been carried out.
         """
+        limit = timeout or self._timeout
 
         async def send(http: httpx.AsyncClient) -> httpx.Response:
             request = _built(
@@ -125,11 +135,11 @@ class Api:
                 json=json,
                 content=content() if callable(content) else content,
                 headers=headers,
-                timeout=timeout or self._timeout,
+                timeout=None if content is None else limit,
             )
-            return await http.send(request)
+            return await http.send(request, stream=True)
 
-        return await self._checked(send, method, missing)
+        return await self._checked(send, method, missing, limit, whole=True, sized=content is None)
 
     async def open_stream(
         self,
@@ -148,7 +158,7 @@ class Api:
         """
         import httpx
 
-        timeout = httpx.Timeout(self._timeout, read=self.policy.heartbeat)
+        timeout = httpx.Timeout(None, read=self.policy.heartbeat)
 
         async def send(http: httpx.AsyncClient) -> httpx.Response:
             request = _built(
@@ -162,7 +172,7 @@ class Api:
             )
             return await http.send(request, stream=True)
 
-        return await self._checked(send, method, missing)
+        return await self._checked(send, method, missing, self._timeout)
 
     async def open_events(
         self, session_id: str, last_event_id: str | None = None, again: bool = False
@@ -194,17 +204,30 @@ class Api:
 
     async def _checked(
         self,
-        send: Callable[[httpx.AsyncClient], Any],
+        send: Callable[[httpx.AsyncClient], Awaitable[httpx.Response]],
         method: str,
         missing: type[NotFound],
+        limit: float,
+        *,
+        whole: bool = False,
+        sized: bool = True,
     ) -> httpx.Response:
+        """
+        The answer to what `send` sends, `whole` or still to be read.
+
+        What is not `sized` may take as long as its pieces keep going.
+        """
+        clock = asyncio.get_running_loop().time
+        end = clock() + limit
         connection = await self.connection()
         for attempt in range(2):
-            response, failure = await _attempt(send, connection)
+            sending = _Sending(send, connection, whole)
+            left = max(_LEAST, end - clock())
+            response, failure = await self._answered(sending, left if sized else None)
             if response is not None and response.is_success:
                 return response
             if attempt == 0 and _is_worth_repeating(response, failure, method):
-                renewed = await self._connector.renew(connection)
+                renewed = await self._connector.renew(connection, max(_LEAST, end - clock()))
                 if renewed is not connection or (failure and self._connector.embedded):
                     connection = renewed
                     continue
@@ -214,6 +237,71 @@ class Api:
         reason = str(failure) or type(failure).__name__
         raise ConnectionFailed(f"The server does not answer: {reason}") from failure
 
+    async def _answered(
+        self, sending: _Sending, limit: float | None
+    ) -> tuple[httpx.Response | None, httpx.TransportError | None]:
+        """What becomes of a request, in `limit` seconds without any progress, unless we wait on."""
+        if limit is None:
+            return await sending.result()
+        clock = asyncio.get_running_loop().time
+        task = asyncio.ensure_future(sending.result())
+        began = since = clock()
+        seen, look = 0, min(limit, _LOOK)
+        try:
+            while not (await asyncio.wait({task}, timeout=look))[0]:
+                if sending.received != seen:
+                    seen, since = sending.received, clock()
+                elif await self._connector.is_silent(sending.connection, clock() - began):
+                    since = clock()
+                elif clock() - since >= limit:
+                    raise self._connector.no_answer(sending.connection, clock() - since)
+                look = min(_LOOK, max(_LEAST / 10, since + limit - clock()))
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+
+
+class _Sending:
+    """One try of a request."""
+
+    def __init__(
+        self,
+        send: Callable[[httpx.AsyncClient], Awaitable[httpx.Response]],
+        connection: Connection,
+        whole: bool,
+    ) -> None:
+        self.connection = connection
+        self._send = send
+        self._whole = whole
+        self._response: httpx.Response | None = None
+
+    @property
+    def received(self) -> int:
+        """Grows while the answer comes."""
+        return 0 if self._response is None else 1 + self._response.num_bytes_downloaded
+
+    async def result(self) -> tuple[httpx.Response | None, httpx.TransportError | None]:
+        """The answer, or why there is none."""
+        import httpx
+
+        try:
+            response = self._response = await self._send(self.connection.http)
+            if not response.is_closed and (self._whole or not response.is_success):
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
+        except httpx.TransportError as error:
+            return None, error
+        except RuntimeError as error:
+            # The connection was replaced by another task between get() and send().
+            if not self.connection.http.is_closed:
+                raise
+            return None, httpx.ConnectError(str(error))
+        return response, None
+
 
 def _built(http: httpx.AsyncClient, method: str, path: str, **what: Any) -> httpx.Request:
     try:
@@ -222,28 +310,6 @@ def _built(http: httpx.AsyncClient, method: str, path: str, **what: Any) -> http
         return http.build_request(method, path, **what)
     except (TypeError, ValueError) as error:  # no JSON, or no text: half a surrogate pair
         raise BadRequest(f"This can't be sent: {error}.") from error
-
-
-async def _attempt(
-    send: Callable[[httpx.AsyncClient], Any], connection: Connection
-) -> tuple[httpx.Response | None, httpx.TransportError | None]:
-    import httpx
-
-    try:
-        response: httpx.Response = await send(connection.http)
-        if not response.is_success and not response.is_closed:
-            try:
-                await response.aread()
-            finally:
-                await response.aclose()
-    except httpx.TransportError as error:
-        return None, error
-    except RuntimeError as error:
-        # The connection was replaced by another task between get() and send().
-        if not connection.http.is_closed:
-            raise
-        return None, httpx.ConnectError(str(error))
-    return response, None
 
 
 def _is_worth_repeating(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,14 @@ class AsyncClient:
 
     `url` is a server's address and `token` its token; the variables AGENT_MAGICS_URL and
     AGENT_MAGICS_TOKEN stand for what is not given. Without a `url` the user's own embedded engine
-    is found or started at first use, in `state_dir` if given. `timeout` is in seconds, for
-    connecting and for each answer. `transport` replaces the network, for tests.
+    is found or started at first use, in `state_dir` if given. `timeout` is in seconds, for a
+    request in all: connecting, starting the engine, and its answer; of a long answer or file, for
+    the time in which nothing more of it comes. `transport` replaces the network, for tests.
+
+    An embedded engine whose process runs but does not answer is not ended while it has turns:
+    requests raise `EngineNotResponding` after `timeout`. With `on_silence` they wait instead, for
+    as long as it takes: it is called on the client's thread with a sentence that says what is
+    waited for, and with an empty text when the engine answers again or was replaced.
 
     Keys of model providers that stand in this process's environment go along with each prompt to
     the embedded engine, and to a `url` only with `forward_credentials=True`.
@@ -58,8 +64,9 @@ class AsyncClient:
         forward_credentials: bool | None = None,
         launcher: EngineLauncher | None = None,
         policy: StreamPolicy | None = None,
+        on_silence: Callable[[str], None] | None = None,
     ) -> None:
-        connector = _connector(url, token, transport, state_dir, timeout, launcher)
+        connector = _connector(url, token, transport, state_dir, timeout, launcher, on_silence)
         if forward_credentials is None:
             forward_credentials = connector.embedded
         self._api = Api(
@@ -230,6 +237,7 @@ def _connector(
     state_dir: Path | str | None,
     timeout: float,
     launcher: EngineLauncher | None,
+    on_silence: Callable[[str], None] | None = None,
 ) -> Connector:
     if (transport, state_dir, launcher) == (None, None, None):
         url = url or os.environ.get("AGENT_MAGICS_URL") or None
@@ -240,4 +248,4 @@ def _connector(
     if launcher is None:
         directory = StateDir(Path(state_dir).absolute()) if state_dir else StateDir.default()
         launcher = EngineLauncher(directory)
-    return EmbeddedConnector(launcher, timeout=timeout)
+    return EmbeddedConnector(launcher, timeout=timeout, on_silence=on_silence)

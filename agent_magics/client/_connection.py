@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._daemon import run_in_daemon_thread
 from ._endpoint import Endpoint, Health
-from ._errors import AuthError, ConnectionFailed, EngineStartError, ProtocolError
+from ._errors import (
+    AuthError,
+    ConnectionFailed,
+    EngineNotResponding,
+    EngineStartError,
+    ProtocolError,
+)
 from ._launch import EngineLauncher, check_protocol
 
 if TYPE_CHECKING:
@@ -18,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Connector", "EmbeddedConnector", "UrlConnector"]
 
 _LEASE_TRIES = 5
+_CONNECT_TRIES = 3
+_MARGIN = 1.0
+"""Seconds for the launcher to say by itself that the time is up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +66,26 @@ class Connector:
                 self._current = await self._connect()
             return self._current
 
-    async def renew(self, stale: Connection) -> Connection:
-        """The connection to use after `stale` failed; the same one when nothing changed."""
+    async def renew(self, stale: Connection, within: float | None = None) -> Connection:
+        """
+        The connection to use after `stale` failed; the same one when nothing changed.
+
+        `within` is in seconds, instead of the client's timeout.
+        """
         return stale
+
+    async def is_silent(self, connection: Connection, seconds: float) -> bool:
+        """
+        After so many seconds without an answer: whether to go on waiting, because the server is
+        there and says nothing at all. Whoever waits is told so.
+        """
+        return False
+
+    def no_answer(self, connection: Connection, seconds: float) -> ConnectionFailed:
+        """The error for a request that has been waiting for so many seconds."""
+        return ConnectionFailed(
+            f"The server at {connection.endpoint.url} has not answered for {seconds:.3g} s."
+        )
 
     async def aclose(self) -> None:
         self._closed = True
@@ -107,7 +136,12 @@ class UrlConnector(Connector):
         import httpx
 
         try:
-            return await http.get("/global/health")
+            async with asyncio.timeout(self.timeout):
+                return await http.get("/global/health")
+        except TimeoutError as error:
+            raise ConnectionFailed(
+                f"No agent server at {endpoint.url}: no answer in {self.timeout:.3g} s."
+            ) from error
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise ConnectionFailed(f"No agent server at {endpoint.url}: {reason}") from error
@@ -136,36 +170,97 @@ class EmbeddedConnector(Connector):
 
     embedded = True
 
-    def __init__(self, launcher: EngineLauncher, *, timeout: float) -> None:
+    def __init__(
+        self,
+        launcher: EngineLauncher,
+        *,
+        timeout: float,
+        on_silence: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__(timeout=timeout)
         self._launcher = launcher
+        self._on_silence = on_silence
+        self._silent = False
         self._lease: asyncio.Task[None] | None = None
 
-    async def renew(self, stale: Connection) -> Connection:
+    async def is_silent(self, connection: Connection, seconds: float) -> bool:
+        if self._on_silence is None:
+            return False
+        endpoint = connection.endpoint
+        if await run_in_daemon_thread(functools.partial(self._launcher.answers, endpoint)):
+            self._tell("")
+            return False
+        self._tell(str(self.no_answer(connection, seconds)))
+        return True
+
+    def no_answer(self, connection: Connection, seconds: float) -> ConnectionFailed:
+        return EngineNotResponding.after(seconds, connection.endpoint.pid or 0)
+
+    def _tell(self, text: str) -> None:
+        """Once when the engine becomes silent, and once when it answers again."""
+        if self._on_silence is not None and bool(text) != self._silent:
+            self._silent = bool(text)
+            self._on_silence(text)
+
+    async def _ensure(self, within: float | None = None) -> Endpoint:
+        loop, cancelled = asyncio.get_running_loop(), threading.Event()
+        on_silent = None
+        if self._on_silence is not None:
+
+            def on_silent(text: str) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop was closed
+                    loop.call_soon_threadsafe(self._tell, text)
+
+        ensure = functools.partial(
+            self._launcher.ensure, within or self.timeout, on_silent=on_silent, cancelled=cancelled
+        )
+        try:
+            endpoint = await run_in_daemon_thread(ensure)
+        finally:
+            cancelled.set()
+        self._tell("")
+        return endpoint
+
+    async def renew(self, stale: Connection, within: float | None = None) -> Connection:
         async with self._lock:
             if self._closed:
                 raise ConnectionFailed("The client is closed.")
             if self._current is not None and self._current is not stale:
                 return self._current
-            endpoint = await run_in_daemon_thread(self._launcher.ensure)
+            endpoint = await self._ensure(within)
             is_held = self._lease is not None and not self._lease.done()
             if endpoint == stale.endpoint and is_held and not stale.http.is_closed:
                 return stale
             await self._let_go()
             await stale.http.aclose()
             self._current = None
-            self._current = await self._connect()
+            self._current = await self._connect(within)
             return self._current
 
     async def aclose(self) -> None:
         await self._let_go()
         await super().aclose()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, within: float | None = None) -> Connection:
+        limit = within or self.timeout
+        try:
+            # The launcher keeps to the limit by itself, and says more when it is reached.
+            async with asyncio.timeout(None if self._on_silence else limit + _MARGIN):
+                return await self._connected(limit)
+        except TimeoutError:
+            engine = self._launcher.state.read()
+            if engine is None:
+                raise EngineStartError(
+                    f"The engine is still starting after {limit:.3g} s: try again later."
+                ) from None
+            raise EngineNotResponding.after(limit, engine.pid) from None
+
+    async def _connected(self, limit: float) -> Connection:
         import httpx
 
-        for _ in range(3):
-            endpoint = await run_in_daemon_thread(self._launcher.ensure)
+        tries = 0
+        while tries < _CONNECT_TRIES:
+            endpoint = await self._ensure(limit)
             http = endpoint.async_client(timeout=self.timeout)
             connection = None
             try:
@@ -174,11 +269,14 @@ class EmbeddedConnector(Connector):
                 if await self._take_lease(http):
                     connection = Connection(endpoint, http, health)
                     return connection
+            except httpx.TimeoutException:
+                continue  # it is looked for anew, and waited for there
             except (httpx.HTTPError, TypeError, ValueError):
-                continue
+                pass
             finally:
                 if connection is None:
                     await http.aclose()
+            tries += 1
         # It was found healthy each time and left each time before we could hold on to it.
         raise EngineStartError(f"The engine does not stay. Its log is {self._launcher.state.log}.")
 

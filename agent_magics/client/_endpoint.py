@@ -106,8 +106,7 @@ class Endpoint:
         """
         Ask the server at the Unix socket how it is, waiting `timeout` seconds for each step.
 
-        Raises `OSError` or `http.client.HTTPException` when there is no answer, `ValueError` for
-        a strange one.
+        Raises `OSError` when there is no answer, `ValueError` for a strange one.
         """
         import http.client
 
@@ -116,11 +115,14 @@ class Endpoint:
             connected.connect(self.uds or "")
             connection = http.client.HTTPConnection("agent")
             connection.sock = connected
-            connection.request("GET", "/global/health", headers=self.headers)
-            response = connection.getresponse()
-            if response.status != 200:
-                raise ValueError(f"the health page answered {response.status}")
-            return Health.from_json(json.load(response))
+            try:
+                connection.request("GET", "/global/health", headers=self.headers)
+                response = connection.getresponse()
+                if response.status != 200:
+                    raise ValueError(f"the health page answered {response.status}")
+                return Health.from_json(json.load(response))
+            except http.client.HTTPException as error:
+                raise ConnectionError(str(error)) from error
 
     @property
     def _tls(self) -> bool:

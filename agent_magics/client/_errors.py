@@ -3,7 +3,8 @@ What can go wrong, as types.
 
     AgentError
      ├─ ConnectionFailed           no answer: refused, cut, silent
-     │   └─ EngineStartError       the embedded engine could not be started
+     │   ├─ EngineStartError       the embedded engine could not be started
+     │   └─ EngineNotResponding    its process runs and does not answer: `pid`
      ├─ NotText                    a file or artifact is no UTF-8 text; its bytes can be had
      ├─ ProtocolError              an answer that makes no sense
      │   └─ ProtocolMismatch       client and engine are of different generations
@@ -33,6 +34,7 @@ What can go wrong, as types.
          ├─ StoreDamaged           409, 503, a part of what the server keeps can't be read
          ├─ SandboxUnavailable     no container can run here, `next_step` says what to do
          └─ ServerError            5xx
+             └─ NoSpace            507, the engine can store nothing: a full disk, for example
 
 The error of a turn that was accepted and then failed is not raised: it is `SendResult.error`.
 Only `run_command()`, which returns no result, raises it as `CommandFailed`.
@@ -62,11 +64,13 @@ __all__ = [
     "CommandNotFound",
     "Conflict",
     "ConnectionFailed",
+    "EngineNotResponding",
     "EngineStartError",
     "FileMissing",
     "MessageNotFound",
     "MessageRemoved",
     "ModelNotFound",
+    "NoSpace",
     "NotFound",
     "NotText",
     "PermissionNotFound",
@@ -111,6 +115,31 @@ class ConnectionFailed(AgentError):
 
 class EngineStartError(ConnectionFailed):
     """The embedded engine could not be started; the message says why and names its log."""
+
+
+class EngineNotResponding(ConnectionFailed):
+    """
+    The embedded engine's process `pid` runs, but has not answered in time: busy, or stopped.
+
+    What was asked may still be done, and its turns may go on. The message has the command that ends
+    the process.
+    """
+
+    def __init__(self, message: str, pid: int = 0) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+    @classmethod
+    def after(cls, seconds: float, pid: int) -> EngineNotResponding:
+        """For a process that has been silent for so many seconds."""
+        return cls(
+            f"The engine (process {pid}) has not answered for {seconds:.3g} s. It is busy or was "
+            f"stopped; its turns are kept. Try again later, or end it: kill -9 {pid}",
+            pid,
+        )
+
+    def __reduce__(self) -> tuple[type[EngineNotResponding], tuple[str, int]]:
+        return type(self), (str(self), self.pid)
 
 
 class ProtocolError(AgentError):
@@ -286,6 +315,14 @@ class ServerError(ApiError):
     """The server failed; `data["ref"]`, when there, is also in the engine's log."""
 
 
+class NoSpace(ServerError):
+    """
+    The engine, or the session's container, can store nothing more; the message says what to do.
+
+    Reading, and ending sessions, works meanwhile; afterwards everything goes on.
+    """
+
+
 _BY_NAME: dict[str, type[ApiError]] = {
     "AgentNotFoundError": AgentNotFound,
     "BadRequest": BadRequest,
@@ -299,6 +336,7 @@ _BY_NAME: dict[str, type[ApiError]] = {
     "MessageNotFoundError": MessageNotFound,
     "MessageRemovedError": MessageRemoved,
     "ModelNotFoundError": ModelNotFound,
+    "NoSpaceError": NoSpace,
     "PermissionNotFoundError": PermissionNotFound,
     "ProviderAuthError": ProviderAuth,
     "RevertConflictError": RevertConflict,

@@ -16,14 +16,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent_magics.wire import PROTOCOL
 
 from ._endpoint import Endpoint, Health
-from ._errors import EngineStartError, ProtocolMismatch
+from ._errors import ConnectionFailed, EngineNotResponding, EngineStartError, ProtocolMismatch
 from ._state_dir import EngineFile, StateDir
 
 __all__ = ["EngineLauncher", "check_protocol", "ensure_engine"]
@@ -35,13 +35,19 @@ _LAST_WORDS = "agent-magics engine: "
 """How the engine begins the sentence with which it gives up."""
 _END_PATIENCE = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 """How to end a hung engine: which signal, and the seconds that it gets."""
+_PAUSE = 0.05
+_SLICE = 0.2
+_TELL_AFTER = 3.0
+"""Seconds of silence after which a patient caller is told."""
+_SLOW_START = 15.0
+"""The same while an engine starts."""
 
 
 def ensure_engine(state_dir: Path | str | None = None) -> Endpoint:
     """
     The address of the embedded engine, which is started when it does not run.
 
-    Raises `EngineStartError` or `ProtocolMismatch`.
+    Raises `EngineStartError`, `EngineNotResponding` or `ProtocolMismatch`.
     """
     directory = StateDir(Path(state_dir).absolute()) if state_dir else StateDir.default()
     return EngineLauncher(directory).ensure()
@@ -61,7 +67,8 @@ class EngineLauncher:
     """
     `command` is the start of the engine's command line, this interpreter with the engine's module
     by default. Times are in seconds: `start_timeout` for a new engine to be ready,
-    `hang_timeout` for a running one to answer before it is taken for dead.
+    `hang_timeout` for a running one to answer, before it is replaced if it has nothing to do: one
+    that has turns is only replaced when its process is dead. `probe_timeout` is for one question.
     """
 
     state: StateDir
@@ -71,33 +78,59 @@ class EngineLauncher:
     hang_timeout: float = 15.0
     probe_timeout: float = 2.0
 
-    def ensure(self) -> Endpoint:
+    def ensure(
+        self,
+        timeout: float | None = None,
+        *,
+        on_silent: Callable[[str], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Endpoint:
         """
         Find or start the engine. Blocks; any number of processes and threads may call it at once.
 
-        Raises `EngineStartError` or `ProtocolMismatch`.
-        """
-        self.state.prepare()
-        if found := self._find(self.probe_timeout):
-            return found
-        with self._locked():
-            if found := self._find(self.probe_timeout) or self._wait_for_silent_engine():
-                return found
-            return self._start()
+        `timeout` is in seconds, for all of it; `start_timeout` when it is not given. With
+        `on_silent` there is no such end while a process runs that does not answer: `on_silent` is
+        called with a sentence that says so. Ends soon after `cancelled` was set.
 
-    def _find(self, timeout: float) -> Endpoint | None:
+        Raises `EngineStartError`, `EngineNotResponding` or `ProtocolMismatch`.
+        """
+        wait = _Wait(timeout or self.start_timeout, on_silent, cancelled or threading.Event())
+        self.state.prepare()
+        silent: EngineFile | None = None
+        since = 0.0
+        while True:
+            if (engine := self._running()) is None:
+                with self._locked(wait):
+                    if self._running() is None:
+                        return self._start(wait)
+            elif found := self._probe(engine, min(self.probe_timeout, wait.remaining)):
+                return found
+            elif engine != silent:
+                silent, since = engine, time.monotonic()
+            elif time.monotonic() - since > self.hang_timeout and self.state.is_idle(engine):
+                with self._locked(wait):
+                    if self._running() == engine and not self._probe(engine, self.probe_timeout):
+                        self._replace(engine)
+            else:
+                wait.bear(EngineNotResponding.after(wait.waited, engine.pid))
+
+    def answers(self, endpoint: Endpoint) -> bool:
+        """Whether the engine there is well. Blocks for `probe_timeout` seconds at most."""
+        try:
+            return endpoint.get_health(timeout=self.probe_timeout).healthy
+        except (OSError, ValueError):
+            return False
+
+    def _running(self) -> EngineFile | None:
+        """What the directory says of its engine, if its process still runs."""
         engine = self.state.read()
-        if engine is None or not _is_alive(engine.pid):
-            return None
-        return self._probe(engine, timeout)
+        return engine if engine is not None and self._is_engine(engine) else None
 
     def _probe(self, engine: EngineFile, timeout: float) -> Endpoint | None:
-        import http.client
-
         endpoint = self.state.endpoint(engine)
         try:
             health = endpoint.get_health(timeout=timeout)
-        except (OSError, http.client.HTTPException, ValueError):
+        except (OSError, ValueError):
             return None
         if not health.healthy:
             return None
@@ -109,44 +142,35 @@ class EngineLauncher:
             )
         return endpoint
 
-    def _wait_for_silent_engine(self) -> Endpoint | None:
-        """
-        With the lock held: there is a process that does not answer.
-
-        It may be about to leave, or too busy; only when it stays silent is it ended.
-        """
-        deadline = time.monotonic() + self.hang_timeout
-        while (engine := self.state.read()) and self._is_engine(engine.pid):
-            if found := self._probe(engine, self.probe_timeout):
-                return found
-            if time.monotonic() > deadline:
-                self._kill(engine.pid)
-                return None
-            time.sleep(0.05)
-        return None
-
-    def _is_engine(self, pid: int) -> bool:
-        """Whether `pid` is an engine of this directory, not a process that got its old number."""
-        if not _is_alive(pid):
+    def _is_engine(self, engine: EngineFile) -> bool:
+        """Whether this process is the engine, not one that got its old number."""
+        if not _is_alive(engine.pid):
             return False
+        if engine.birth:
+            return _birth(engine.pid) == engine.birth
         try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            arguments = Path(f"/proc/{engine.pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
         return os.fsencode(self.state.path) in arguments
 
-    def _kill(self, pid: int) -> None:
+    def _replace(self, engine: EngineFile) -> None:
+        """With the lock held: end an engine that is silent and has nothing to do."""
         for number, patience in _END_PATIENCE:
+            if not self.state.is_idle(engine):
+                return  # it has woken up, and has something to do
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(engine.pid, number)
             deadline = time.monotonic() + patience
             while time.monotonic() < deadline:
-                if not self._is_engine(pid):
+                if self._running() != engine:
                     return
                 time.sleep(0.02)
-        raise EngineStartError(f"The engine (process {pid}) does not answer and cannot be ended.")
+        raise EngineNotResponding(
+            f"The engine (process {engine.pid}) does not answer and cannot be ended.", engine.pid
+        )
 
-    def _start(self) -> Endpoint:
+    def _start(self, wait: _Wait) -> Endpoint:
         offset = self._rotate_log()
         read_end, write_end = os.pipe()
         try:
@@ -154,11 +178,11 @@ class EngineLauncher:
                 process = self._spawn(write_end)
             finally:
                 os.close(write_end)
-            self._wait_until_ready(read_end, process, offset)
+            self._wait_until_ready(read_end, process, offset, wait)
         finally:
             os.close(read_end)
         engine = self.state.read()
-        found = self._probe(engine, self.start_timeout) if engine else None
+        found = self._probe(engine, max(wait.remaining, self.probe_timeout)) if engine else None
         if found is None:
             raise EngineStartError("The engine started but does not answer." + self._tail(offset))
         return found
@@ -168,8 +192,9 @@ class EngineLauncher:
         if root := _source_root():
             environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environ.get("PYTHONPATH"))))
         arguments = ["--state-dir", str(self.state.path), "--ready-fd", str(ready_fd)]
-        log = os.open(self.state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = None
         try:
+            log = os.open(self.state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             process = subprocess.Popen(
                 [*self.command, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -183,25 +208,40 @@ class EngineLauncher:
         except OSError as error:
             raise EngineStartError(f"The engine could not be started: {error}") from error
         finally:
-            os.close(log)
+            if log is not None:
+                os.close(log)
         threading.Thread(target=process.wait, name="agent-magics-reaper", daemon=True).start()
         return process
 
     def _wait_until_ready(
-        self, read_end: int, process: subprocess.Popen[bytes], offset: int
+        self, read_end: int, process: subprocess.Popen[bytes], offset: int, wait: _Wait
     ) -> None:
         poll = select.poll()
         poll.register(read_end, select.POLLIN)
-        if not poll.poll(self.start_timeout * 1000):
-            process.kill()
-            reason = f"The engine was not ready after {self.start_timeout:g} s."
-        elif os.read(read_end, 1):
-            return
-        else:
-            reason = "The engine ended while it started."
+        deadline = time.monotonic() + self.start_timeout
+        while not poll.poll(_SLICE * 1000):
+            if time.monotonic() > deadline:
+                self._give_up(process, offset)
+            wait.bear(
+                EngineStartError(
+                    f"The engine (process {process.pid}) is still starting after "
+                    f"{wait.waited:.3g} s: try again later, or end it: kill -9 {process.pid}"
+                ),
+                _SLOW_START,
+            )
+        if not os.read(read_end, 1):
             if said := self._last_words(offset):
                 raise EngineStartError(f"The engine can't start: {said}")
-        raise EngineStartError(reason + self._tail(offset))
+            raise EngineStartError("The engine ended while it started." + self._tail(offset))
+
+    def _give_up(self, process: subprocess.Popen[bytes], offset: int) -> None:
+        """End what has not even announced itself; an engine is left to its recovery."""
+        engine = self.state.read()
+        if engine is None or engine.pid != process.pid:
+            process.kill()
+        raise EngineStartError(
+            f"The engine was not ready after {self.start_timeout:g} s." + self._tail(offset)
+        )
 
     def _last_words(self, offset: int) -> str:
         """The one sentence with which the engine gave up, if it did."""
@@ -216,13 +256,11 @@ class EngineLauncher:
 
     def _rotate_log(self) -> int:
         """Keep the log small; the number of bytes that are in it already."""
-        try:
+        with contextlib.suppress(OSError):
             size = self.state.log.stat().st_size
-        except OSError:
-            return 0
-        if size <= _LOG_LIMIT:
-            return size
-        self.state.log.replace(self.state.log.with_suffix(".log.1"))
+            if size <= _LOG_LIMIT:
+                return size
+            self.state.log.replace(self.state.log.with_suffix(".log.1"))
         return 0
 
     def _tail(self, offset: int) -> str:
@@ -237,7 +275,7 @@ class EngineLauncher:
         return where + (":\n" + "\n".join(lines) if lines else " (empty).")
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, wait: _Wait) -> Iterator[None]:
         try:
             import fcntl
         except ImportError as error:
@@ -245,12 +283,68 @@ class EngineLauncher:
                 "The embedded engine needs a POSIX system; run `agent-magics serve` elsewhere and "
                 "pass its URL."
             ) from error
-        handle = os.open(self.state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            handle = os.open(self.state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise EngineStartError(f"The engine could not be started: {error}") from error
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    wait.bear(
+                        EngineStartError(
+                            "Another process has been starting the engine for "
+                            f"{wait.waited:.3g} s: try again later."
+                        )
+                    )
             yield
         finally:
             os.close(handle)
+
+
+class _Wait:
+    """How long one caller of `ensure()` waits, and who is told."""
+
+    def __init__(
+        self, timeout: float, on_silent: Callable[[str], None] | None, cancelled: threading.Event
+    ) -> None:
+        self._began = time.monotonic()
+        self._timeout = timeout
+        self._on_silent = on_silent
+        self._cancelled = cancelled
+        self._told = False
+
+    @property
+    def waited(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the time is up; never nothing, one look is always taken."""
+        patient = self._on_silent is not None
+        return self._timeout if patient else max(0.05, self._timeout - self.waited)
+
+    def bear(self, error: ConnectionFailed, quiet: float | None = None) -> None:
+        """Wait a little longer for what `error` says, or raise it; tell it once after `quiet` s."""
+        if self._cancelled.is_set():
+            raise ConnectionFailed("The call was cancelled.")
+        if self._on_silent is None:
+            if self.waited >= self._timeout:
+                raise error
+        elif not self._told and self.waited > (quiet or _TELL_AFTER):
+            self._told = True
+            self._on_silent(str(error))
+        time.sleep(_PAUSE)
+
+
+def _birth(pid: int) -> int:
+    """When a process began, in ticks of the kernel's clock; 0 when that is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _is_alive(pid: int) -> bool:

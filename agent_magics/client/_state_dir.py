@@ -20,12 +20,19 @@ _SOCKET_PATH_LIMIT = 107
 
 @dataclass(frozen=True, slots=True)
 class EngineFile:
-    """The content of `engine.json`, which a running engine keeps."""
+    """
+    The content of `engine.json`, which a running engine keeps.
+
+    `birth` tells its process from a later one of the same number (0: not known). `socket` is the
+    engine's, where that is in another state directory: of the engine that has the data directory.
+    """
 
     pid: int
     token: str
     version: str = ""
     protocol: int = 0
+    birth: int = 0
+    socket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,8 @@ class StateDir:
                     token=str(data["token"]),
                     version=str(data.get("version") or ""),
                     protocol=int(data.get("protocol") or 0),
+                    birth=int(data.get("birth") or 0),
+                    socket=str(data.get("socket") or ""),
                 )
                 if pid > 0
                 else None
@@ -107,4 +116,18 @@ class StateDir:
             return None
 
     def endpoint(self, engine: EngineFile) -> Endpoint:
-        return Endpoint(uds=str(self.socket), token=engine.token, pid=engine.pid)
+        uds = engine.socket or str(self.socket)
+        return Endpoint(uds=uds, token=engine.token, pid=engine.pid)
+
+    def is_idle(self, engine: EngineFile) -> bool:
+        """
+        Whether the engine says, without being asked, that it has nothing to do.
+
+        It keeps the number of its turns and of requests that change something in a file, so that
+        also one that does not answer tells. No file, or another content: it may be at work.
+        """
+        socket = Path(engine.socket) if engine.socket else self.socket
+        try:
+            return socket.with_name("engine.work").read_bytes().strip() == b"0"
+        except OSError:
+            return False

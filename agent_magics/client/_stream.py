@@ -16,6 +16,7 @@ from ._channel import Channel
 from ._errors import (
     AgentError,
     ConnectionFailed,
+    EngineNotResponding,
     EngineStartError,
     ProtocolError,
     RateLimited,
@@ -146,6 +147,8 @@ class EventStream:
                 failing_since, attempt = now, 0
             hopeless = not self._is_open and attempt >= _FIRST_TRIES
             if hopeless or now - failing_since > self._policy.give_up:
+                if isinstance(cause, EngineNotResponding):
+                    raise cause
                 raise ConnectionFailed(
                     f"The connection broke and could not be restored: {cause}"
                 ) from cause

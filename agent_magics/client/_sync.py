@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +49,7 @@ class Client:
         forward_credentials: bool | None = None,
         launcher: EngineLauncher | None = None,
         policy: StreamPolicy | None = None,
+        on_silence: Callable[[str], None] | None = None,
     ) -> None:
         self._core = AsyncClient(
             url,
@@ -59,6 +60,7 @@ class Client:
             forward_credentials=forward_credentials,
             launcher=launcher,
             policy=policy,
+            on_silence=on_silence,
         )
         self._thread = LoopThread(self._core.aclose)
         self._finalizer = weakref.finalize(self, self._thread.close)

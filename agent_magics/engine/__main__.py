@@ -23,11 +23,14 @@ from agent_magics.wire import PROTOCOL
 
 from ._state import (
     DataLock,
+    Holder,
     StartError,
     StateFiles,
     default_data_dir,
     default_state_dir,
+    in_use,
     private_directory,
+    process_birth,
 )
 
 __all__ = ["main"]
@@ -78,11 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         state = StateFiles(options.state_dir)
+        data_dir = private_directory(options.data_dir)
+        lock = DataLock(data_dir)
+        if holder := lock.acquire():
+            return _join(options, state, holder, data_dir)
         token = os.environ.pop("AGENT_MAGICS_TOKEN", "") or secrets.token_urlsafe(32)
         listener = state.bind() if options.host is None else _bind_tcp(options.host, options.port)
         try:
-            _announce(options, state, listener, token)
-            return _serve(options, state, listener, token)
+            _announce(options, state, lock, listener, token)
+            return _serve(options, state, data_dir, listener, token)
         finally:
             state.withdraw()
             listener.close()
@@ -105,29 +112,44 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _announce(options: Options, state: StateFiles, listener: socket.socket, token: str) -> None:
+def _join(options: Options, state: StateFiles, holder: Holder, data_dir: Path) -> int:
+    """Another engine has the data: what asks here is led there. Raises StartError."""
+    if holder.url or options.host is not None:
+        raise StartError(in_use(data_dir, holder))
+    state.lead_to(holder)
+    sys.stderr.write(f"agent-magics engine: process {holder.pid} serves {data_dir} already.\n")
+    _tell_ready(options)
+    return 0 if options.ready_fd is not None else 1
+
+
+def _tell_ready(options: Options) -> None:
+    if options.ready_fd is not None:
+        with suppress(OSError):  # the starter has stopped waiting
+            os.write(options.ready_fd, b"ready\n")
+        os.close(options.ready_fd)
+
+
+def _announce(
+    options: Options, state: StateFiles, lock: DataLock, listener: socket.socket, token: str
+) -> None:
     info = {"pid": os.getpid(), "version": __version__, "protocol": PROTOCOL, "token": token}
     if options.host is None:
-        state.announce(info)
+        state.tell_work("starting")
+        state.announce({**info, "birth": process_birth()})
+        lock.describe(socket=str(state.socket_path))
         return
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    lock.describe(url=url)
     sys.stdout.write(json.dumps({**info, "url": url}) + "\n")
     sys.stdout.flush()
 
 
-def _serve(options: Options, state: StateFiles, listener: socket.socket, token: str) -> int:
-    data_dir = private_directory(options.data_dir)
-    lock = DataLock(data_dir)
-    lock.acquire()
+def _serve(
+    options: Options, state: StateFiles, data_dir: Path, listener: socket.socket, token: str
+) -> int:
     os.environ["PYDANTIC_AI_NO_BANNER"] = "1"
     from ._serve import ServeOptions, run
-
-    def on_ready() -> None:
-        if options.ready_fd is not None:
-            with suppress(OSError):  # the starter has stopped waiting
-                os.write(options.ready_fd, b"ready\n")
-            os.close(options.ready_fd)
 
     return run(
         ServeOptions(
@@ -138,8 +160,10 @@ def _serve(options: Options, state: StateFiles, listener: socket.socket, token: 
             private=options.host is None or options.host in _LOOPBACK,
             hosts=(options.host,) if options.host else (),
             grace=options.grace,
-            on_ready=on_ready,
+            on_ready=lambda: _tell_ready(options),
             on_leaving=state.withdraw,
+            on_work=state.tell_work if options.host is None else None,
+            restore=state.restore,
         )
     )
 

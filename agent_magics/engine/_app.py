@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -77,7 +78,8 @@ class _Requests:
             await send(message)
 
         try:
-            with self._presence.hold():
+            changing = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+            with self._presence.hold(), self._presence.change() if changing else nullcontext():
                 await self._app(scope, receive, watch)
         except Exception as error:
             answer = from_exception(error, f"answering {scope['method']} {_route(scope)}")

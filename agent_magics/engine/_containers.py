@@ -28,6 +28,7 @@ from agent_magics.sandbox import (
 )
 
 from ._container_limits import lowered
+from ._database import sync_directory
 from ._live import LiveRuns
 from ._log import EventLog
 from ._sessions import Session
@@ -41,6 +42,8 @@ _REST_PATIENCE = 10.0
 """Seconds that ending what is elsewhere may take at the start."""
 _MAKING = ".making"
 """In the directory of a session that is being made."""
+_ENDED_MARK = ".ended"
+"""In that of a session that was ended while the store was full."""
 _MISSING = "The files of this session were lost; /workspace was empty when it was started again."
 _ENDED = (
     "The container had ended and was started again: files are kept, processes that ran in the "
@@ -144,6 +147,19 @@ class Containers:
             await asyncio.to_thread((self._root / session.id / _MAKING).unlink, missing_ok=True)
             self.making.discard(session.id)
 
+    async def mark_ended(self, session: Session) -> None:
+        """
+        The session was ended, which can't be stored for now: that stands beside its files.
+
+        Raises OSError where that is not possible either.
+        """
+        if session.container is None:
+            await asyncio.to_thread(_mark_ended, self._root / session.id)
+
+    def marked_as_ended(self) -> set[str]:
+        """The ids of the sessions that `mark_ended` left. At start only."""
+        return {mark.parent.name for mark in self._root.glob(f"ses_*/{_ENDED_MARK}")}
+
     def find_missing(self, sessions: Iterable[Session]) -> None:
         """Tell the sessions whose files are gone, and later their agents. At start only."""
         for session in sessions:
@@ -242,6 +258,9 @@ class Containers:
             for session_id, facts in ended.items()
             if facts.get("container") or await self._end_rest(session_id, facts)
         ]
+        for session_id in self.marked_as_ended() - set(living):
+            if await asyncio.to_thread(_remove, self._root / session_id):
+                gone.append(session_id)
         for mark in list(self._root.glob(f"ses_*/{_MAKING}")):
             if mark.parent.name in living:
                 mark.unlink(missing_ok=True)
@@ -278,6 +297,12 @@ def _begin(path: Path) -> None:
     with contextlib.suppress(OSError):  # the container says what is wrong with the directory
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (path / _MAKING).touch(mode=0o600)
+
+
+def _mark_ended(path: Path) -> None:
+    if path.is_dir():
+        (path / _ENDED_MARK).touch(mode=0o600)
+        sync_directory(path)
 
 
 def _remove(path: Path) -> bool:

@@ -9,6 +9,7 @@ can't read; what it replaces is kept beside, in `backups` and `damaged`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -27,11 +28,14 @@ __all__ = [
     "VERSION",
     "StoreDamaged",
     "StoreError",
+    "StoreFull",
     "is_damage",
+    "is_shortage",
     "mark_closed",
     "mark_damaged",
     "open_database",
     "sync_directory",
+    "unopened",
 ]
 
 log = logging.getLogger(__name__)
@@ -96,11 +100,29 @@ is found when it is read."""
 _MOST_BACKUPS = 3
 _SPARE = 16 << 20
 """Bytes that must stay free beside a copy."""
+_SHORTAGES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""What SQLite says when it could not write, and nothing is damaged."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 
 class StoreError(Exception):
     """The database can't be written or read; nothing more can be acknowledged."""
+
+
+class StoreFull(StoreError):
+    """Nothing can be stored for now; the message says why, and what to do. Reading works."""
 
 
 class StoreDamaged(StoreError):
@@ -113,11 +135,18 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in _CORRUPT
 
 
+def is_shortage(error: sqlite3.Error) -> bool:
+    """Whether SQLite could not write for now: no room, no permission."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in _SHORTAGES or code & 0xFF in _SHORTAGES - {sqlite3.SQLITE_READONLY}
+
+
 def open_database(path: Path) -> None:
     """
     Make the database file fit for this engine: new, migrated or repaired.
 
     Raises:
+        StoreFull: nothing can be written for now.
         StoreError: it is of a newer version, there is no room for a copy, or it can't be opened.
     """
     try:
@@ -137,11 +166,18 @@ def open_database(path: Path) -> None:
             _replace(path, str(error))
             _prepare(path, check="")
         _beside(path, ".damaged").unlink(missing_ok=True)
-    except sqlite3.Error as error:
-        raise StoreError(f"The database {path} can't be opened: {error}") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise StoreError(f"The database {path} can't be opened: {reason}") from error
+    except (sqlite3.Error, OSError) as error:
+        raise unopened(path, error) from error
+
+
+def unopened(path: Path, error: sqlite3.Error | OSError) -> StoreError:
+    """The error to raise for a database that could not be opened."""
+    if isinstance(error, OSError):
+        full, reason = error.errno in _NO_ROOM, error.strerror or type(error).__name__
+    else:
+        full, reason = is_shortage(error), str(error)
+    kind = StoreFull if full else StoreError
+    return kind(f"The database {path} can't be opened: {reason}")
 
 
 def _prepare(path: Path, *, check: str) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ from ._revert import Reverts
 from ._services import Services
 from ._sessions import RunningTurn, Session, SessionBook, new_session
 from ._snapshots import SnapshotLimits, Snapshots
-from ._store import Store
+from ._store import Store, StoreFull
 from ._subagents import SubAgents, instructions_of
 from ._summarize import SummaryTurn, summary_error
 from ._text import Scrubber
@@ -106,6 +107,7 @@ class Engine:
         self.sessions = SessionBook(store)
         self.log = EventLog(store, self.sessions.root_of)
         self.sessions.log = self.log
+        store.on_shortage = self._shortage
         self.messages = MessageBook(store, self.log)
         self._prompt_ids = PromptIds(self.messages)
         self._network = network or NetworkConfig()
@@ -206,6 +208,13 @@ class Engine:
             await self.containers.close()
             await self.store.close()
 
+    def _shortage(self, error: StoreFull | None) -> None:
+        """Nothing can be stored for now: turns end, for what they do would not be kept."""
+        for session in self.sessions if error is not None else ():
+            if session.turn is not None:
+                message = f"{error} The turn was stopped; what it had done is kept."
+                session.turn.abort(message, {"name": "NoSpaceError", "data": {"message": message}})
+
     @property
     def busy(self) -> bool:
         """Whether a turn is running."""
@@ -214,7 +223,8 @@ class Engine:
     # -- sessions
 
     async def create_session(self, wanted: NewSession) -> Session:
-        """Raises NotFound (parent), AgentNotFound, ModelNotFound and SandboxUnavailable."""
+        """Raises NotFound (parent), AgentNotFound, ModelNotFound, SandboxUnavailable, StoreFull."""
+        await self.store.require_room()
         session = new_session(wanted.title)
         parent = None if wanted.parent_id is None else self.sessions.visible(wanted.parent_id)
         if parent is not None:
@@ -246,6 +256,7 @@ class Engine:
     ) -> None:
         """`archived` in ms since the epoch; 0 takes the session out of the archive."""
         refuse_damaged(session)
+        await self.store.require_room()
         if title is not None:
             session.title, session.titled = title, True
         if archived is not None:
@@ -265,7 +276,10 @@ class Engine:
         self.sessions.remove(session)
         self.reverts.shelf.forget(session)
         self.networks.forget(session.id)
-        await self.store.flushed()  # nothing is deleted of what may come back with a crash
+        try:
+            await self.store.flushed()  # nothing is deleted of what may come back with a crash
+        except StoreFull:
+            await self.containers.mark_ended(session)  # the room may be what its files take
         gone = await self.containers.destroy(session)
         if await self.snapshots.forget(session.id) and gone:
             self.sessions.files_gone(session.id)
@@ -273,6 +287,12 @@ class Engine:
 
     async def _sweep(self) -> None:
         """Finish ends of sessions that a crash cut, and creations."""
+        marked = self.containers.marked_as_ended()
+        for session in self.sessions:
+            if (session.container or session.id) in marked:
+                self.sessions.remove(session)
+        with suppress(StoreFull):
+            await self.store.flushed()
         living, ended = set(self.sessions.ids()), self.sessions.ended()
         for session_id in await self.containers.sweep(living, ended):
             if session_id not in living and await self.snapshots.forget(session_id):
@@ -304,6 +324,7 @@ class Engine:
         refuse_what_it_cannot_take(prompt.parts, model)
         refuse_unknown_price(self._services.limits, model)
         await self._settle(session)
+        await self.store.require_room()
         if self._prompt_ids.was_accepted(session, message_id):  # while this one was checked
             await self.store.flushed()
             return message_id
@@ -349,6 +370,7 @@ class Engine:
         self._check_free(session)
         if not await self._services.history.load(session.id):
             raise BadRequest("There is nothing to summarize yet.", sessionID=session.id)
+        await self.store.require_room()
         self._check_free(session)  # a turn may have begun meanwhile
         scrub = Scrubber.of_environ(self._environ, environ)
         turn = SummaryTurn(self._services, session, resolved, scrub, auto=auto)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agent_magics.sandbox import SandboxError, SandboxGone, SandboxUnavailable
 from agent_magics.wire import ErrorJSON
 
-from ._database import StoreDamaged, StoreError
+from ._database import StoreDamaged, StoreError, StoreFull
 from ._ids import new_id
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def from_exception(error: Exception, doing: str) -> ApiError:
     """The error to answer with, whatever was raised while `doing` something."""
     if isinstance(error, ApiError):
         return error
-    found = _from_models(error) or _from_sandbox(error) or _from_store(error)
+    found = _from_models(error) or _from_sandbox(error) or _from_storage(error)
     if found is not None:
         return found
     ref = log_unforeseen(error, doing)
@@ -222,11 +222,21 @@ def _from_sandbox(error: Exception) -> ApiError | None:
     return None
 
 
-def _from_store(error: Exception) -> ApiError | None:
+def _from_storage(error: Exception) -> ApiError | None:
+    """Something can't be stored or read: the database says so, or the disk beside it."""
+    if isinstance(error, StoreFull):
+        return ApiError(str(error), status=507, name="NoSpaceError")
     if isinstance(error, StoreDamaged):
         return ApiError(str(error), status=503, name="StoreDamagedError")
     if isinstance(error, StoreError):
         return ApiError(str(error), status=503, name="StoreError")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        place = f": {error.filename}" if error.filename else ""
+        return ApiError(
+            f"{error.strerror}{place}. Make room (end sessions, delete files), then try again.",
+            status=507,
+            name="NoSpaceError",
+        )
     return None
 
 

@@ -89,6 +89,7 @@ class Forks:
         """
         with self._reverts.alone(session, "a fork"):
             await self._reverts.settle(session)
+            await self._store.require_room()
             origin = await self._origin(session, message_id)
             copy = _new_session(origin)
             try:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import traceback
+from contextlib import suppress
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from types import TracebackType
 
@@ -33,9 +35,20 @@ class _Formatter(logging.Formatter):
         return "\n".join([kind.__name__ if kind else "no exception", *places])
 
 
+class _File(WatchedFileHandler):
+    """A file that may be removed, or be on a full disk: what can't be written is left out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say nothing: the usual report goes to the same disk, and quotes what was logged."""
+
+
 def configure_logging(path: Path) -> None:
     """Send this package's log, and the warnings of others, to the file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _File(path, encoding="utf-8")
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -89,6 +89,7 @@ class Reverts:
     async def preview(self, session: Session, message_id: str) -> RevertJSON:
         """What `revert` would do, conflicts included. Raises as it does, but no RevertConflict."""
         with self.alone(session), file_errors():
+            await self._store.require_room()
             await self.settle(session)
             draft = await self._draft(session, message_id)
             return await self._result(session, draft)
@@ -101,6 +102,7 @@ class Reverts:
         then nothing has changed.
         """
         with self.alone(session), file_errors():
+            await self._store.require_room()
             await self.settle(session)
             draft = await self._draft(session, message_id)
             _refuse_conflicts(draft.plan, session)
@@ -116,6 +118,7 @@ class Reverts:
         Raises SessionBusy, RevertConflict, and what files and containers raise.
         """
         with self.alone(session), file_errors():
+            await self._store.require_room()
             await self.settle(session)
             state = self.shelf.state(session)
             if state is None:

@@ -36,7 +36,7 @@ from ._guard import ConnectionLimits, Guard
 from ._logging import configure_logging
 from ._policy import DEFAULT_RULES
 from ._presence import Presence
-from ._state import StartError
+from ._state import StartError, storage_problem
 from ._store import Store, StoreDamaged, StoreError
 from .models import ModelRegistry
 from .tools import INSTRUCTIONS, build_tools, tool_title
@@ -46,6 +46,10 @@ __all__ = ["ServeOptions", "run"]
 log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOOK = 0.5
+"""Seconds between two looks at the state directory."""
+_LAST_PATIENCE = 5.0
+"""Seconds for turns to end when nothing of it can be stored."""
 _FAREWELL = 2
 """Seconds that requests get to come to their end."""
 _DESCRIPTORS = 1 << 14
@@ -57,7 +61,11 @@ _SWITCH_INTERVAL = 0.001
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """`on_leaving` is called before the last things are done, so that a successor can start."""
+    """
+    `on_leaving` is called before the last things are done, so that a successor can start,
+    `on_work` with the number of things at work. `restore` puts right what happened to the state
+    directory; it returns a new socket to listen at, if that is needed.
+    """
 
     listener: socket.socket
     token: str = field(repr=False)
@@ -69,6 +77,8 @@ class ServeOptions:
     on_ready: Callable[[], None]
     on_leaving: Callable[[], None]
     connections: ConnectionLimits | None = None
+    on_work: Callable[[int], None] | None = None
+    restore: Callable[[], socket.socket | None] = lambda: None
 
 
 class _Server(uvicorn.Server):
@@ -112,15 +122,21 @@ class _Process:
         began = time.monotonic()
         registry = ModelRegistry(self._config, os.environ)
         engine = await self._open(registry)
-        presence, guard = Presence(), Guard(self._options.connections)
+        presence, guard = Presence(self._options.on_work), Guard(self._options.connections)
+        engine.sessions.on_turns = presence.set_turns
+        presence.set_turns(0)
         server = self._server(engine, presence, guard)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._leave, signal.Signals(number).name)
         serving = asyncio.create_task(server.serve(sockets=[self._options.listener]))
-        serving.add_done_callback(lambda _: self._leave("the server ended"))
+        serving.add_done_callback(functools.partial(self._task_ended, "the server"))
         watching = asyncio.create_task(self._watch(engine, presence))
+        watching.add_done_callback(functools.partial(self._task_ended, "the watch"))
+        restoring = asyncio.create_task(self._keep_reachable(server))
+        restoring.add_done_callback(functools.partial(self._task_ended, "the watch on its files"))
         guarding = asyncio.create_task(guard.run())
+        guarding.add_done_callback(functools.partial(self._task_ended, "the guard"))
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.002)
         self._options.listener.listen(_WAITING)
@@ -135,6 +151,7 @@ class _Process:
         log.info("leaving: %s", self._reason)
         watching.cancel()
         guarding.cancel()
+        restoring.cancel()
         self._options.on_leaving()
         await self._end(engine, presence, server, serving)
         await registry.aclose()
@@ -157,6 +174,8 @@ class _Process:
                 return await self._open_once(registry)
         except StoreError as error:
             raise StartError(str(error)) from error
+        except OSError as error:
+            raise StartError(storage_problem(self._options.data_dir, error)) from error
         except Exception as error:
             ref = log_unforeseen(error, "starting")
             raise StartError(
@@ -231,8 +250,10 @@ class _Process:
     ) -> None:
         presence.closing.set()
         try:
-            await engine.finish()
-        except StoreError as error:
+            # Without a store the ends of turns can't be told: a successor tells them.
+            async with asyncio.timeout(_LAST_PATIENCE if self._failed else None):
+                await engine.finish()
+        except (StoreError, TimeoutError) as error:
             log.error("turns could not be closed: %s", error)
         server.should_exit = True
         await asyncio.wait([serving])
@@ -250,6 +271,33 @@ class _Process:
             await asyncio.sleep(min(0.25, max(0.02, grace / 4)))
         alone = f"nobody was here for {grace:g} s"
         self._leave("the store is damaged" if self._damaged else alone)
+
+    async def _keep_reachable(self, server: _Server) -> None:
+        """Make the socket and what tells of it again, should somebody remove them."""
+        problem = ""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                listener = self._options.restore()
+            except (OSError, StartError) as error:
+                if str(error) != problem:
+                    log.error("the engine can't be found any more: %s", error)
+                problem = str(error)
+                continue
+            if listener is not None:
+                log.warning("the state directory had been removed; it is made again")
+                before = server.servers
+                await server.startup(sockets=[listener])
+                server.servers += before
+
+    def _task_ended(self, what: str, task: asyncio.Task[None]) -> None:
+        """What the engine can't do without has ended."""
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            self._failed = True
+            log_unforeseen(error, f"running {what}")
+        self._leave(f"{what} ended")
 
     def _store_failed(self, error: StoreError) -> None:
         self._failed = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -103,8 +103,8 @@ class RunningTurn(Protocol):
     def checkpoint(self) -> Checkpoint | None:
         """What its tools change; None for a summary, which has no tools."""
 
-    def abort(self, reason: str) -> None:
-        """Stop it; `done` is set soon after. Idempotent."""
+    def abort(self, reason: str, error: ErrorJSON | None = None) -> None:
+        """Stop it, as aborted or with an `error`; `done` is set soon after. Idempotent."""
 
     async def kill(self) -> None:
         """End it although it does not react to an abort."""
@@ -272,6 +272,8 @@ class SessionBook:
         self._sessions: dict[str, Session] = {}
         self.leaving: set[str] = set()
         """Ended by this engine, with files that may still be there."""
+        self.on_turns: Callable[[int], None] | None = None
+        """Called with the number of running turns, before a new one can be told of."""
         self.log: EventLog
         for session_id, data in store.query("SELECT id, data FROM session ORDER BY id"):
             if not is_session_id(session_id):
@@ -343,6 +345,12 @@ class SessionBook:
         self._sessions[session.id] = session
         session.listed = True
         self.save(session, "session.created")
+
+    def set_turn(self, session: Session, turn: RunningTurn | None) -> None:
+        """What keeps the session busy from now on; None: nothing does."""
+        session.turn = turn
+        if self.on_turns is not None:
+            self.on_turns(sum(s.turn is not None for s in self))
 
     def save(self, session: Session, event: str = "session.updated") -> None:
         """Store a session's state and publish its public part; a damaged one's stays as it is."""

@@ -13,10 +13,26 @@ import socket
 import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-__all__ = ["DataLock", "StartError", "StateFiles", "default_data_dir", "default_state_dir"]
+from ._reserve import shortage_message
+
+__all__ = [
+    "DataLock",
+    "Holder",
+    "StartError",
+    "StateFiles",
+    "default_data_dir",
+    "default_state_dir",
+    "in_use",
+    "private_directory",
+    "process_birth",
+    "storage_problem",
+]
 
 _LOCK_PATIENCE = 15.0
 _LOG_LIMIT = 5 << 20
@@ -56,7 +72,7 @@ def private_directory(path: Path) -> Path:
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise StartError(f"{path} can't be made: {error.strerror}.") from error
+        raise StartError(storage_problem(path, error)) from error
     if not stat.S_ISDIR(found.st_mode):
         raise StartError(f"{path} is not a directory.")
     if found.st_uid != os.getuid():
@@ -66,36 +82,135 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Holder:
+    """The engine that has a data directory: its process, and where it listens."""
+
+    pid: int
+    socket: str = ""
+    url: str = ""
+
+    def is_served(self) -> bool:
+        """Whether somebody listens there."""
+        if not self.url:
+            return bool(self.socket) and is_served(self.socket)
+        address = urlsplit(self.url)
+        try:
+            with socket.create_connection((address.hostname or "", address.port or 0), timeout=1):
+                return True
+        except OSError:
+            return False
+
+
 class DataLock:
-    """One engine per data directory: the kernel frees the lock however the process ends."""
+    """
+    One engine per data directory: the kernel frees the lock however the process ends.
+
+    The file says who holds it. Raises StartError when it can't be made.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / "engine.lock"
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(storage_problem(data_dir, error)) from error
 
-    def acquire(self, patience: float = _LOCK_PATIENCE) -> None:
-        """Wait a while for an engine that is just leaving. Raises StartError."""
+    def acquire(self, patience: float = _LOCK_PATIENCE) -> Holder | None:
+        """
+        Take it, waiting a while for an engine that is just leaving. Or the engine that holds it.
+
+        Raises StartError when that one can't be reached.
+        """
         deadline = time.monotonic() + patience
         while True:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                os.ftruncate(self._fd, 0)
+                return None
             except BlockingIOError:
+                holder = self._holder()
+                if holder is not None and holder.is_served():
+                    return holder
                 if time.monotonic() > deadline:
-                    raise StartError(
-                        f"Another engine uses {self._path.parent}; stop it or give this one "
-                        "another --data-dir."
-                    ) from None
+                    raise StartError(in_use(self._path.parent, holder)) from None
                 time.sleep(0.05)
+            except OSError as error:
+                raise StartError(storage_problem(self._path.parent, error)) from error
+
+    def describe(self, *, socket: str = "", url: str = "") -> None:
+        """With the lock held: say where this engine listens."""
+        text = json.dumps({"pid": os.getpid(), "socket": socket, "url": url}).encode()
+        with suppress(OSError):  # a full disk: others are only told less
+            os.pwrite(self._fd, text, 0)
+            os.ftruncate(self._fd, len(text))
+
+    def _holder(self) -> Holder | None:
+        try:
+            found = json.loads(os.pread(self._fd, 1 << 16, 0))
+            return Holder(int(found["pid"]), str(found["socket"]), str(found["url"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def in_use(data_dir: Path, holder: Holder | None) -> str:
+    """Why no engine can start on this directory, and what to do."""
+    who, end = "Another engine", "end it"
+    if holder is not None:
+        who, end = f"{who} (process {holder.pid})", f"end it (kill {holder.pid})"
+    if holder is not None and holder.url:
+        return (
+            f"{who} uses {data_dir} and listens at {holder.url}. Use that one (%config "
+            f"AgentMagics.url), {end}, or set AGENT_MAGICS_DATA_DIR to another directory."
+        )
+    return (
+        f"{who} uses {data_dir}. Wait until it has left, {end}, or set AGENT_MAGICS_DATA_DIR to "
+        "another directory."
+    )
+
+
+def is_served(path: str) -> bool:
+    """Whether somebody listens at this Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(path)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def storage_problem(path: Path, error: OSError) -> str:
+    """What keeps the engine from starting with its data or its socket in `path`: one sentence."""
+    return f"{shortage_message(path, error)}, or set another directory."
+
+
+def process_birth() -> int:
+    """When this process began, in ticks of the kernel's clock; 0 when that is not known."""
+    try:
+        return int(Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 class StateFiles:
-    """`engine.sock`, `engine.json` and `engine.log` in a private directory."""
+    """
+    `engine.sock`, `engine.json`, `engine.work` and `engine.log` in a private directory.
+
+    `engine.work` has the number of turns and other things at work, for those who wonder whether an
+    engine that does not answer may be ended; "starting" before that is known.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = private_directory(directory)
         self.socket_path = self.directory / "engine.sock"
         self.info_path = self.directory / "engine.json"
+        self._work_path = self.directory / "engine.work"
+        self._work = "starting"
+        self._work_fd: int | None = None
+        self._info: Mapping[str, Any] = {}
         self._mine: int | None = None
 
     def bind(self) -> socket.socket:
@@ -103,7 +218,7 @@ class StateFiles:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path = str(self.socket_path)
         try:
-            if self._is_served(path):
+            if is_served(path):
                 raise StartError(f"An engine is already running on {path}.")
             self.socket_path.unlink(missing_ok=True)
             listener.bind(path)
@@ -118,20 +233,71 @@ class StateFiles:
             raise
         return listener
 
-    @staticmethod
-    def _is_served(path: str) -> bool:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(2)
-            try:
-                probe.connect(path)
-            except (FileNotFoundError, ConnectionRefusedError):
-                return False
-            except OSError:
-                return True
-        return True
+    def lead_to(self, holder: Holder) -> None:
+        """Say in `engine.json` that another directory's engine is the one. Raises StartError."""
+        theirs = Path(holder.socket).parent
+        try:
+            info = json.loads((theirs / "engine.json").read_bytes())
+            if not theirs.samefile(self.directory):
+                self._write_info({**info, "socket": holder.socket})
+        except (OSError, ValueError, TypeError) as error:
+            raise StartError(
+                f"Another engine (process {holder.pid}) has the data, and {theirs} does not say "
+                f"how to reach it ({error}). Try again, or end it: kill {holder.pid}"
+            ) from error
+
+    def restore(self) -> socket.socket | None:
+        """
+        Make the files again that somebody removed while the engine runs.
+
+        Returns a new listening socket if the old one can't be reached any more. Raises StartError.
+        """
+        if self._mine is None or not self._is_lost():
+            return None
+        private_directory(self.directory)
+        listener = None if self._has_socket() else self.bind()
+        self.announce(self._info)
+        self._close_work()
+        self.tell_work(self._work)
+        return listener
+
+    def _is_lost(self) -> bool:
+        paths = (self.info_path, self._work_path)
+        return not self._has_socket() or not all(path.exists() for path in paths)
+
+    def _has_socket(self) -> bool:
+        try:
+            return self.socket_path.lstat().st_ino == self._mine
+        except OSError:
+            return False
+
+    def tell_work(self, work: int | str) -> None:
+        """What is at work: a number, or what it is called. Never fails."""
+        self._work = str(work)
+        try:
+            if self._work_fd is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+                self._work_fd = os.open(self._work_path, flags, 0o600)
+            os.pwrite(self._work_fd, f"{self._work:<8}\n".encode(), 0)
+        except OSError:
+            # Without the file nobody takes the engine for idle.
+            with suppress(OSError):
+                self._work_path.unlink(missing_ok=True)
+
+    def _close_work(self) -> None:
+        if self._work_fd is not None:
+            os.close(self._work_fd)
+            self._work_fd = None
 
     def announce(self, info: Mapping[str, Any]) -> None:
-        """Write `engine.json`, at once and only for us."""
+        """Write `engine.json`, at once and only for us. Raises StartError."""
+        self._info = dict(info)
+        try:
+            self._write_info(info)
+        except OSError as error:
+            raise StartError(storage_problem(self.directory, error)) from error
+
+    def _write_info(self, info: Mapping[str, Any]) -> None:
         temporary = self.directory / f"engine.json.{os.getpid()}"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w") as file:
@@ -145,12 +311,19 @@ class StateFiles:
                 return
         except FileNotFoundError:
             return
-        self.info_path.unlink(missing_ok=True)
-        self.socket_path.unlink(missing_ok=True)
+        for path in (self.info_path, self.socket_path, self._work_path):
+            path.unlink(missing_ok=True)
+        self._close_work()
         self._mine = None
 
     def open_log(self) -> Path:
-        """The path of a log file that is ours alone and not too long."""
+        """The path of a log file that is ours alone and not too long. Raises StartError."""
+        try:
+            return self._open_log()
+        except OSError as error:
+            raise StartError(storage_problem(self.directory, error)) from error
+
+    def _open_log(self) -> Path:
         path = self.directory / "engine.log"
         if path.exists() and path.stat().st_size > _LOG_LIMIT:
             path.replace(path.with_suffix(".log.1"))

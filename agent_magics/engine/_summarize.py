@@ -59,13 +59,16 @@ class SummaryTurn:
         )
         self.message_id = self._compaction.message_id
         self.current_status: dict[str, Any] = {}
-        self._abort_reason = "The summary was aborted."
+        self._abort_error: ErrorJSON = {
+            "name": "MessageAbortedError",
+            "data": {"message": "The summary was aborted."},
+        }
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Announce it and let it run."""
         services, session = self._services, self._session
-        session.turn = self
+        services.sessions.set_turn(session, self)
         with services.store.group():
             services.history.begin(session.id, self.message_id)
             services.sessions.set_error(session, None)
@@ -74,9 +77,9 @@ class SummaryTurn:
             self._compaction.open()
         self._task = asyncio.create_task(self._main(), name=f"summary {self.message_id}")
 
-    def abort(self, reason: str) -> None:
+    def abort(self, reason: str, error: ErrorJSON | None = None) -> None:
         """Stop it; the conversation stays as it was. Idempotent."""
-        self._abort_reason = reason
+        self._abort_error = error or {"name": "MessageAbortedError", "data": {"message": reason}}
         self._compaction.abort()
 
     async def kill(self) -> None:
@@ -91,7 +94,7 @@ class SummaryTurn:
             messages = await history.load(self._session.id)
             await self._compaction.run(messages, self._commit)
         except asyncio.CancelledError:
-            self._finish({"name": "MessageAbortedError", "data": {"message": self._abort_reason}})
+            self._finish(self._abort_error)
         except Exception as error:
             self._finish(summary_failure(error, self._provider_id, self._scrub))
 
@@ -101,7 +104,7 @@ class SummaryTurn:
 
     def _finish(self, error: ErrorJSON | None) -> None:
         self.error = error
-        self._session.turn = None
+        self._services.sessions.set_turn(self._session, None)
         end_turn(self._services, self._session, self.message_id, error)
         self.done.set()
 

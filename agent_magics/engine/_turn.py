@@ -23,6 +23,7 @@ from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON, TokensJSON
 from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
 from ._calls import CallContext, ToolCalls, refusal_text, result_text
 from ._compaction import Compaction
+from ._errors import log_unforeseen
 from ._history import ABORTED as ABORTED_ERROR
 from ._history import concluded, prompt_text
 from ._ids import new_id, now_ms
@@ -92,6 +93,7 @@ class Turn:
         self._said = TurnHistory(services, message_id, model)
         self._retries = Retries(services.retry, model.provider_id, scrub, self.status, "busy")
         self._abort_reason: str | None = None
+        self._abort_error: ErrorJSON | None = None
         self._answering = False
         self._info = self._new_info()
         self._counted = False
@@ -108,7 +110,7 @@ class Turn:
     def start(self) -> None:
         """Announce the turn and let it run."""
         services, session = self._services, self.session
-        session.turn = self
+        services.sessions.set_turn(session, self)
         with services.store.group():
             services.history.begin(session.id, self.message_id)
             self.checkpoint = services.checkpoints.begin(session, self.message_id)
@@ -116,10 +118,10 @@ class Turn:
             self.status("busy")
         self._task = asyncio.create_task(self._main(), name=f"turn {self.message_id}")
 
-    def abort(self, reason: str) -> None:
-        """Stop the run; the turn ends as aborted soon after. Idempotent."""
+    def abort(self, reason: str, error: ErrorJSON | None = None) -> None:
+        """Stop the run; the turn ends soon after, as aborted or with the error. Idempotent."""
         if self._abort_reason is None:
-            self._abort_reason = reason
+            self._abort_reason, self._abort_error = reason, error
             self._said.abort()
 
     def _aborting(self) -> bool:
@@ -131,8 +133,11 @@ class Turn:
         self._task.cancel()
         await asyncio.wait([self._task], timeout=_KILL_PATIENCE)
         if not self.done.is_set():
-            message = self._abort_reason or "The turn was aborted."
-            self._finish(None, {"name": "MessageAbortedError", "data": {"message": message}})
+            self._finish(None, self._aborted())
+
+    def _aborted(self) -> ErrorJSON:
+        message = self._abort_reason or "The turn was aborted."
+        return self._abort_error or {"name": "MessageAbortedError", "data": {"message": message}}
 
     async def _main(self) -> None:
         messages: Sequence[ModelMessage] | None = None
@@ -142,15 +147,17 @@ class Turn:
         except (RunCancelled, asyncio.CancelledError) as cancelled:
             if found := RunCancelled.from_cancellation(cancelled):
                 messages = self._said.with_past(found.new_messages())
-            reason = self._abort_reason or "The turn was aborted."
-            error = {"name": "MessageAbortedError", "data": {"message": reason}}
+            error = self._aborted()
         except Exception as failure:
             error = turn_error(failure, self._model.provider_id, self._scrub)
             messages = self._after_failure(failure)
         if messages is None:
             messages = self._said.messages()
         self._said.run = None  # from here on there is nothing to abort
-        await self._services.checkpoints.after(self.checkpoint, self._sandbox)
+        try:
+            await self._services.checkpoints.after(self.checkpoint, self._sandbox)
+        except Exception as failure:  # the turn has an end, whatever became of its snapshot
+            log_unforeseen(failure, "taking the snapshot after a turn")
         self._finish(messages, error)
 
     async def _sandbox(self) -> Sandbox:
@@ -414,7 +421,7 @@ class Turn:
         if self.done.is_set():  # the turn was killed, and its task came to an end after all
             return
         services, session, info = self._services, self.session, self._info
-        session.turn = None
+        services.sessions.set_turn(session, None)
         with services.store.group():
             if self._response is not None:
                 self._response.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._frontend import cell_id
 from ._memory import SessionMemory, notebook_path
+from ._turn._silence import tell_silence
 
 if TYPE_CHECKING:
     from ..client import Client, SessionHandle
@@ -52,7 +53,7 @@ class Wanted:
 def _open_client(connection: Connection) -> Client:
     from ..client import Client
 
-    return Client(connection.url, token=connection.token)
+    return Client(connection.url, token=connection.token, on_silence=tell_silence)
 
 
 class SessionKeeper:

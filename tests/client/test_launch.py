@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import pickle
 import signal
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +19,9 @@ from typing import Any
 import pytest
 
 from agent_magics.client import (
+    ConnectionFailed,
     EngineLauncher,
+    EngineNotResponding,
     EngineStartError,
     ProtocolMismatch,
     StateDir,
@@ -51,9 +57,9 @@ def launcher(state: StateDir, mode: str = "", **options: Any) -> EngineLauncher:
     return EngineLauncher(state, **{"command": COMMAND, "environ": environ, **options})
 
 
-def stopped_engine(state: StateDir) -> int:
+def stopped_engine(state: StateDir, mode: str = "") -> int:
     """An engine that was started, and answers nothing any more."""
-    pid = launcher(state).ensure().pid
+    pid = launcher(state, mode).ensure().pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     return pid
@@ -162,6 +168,104 @@ def test_a_hung_engine_is_ended_and_replaced(state: StateDir) -> None:
     assert not launch._is_alive(deaf)
 
 
+def test_an_engine_with_turns_is_not_ended(state: StateDir) -> None:
+    """The caller's time is kept, and the error names the process and the way out."""
+    deaf = stopped_engine(state, "busy")
+    began = time.monotonic()
+    with pytest.raises(EngineNotResponding, match=f"process {deaf}.*kill -9 {deaf}") as caught:
+        launcher(state, hang_timeout=0.1, probe_timeout=0.1).ensure(0.5)
+    assert 0.5 <= time.monotonic() - began < 10
+    assert caught.value.pid == pickle.loads(pickle.dumps(caught.value)).pid == deaf
+    assert launch._is_alive(deaf)
+
+
+@pytest.mark.parametrize("content", [None, "", "starting\n", "x"])
+def test_an_engine_of_which_nothing_is_known_is_not_ended(
+    state: StateDir, content: str | None
+) -> None:
+    deaf = stopped_engine(state)
+    work = state.path / "engine.work"
+    work.unlink() if content is None else work.write_text(content)
+    with pytest.raises(EngineNotResponding):
+        launcher(state, hang_timeout=0.05, probe_timeout=0.05).ensure(0.4)
+    assert launch._is_alive(deaf)
+
+
+def test_a_patient_caller_is_told_and_waits(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_TELL_AFTER", 0.2)
+    deaf = stopped_engine(state, "busy")
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        os.kill(deaf, signal.SIGCONT)
+
+    impatient = launcher(state, hang_timeout=0.05, probe_timeout=0.05)
+    assert impatient.ensure(0.01, on_silent=tell).pid == deaf
+    assert len(told) == 1 and f"process {deaf}" in told[0]
+
+
+def test_a_patient_caller_can_leave(state: StateDir) -> None:
+    stopped_engine(state, "busy")
+    leave = threading.Event()
+    timer = threading.Timer(0.2, leave.set)
+    timer.start()
+    with pytest.raises(ConnectionFailed, match="cancelled"):
+        launcher(state, probe_timeout=0.05).ensure(on_silent=print, cancelled=leave)
+    timer.join()
+
+
+def test_a_start_lock_that_another_holds(state: StateDir) -> None:
+    state.prepare()
+    with state.lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(EngineStartError, match="Another process has been starting"):
+            launcher(state).ensure(0.2)
+    assert launcher(state).ensure().pid
+
+
+def test_a_process_of_the_same_number_is_not_the_engine(state: StateDir) -> None:
+    """With its command line, too: it was born at another time."""
+    first = launcher(state).ensure()
+    info = json.loads((state.path / "engine.json").read_text())
+    (state.path / "engine.json").write_text(json.dumps({**info, "birth": 1}))
+    os.kill(first.pid or 0, signal.SIGSTOP)
+    assert launcher(state, hang_timeout=60).ensure().pid != first.pid
+
+
+def test_an_engine_in_another_directory(state: StateDir, short_dir: Path) -> None:
+    """The one that has the data is found from wherever a client looks."""
+    first = launcher(state).ensure()
+    other = StateDir(short_dir / "other")
+    other.prepare()
+    info = json.loads((state.path / "engine.json").read_text())
+    leading = {**info, "socket": str(state.socket)}
+    (other.path / "engine.json").write_text(
+        json.dumps({**leading, "birth": launch._birth(first.pid or 0)})
+    )
+    assert launcher(other).ensure() == first
+    os.kill(first.pid or 0, signal.SIGKILL)
+    wait_until(lambda: not launch._is_alive(first.pid or 0))
+    second = launcher(other).ensure()
+    assert second.uds == str(other.socket)
+    os.kill(second.pid or 0, signal.SIGKILL)
+
+
+def test_a_state_directory_where_nothing_can_be_made(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(args[0]))
+
+    state.prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        with pytest.raises(EngineStartError, match="No space left on device"):
+            launcher(state).ensure()
+
+
 def test_a_busy_engine_gets_time(state: StateDir) -> None:
     first = launcher(state).ensure()
     assert first.pid is not None
@@ -211,7 +315,7 @@ def test_an_engine_that_cannot_be_ended(state: StateDir, monkeypatch: pytest.Mon
     deaf = stopped_engine(state)
     # The one signal that it gets does nothing to it.
     monkeypatch.setattr(launch, "_END_PATIENCE", ((signal.SIGTERM, 0.1),))
-    with pytest.raises(EngineStartError, match=f"process {deaf}\\) does not answer and cannot"):
+    with pytest.raises(EngineNotResponding, match=f"process {deaf}\\) does not answer and cannot"):
         launcher(state, hang_timeout=0.1, probe_timeout=0.1).ensure()
 
 

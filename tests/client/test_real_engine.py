@@ -21,6 +21,7 @@ from agent_magics.client import (
     Busy,
     Client,
     EngineLauncher,
+    EngineNotResponding,
     FileInput,
     FileMissing,
     MessageNotFound,
@@ -444,24 +445,46 @@ async def test_the_async_face(home: Path, client: Client) -> None:
         await session.end()
 
 
-async def test_a_stopped_engine_is_noticed(home: Path, client: Client) -> None:
-    """It is alive but says nothing: it is ended and replaced, and the turn has an end."""
-    policy = StreamPolicy(heartbeat=1.0, give_up=60)
-    quick = launcher(home)
+async def test_a_stopped_engine_is_not_ended_while_it_has_turns(home: Path) -> None:
+    """It says nothing: the client's time is kept, who waits is told, and then all goes on."""
+    policy = StreamPolicy(heartbeat=1.0, give_up=60, quiet=1.0)
+    usual = launcher(home)
     impatient = EngineLauncher(
-        quick.state, environ=quick.environ, hang_timeout=1.0, probe_timeout=0.5
+        usual.state, environ=usual.environ, hang_timeout=0.5, probe_timeout=0.5
     )
-    async with AsyncClient(launcher=impatient, policy=policy) as other:
-        session = await other.create_session("stopped")
+    told: list[str] = []
+    async with (
+        AsyncClient(launcher=impatient, policy=policy, on_silence=told.append) as patient,
+        AsyncClient(launcher=impatient, timeout=60) as quick,
+    ):
+        await quick.health()
+        quick._api._timeout = 1.0  # now that it is connected, on a machine however busy
+        session = await patient.create_session("stopped")
         events: list[AgentEvent] = []
         turn = session.start(RUN, on_event=events.append)
         await until(lambda: any(isinstance(event, PermissionAsked) for event in events))
         pid = engine_pid(home)
         os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                began = time.monotonic()
+                with pytest.raises(EngineNotResponding, match=f"kill -9 {pid}"):
+                    await quick.session(session.id).get_info()
+                assert time.monotonic() - began < 20  # 1 s on a machine that is not busy
+            asking = asyncio.create_task(session.get_info())
+            await until(lambda: bool(told))
+            assert f"process {pid}" in told[0] and not asking.done()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (await asking).id == session.id
+        await until(lambda: told[-1] == "")
+        request = next(e.request for e in events if isinstance(e, PermissionAsked))
+        await session.reply_to_permission(request.id, "always")
         async with asyncio.timeout(60):
             result = await turn.result()
-        assert not _is_alive(pid)
-        assert result.error is not None
+        assert result.error is None and engine_pid(home) == pid
+        assert "".join(e.delta for e in events if isinstance(e, TextDelta)) == result.text
+        assert sum(isinstance(event, TurnEnded) for event in events) == 1
         await session.end()
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from agent_magics.engine._store import EventRow, Store, StoreError
+from agent_magics.engine._reserve import Reserve, shortage_message
+from agent_magics.engine._store import EventRow, Store, StoreError, StoreFull
 from tests.support.engine_harness import eventually
 
 INSERT = "INSERT INTO session(id, data) VALUES (?, ?)"
@@ -144,13 +147,143 @@ async def test_a_file_that_is_no_database_is_kept_beside_a_new_one(tmp_path: Pat
     assert kept.read_text() == text
 
 
-async def test_a_full_disk_is_reported(tmp_path: Path) -> None:
+def most_pages(store: Store, number: int) -> None:
+    store._writer.execute(f"PRAGMA max_page_count = {number}")
+
+
+async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    """What can't be stored is not acknowledged, and is stored in order when there is room."""
+    failures: list[StoreError] = []
+    shortages: list[StoreFull | None] = []
+    committed: list[int] = []
+    store = Store(tmp_path / "engine.db", on_failure=failures.append)
+    store.on_shortage, store.on_commit = shortages.append, committed.append
+    await store.flushed()
+    most_pages(store, 40)
+    for i in range(100):
+        with store.group():
+            store.put(INSERT, f"ses_{i:02}", "x" * 10_000)
+            store.put_event(row(i + 1))
+    with pytest.raises(StoreFull, match="full"):
+        await store.flushed()
+    with pytest.raises(StoreFull):
+        await store.require_room()
+    stored = len(await store.read("SELECT id FROM session"))
+    assert stored < 100 and (committed or [0])[-1] == stored
+    assert len(shortages) == 1 and not failures
+    most_pages(store, 1 << 20)
+    await store.require_room()
+    await eventually(lambda: shortages[-1] is None)
+    rows = store.query("SELECT id FROM session ORDER BY rowid")
+    assert rows == [(f"ses_{i:02}",) for i in range(100)]
+    assert committed[-1] == 100 and committed == sorted(committed)
+    await store.close()
+
+
+async def test_the_reserve_stores_what_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full but for the reserve: it is stored, and nothing more is taken."""
+    store = Store(tmp_path / "engine.db")
+    commit, tries = store._commit, []
+    reserve = tmp_path / "reserve"
+    await store.flushed()
+    assert reserve.stat().st_size == reserve.stat().st_blocks * 512 > 0
+
+    def full(items: list[object]) -> None:
+        tries.append(reserve.exists())
+        if tries[-1]:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        commit(items)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_commit", full)
+    no_space = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Reserve, "fill", lambda self: no_space)
+    store.put(INSERT, "ses_a", "x")
+    await store.flushed()
+    assert tries == [True, False]
+    assert store.query("SELECT id FROM session") == [("ses_a",)]
+    with pytest.raises(StoreFull, match=r"is full\. Make room \(5 MB"):
+        await store.require_room()
+    monkeypatch.undo()
+    await store.require_room()
+    assert reserve.exists()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "Make room"),
+        (errno.EDQUOT, "quota"),
+        (errno.EFBIG, "may not grow"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "chmod"),
+        (errno.EIO, "can't be written"),
+    ],
+)
+def test_why_nothing_can_be_stored(tmp_path: Path, code: int, advice: str) -> None:
+    message = shortage_message(tmp_path, OSError(code, os.strerror(code)))
+    assert advice in message and str(tmp_path) in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("x"), TypeError("x"), SystemExit(), KeyboardInterrupt()]
+)
+async def test_whatever_ends_the_writer_ends_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
     failures: list[StoreError] = []
     store = Store(tmp_path / "engine.db", on_failure=failures.append)
-    store._writer.execute("PRAGMA max_page_count = 40")
-    for i in range(100):
-        store.put(INSERT, f"ses_{i}", "x" * 10_000)
-    await eventually(lambda: bool(failures))
-    with pytest.raises(StoreError, match="full"):
+
+    def fail(items: object) -> None:
+        raise error
+
+    monkeypatch.setattr(store, "_commit", fail)
+    store.put(INSERT, "ses_a", "x")
+    with pytest.raises(StoreError, match=type(error).__name__):
         await store.flushed()
+    monkeypatch.undo()
+    store.put(INSERT, "ses_b", "x")
+    with pytest.raises(StoreError):
+        await store.flushed()
+    assert len(failures) == 1
+    assert store.query("SELECT * FROM session") == []
+    await store.close()
+
+
+async def test_events_that_cannot_be_passed_on_end_the_store(tmp_path: Path) -> None:
+    """Their readers would wait for ever."""
+    failures: list[StoreError] = []
+    store = Store(tmp_path / "engine.db", on_failure=failures.append)
+
+    def fail(position: int) -> None:
+        raise ZeroDivisionError
+
+    store.on_commit = fail
+    store.put_event(row(1))
+    with pytest.raises(StoreError):
+        await store.flushed()
+    assert len(failures) == 1
+    await store.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_database_that_was_taken_away(tmp_path: Path, replaced: bool) -> None:
+    """SQLite goes on writing to the deleted file; that is no storing. Also noticed when idle."""
+    failures: list[StoreError] = []
+    store = Store(tmp_path / "engine.db", on_failure=failures.append)
+    store.put(INSERT, "ses_a", "x")
+    await store.flushed()
+    (tmp_path / "engine.db").rename(tmp_path / "elsewhere")
+    if replaced:
+        (tmp_path / "engine.db").touch()
+    else:
+        await eventually(lambda: bool(failures))
+    store.put(INSERT, "ses_b", "x")
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        await store.flushed()
+    assert len(failures) == 1
     await store.close()

@@ -45,6 +45,8 @@ class EngineProcess:
         self.config = self.directory / "config.toml"
         self.config.write_text(CONFIG.format(url=model_url, model=model))
         self.process: subprocess.Popen[bytes] | None = None
+        self.python_path: tuple[str, ...] = ()
+        """Directories to import from before the checkout."""
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +70,7 @@ class EngineProcess:
             "AGENT_MAGICS_CONFIG": str(self.config),
             "HOME": str(self.directory),
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join((*self.python_path, str(ROOT))),
             "SCRIPTED_API_KEY": "sk-scripted-0123456789",
         }
 

@@ -31,7 +31,7 @@ class FakeLauncher(EngineLauncher):
         object.__setattr__(self, "relaunch", relaunch)
         object.__setattr__(self, "launches", [])
 
-    def ensure(self) -> Endpoint:
+    def ensure(self, timeout: float | None = None, **options: Any) -> Endpoint:
         engine: FakeEngine = self.__dict__["engine"]
         self.__dict__["launches"].append(engine)
         if not engine.socket.exists():

@@ -2,7 +2,8 @@
 Run as a module by the launcher's tests: the least that the launcher takes for an engine.
 
 `STANDIN` in the environment makes it misbehave: "fail" (ends at once), "mute" (never ready),
-"new" (speaks a newer protocol), "old" (an older one), "sick" (says that it is not healthy).
+"new" (speaks a newer protocol), "old" (an older one), "sick" (says that it is not healthy),
+"busy" (has turns).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
     server.bind(str(path))
     server.listen()
     info = {"pid": os.getpid(), "version": "9", "protocol": 1, "token": "t"}
+    (arguments.state_dir / "engine.work").write_text("1\n" if mode == "busy" else "0\n")
     (arguments.state_dir / "engine.json").write_text(json.dumps(info))
     if mode != "mute":
         os.write(arguments.ready_fd, b"ready\n")

@@ -23,6 +23,7 @@ from ._comm_hook import listen
 from ._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from ._permissions import PermissionDesk, Policy
 from ._pump import CommPump
+from ._silence import hear_silence
 from ._views import HeadlessView, TerminalView, TurnView, WidgetView
 from ._wait import waiting_pump
 
@@ -233,7 +234,8 @@ class ShownTurn:
                 self._view.note(note)
             self._in_background(self._start)
             try:
-                self._follow()
+                with hear_silence(self.note):
+                    self._follow()
             except KeyboardInterrupt:
                 self._stop()
                 raise TurnInterrupted from None

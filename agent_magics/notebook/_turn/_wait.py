@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -10,10 +11,16 @@ from typing import TypeVar, cast
 from .._errors import TurnInterrupted, describe
 from .._frontend import current_shell, kernel_of
 from ._pump import CommPump
+from ._silence import hear_silence
 
 __all__ = ["patiently", "waiting_pump"]
 
 T = TypeVar("T")
+
+
+class _Line:
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 class _Failed:
@@ -39,7 +46,10 @@ def patiently(call: Callable[[], T], on_stop: Callable[[], object] | None = None
     from ...client import AgentError
 
     try:
-        with waiting_pump() as pump:
+        with (
+            waiting_pump() as pump,
+            hear_silence(lambda line: pump.post(_Line(line))),
+        ):
 
             def work() -> None:
                 try:
@@ -66,9 +76,12 @@ def patiently(call: Callable[[], T], on_stop: Callable[[], object] | None = None
 def _take(pump: CommPump) -> object:
     while True:
         try:
-            return pump.get(1.0)
+            item = pump.get(1.0)
         except queue.Empty:
             continue
+        if not isinstance(item, _Line):
+            return item
+        sys.stderr.write(f"{item.text}\n")
 
 
 def _start(function: Callable[[], object]) -> None:
