@@ -25,6 +25,7 @@ from ._record import MIME, TurnRecord
 from ._visible import TerminalTail, terminal_text, visible, without_escapes
 
 if TYPE_CHECKING:
+    from ._closing import close_widgets
     from ._turn_widget import TurnWidget
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ask_blocks",
     "ask_title",
     "clock",
+    "close_widgets",
     "render_markdown",
     "size_text",
     "terminal_text",
@@ -54,8 +56,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TurnWidget":  # imports ipywidgets; terminals and headless runs need none
+    # these import ipywidgets; terminals and headless runs need none
+    if name == "TurnWidget":
         from ._turn_widget import TurnWidget
 
         return TurnWidget
+    if name == "close_widgets":
+        from ._closing import close_widgets
+
+        return close_widgets
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

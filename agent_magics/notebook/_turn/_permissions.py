@@ -145,7 +145,7 @@ class PermissionDesk:
             return False
         if self._view.rendered:
             return False
-        if self._front_end == "terminal" or not self._pump.live:
+        if not (self._view.has_buttons and self._pump.live):
             return True
         return self._had_time(pending, now)
 
