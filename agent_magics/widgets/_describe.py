@@ -9,7 +9,7 @@ from ..wire import PermissionRequest, ToolPart
 from ._changes import Block, change_blocks, changed_lines
 from ._progress import duration
 from ._record import AskItem, ToolItem
-from ._visible import terminal_text, visible
+from ._visible import readable, terminal_text, visible
 
 __all__ = [
     "TODO_MARKS",
@@ -155,7 +155,7 @@ def reply_words(item: AskItem) -> str:
     if not item.reply:
         return "not answered"
     words = _REPLIES.get(item.reply, visible(item.reply))
-    return f"{words}: {visible(item.reason)}" if item.reason and item.reply == "reject" else words
+    return f"{words}: {readable(item.reason)}" if item.reason and item.reply == "reject" else words
 
 
 def _input_blocks(

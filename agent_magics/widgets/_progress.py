@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from ..wire import ToolPart
 from ._record import Item, TextItem, ToolItem, TurnRecord
-from ._visible import visible
+from ._visible import readable, visible
 
 __all__ = ["count", "duration", "facts", "status_words"]
 
@@ -50,7 +50,7 @@ def status_words(record: TurnRecord) -> str:
     words = _STATUS.get(record.status, visible(record.status))
     if record.status == "retry" and record.attempt:
         words = f"{words} (attempt {record.attempt + 1})"
-    return f"{words}: {visible(record.status_message)}" if record.status_message else words
+    return f"{words}: {readable(record.status_message)}" if record.status_message else words
 
 
 def _activity(record: TurnRecord) -> str:

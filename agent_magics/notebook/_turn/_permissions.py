@@ -193,8 +193,10 @@ class PermissionDesk:
 
 
 def _subject(request: PermissionRequest) -> str:
+    from ...widgets import visible
+
     asker = "" if request.parent_id is None else f" for {request.asker}"
-    return f"{request.permission}: {', '.join(request.patterns) or 'any'}{asker}"
+    return visible(f"{request.permission}: {', '.join(request.patterns) or 'any'}{asker}")
 
 
 def question(request: PermissionRequest) -> str:
