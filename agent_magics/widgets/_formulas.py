@@ -55,6 +55,8 @@ ELEMENTS: dict[str, tuple[str, ...]] = {
 """Every element of a formula and its attributes; the page's script has the same list."""
 CLASSES = {
     "agent-boxed": "border:1px solid;padding:.15em .3em",
+    "agent-overline": "border-top:1px solid",
+    "agent-underline": "border-bottom:1px solid",
     "agent-left": "text-align:left",
     "agent-left-lined": "text-align:left;border-left:1px solid",
     "agent-center-lined": "border-left:1px solid",
@@ -91,17 +93,20 @@ _LONGEST = 100_000
 """Characters of a formula's MathML."""
 _PLACE = re.compile(r"k([0-9]+)")
 _BREAKS = re.compile(r"([$\\`])")
-_LIMITS = frozenset("∑∏∐⋂⋃⋀⋁⨀⨁⨂⨄⨆") | frozenset(
-    "lim max min sup inf lim\u2006sup lim\u2006inf arg\u2009max arg\u2009min argmax argmin Pr det gcd".split(
-        " "
+_LIMITS = frozenset(
+    (
+        *"∑∏∐⋂⋃⋀⋁⨀⨁⨂⨄⨆",  # noqa: RUF001
+        *("lim", "max", "min", "sup", "inf", "argmax", "argmin", "Pr", "det", "gcd"),
+        *("lim\u2006sup", "lim\u2006inf", "arg\u2009max", "arg\u2009min"),
     )
 )
 """What takes its limits below and above in a formula by itself."""
-_ORDINARY = frozenset("∞∅∠⊤△□◊")
+_ORDINARY = frozenset("∞∅∠⊤△□◊")  # noqa: RUF001
 """Letters that the converter takes for operators, which would get room around them."""
-_FENCES = frozenset("⟨⟩⌊⌋⌈⌉{}[]()|‖∣∥")
-_ACCENTS = {"^": "ˆ", "~": "˜", "`": "ˋ", "\u2015": "¯", "\u203e": "¯"}
-_ACCENTED = frozenset("ˆ˜ˋ¯´˘ˇ˙¨˚→←↔⏞⏟⎴⎵⏜⏝\u20db\u20dc")
+_FENCES = frozenset("⟨⟩⌊⌋⌈⌉{}[]()|‖∣∥")  # noqa: RUF001
+_ACCENTS = {"^": "ˆ", "~": "˜", "`": "ˋ", "\u2015": "¯", "\u203e": "¯"}  # noqa: RUF001
+_ACCENTED = frozenset("ˆ˜ˋ¯´˘ˇ˙¨˚→←↔⏞⏟⎴⎵⏜⏝\u20db\u20dc")  # noqa: RUF001
+_LINE = "&#x02015;"
 _SOLIDUS = "\u29f8"
 _STYLES = {
     "bold": "BOLD",
@@ -191,9 +196,7 @@ class _Builder:
             made.append(part)
         return made
 
-    def _made(
-        self, element: Element, display: bool, depth: int, negated: bool = False
-    ) -> _Made:
+    def _made(self, element: Element, display: bool, depth: int, negated: bool = False) -> _Made:
         self._left -= 1
         if self._left < 0 or depth > _DEEPEST:
             raise _NotAllowed
@@ -209,7 +212,7 @@ class _Builder:
         if tag == "msqrt":
             inner = self._inner(list(element), display, depth)
             return _Made(f"<msqrt>{self._around('√(', inner, ')')}</msqrt>", tag=tag)
-        if tag not in _ARITY or len(element) != _ARITY[tag]:
+        if tag not in _ARITY:
             raise _NotAllowed
         return self._scripts(element, display, depth)
 
@@ -218,7 +221,9 @@ class _Builder:
         parts = self._row(elements, display, depth + 1)
         if len(parts) == 1:
             return parts[0]
-        return _Made(f"<mrow>{''.join(p.html for p in parts)}</mrow>", is_word=not parts, tag="mrow")
+        return _Made(
+            f"<mrow>{''.join(p.html for p in parts)}</mrow>", is_word=not parts, tag="mrow"
+        )
 
     def _group(self, element: Element, display: bool, depth: int) -> _Made:
         if element.tag == "menclose":
@@ -235,12 +240,20 @@ class _Builder:
         return _Made(f"<mstyle{attributes}>{inner.html}</mstyle>", inner.is_word, "mstyle")
 
     def _scripts(self, element: Element, display: bool, depth: int) -> _Made:
-        tag = element.tag
+        tag, children = element.tag, list(element)
         kept = display and tag != "mfrac"
-        first, *rest = (
-            self._made(child, kept and not number, depth + 1)
-            for number, child in enumerate(element)
-        )
+        if len(children) == _ARITY[tag] + 2 and _is_binomial(children[:3]):
+            first = self._inner(children[:3], kept, depth)
+            children = children[2:]
+        elif len(children) == _ARITY[tag]:
+            first = self._made(children[0], kept, depth + 1)
+        else:
+            raise _NotAllowed
+        rest = [self._made(child, False, depth + 1) for child in children[1:]]
+        if tag in ("mover", "munder") and element[-1].text == _LINE:
+            name = "agent-overline" if tag == "mover" else "agent-underline"
+            lined = _Made(f"<mrow{self._class(name)}>{first.html}</mrow>", tag="mrow")
+            return _Made(self._around("line(", lined, ")"), tag="mrow")
         if tag == "mfrac":
             is_choice = element.get("linethickness") == "0"
             below = self._around(" over " if is_choice else "/", self._closed(rest[0]))
@@ -263,7 +276,7 @@ class _Builder:
     def _accent(self, tag: str, base: _Made, accent: _Made) -> _Made:
         name = "accent" if tag == "mover" else "accentunder"
         both = self._around("(", base) + self._around("", accent, ")")
-        return _Made(f'<{tag} {name}="true">{both}</{tag}>', tag=tag)
+        return _Made(f'<{tag} {name}="true">{both}</{tag}>', tag="mrow")
 
     def _table(self, element: Element, depth: int) -> _Made:
         rows = []
@@ -273,8 +286,7 @@ class _Builder:
             if row.tag != "mtr":
                 raise _NotAllowed
             cells = "".join(
-                self._cell(cell, place, lines, is_equation, depth)
-                for place, cell in enumerate(row)
+                self._cell(cell, place, lines, is_equation, depth) for place, cell in enumerate(row)
             )
             sign = self._sign("; ") if number else ""
             rows.append(f"<mtr>{_put(cells, sign) if sign else cells}</mtr>")
@@ -287,7 +299,9 @@ class _Builder:
         if cell.tag != "mtd":
             raise _NotAllowed
         self._left -= 1
-        parts = self._row([e for e in cell if e.text or len(e) or e.tag == "mspace"], is_equation, depth + 1)
+        parts = self._row(
+            [e for e in cell if e.text or len(e) or e.tag == "mspace"], is_equation, depth + 1
+        )
         side = cell.get("columnalign", "center")
         if side not in ("left", "center", "right"):
             raise _NotAllowed
@@ -308,8 +322,6 @@ class _Builder:
         text = unescape(element.text or "")
         if tag == "mtext" and (place := _PLACE.fullmatch(text)):
             text = self._texts[int(place[1])]
-            lead, end = text != text.lstrip(), text != text.rstrip()
-            text = "\u00a0" * lead + " ".join(text.split()) + "\u00a0" * end
         if "\\" in text and text != "\\":
             raise _NotAllowed
         if not text:
@@ -330,7 +342,7 @@ class _Builder:
         if negated:
             text = unicodedata.normalize("NFC", text + "\u0338")
         # Each delimiter of TeX in an element of its own: a typesetter would find pairs of them.
-        pieces = [piece for piece in _BREAKS.split(text) if piece]
+        pieces = [_with_edges(piece) for piece in _BREAKS.split(text) if piece]
         html = "".join(f"<{tag}{attributes}>{code_text(piece)}</{tag}>" for piece in pieces)
         is_word = tag in ("mi", "mn") or len(text) == 1
         return _Made(html if len(pieces) == 1 else f"<mrow>{html}</mrow>", is_word, tag, text)
@@ -381,6 +393,12 @@ class _Builder:
         return _Made(self._around(bracket[0], part, bracket[1]), part.is_word, "mrow", part.text)
 
 
+def _with_edges(text: str) -> str:
+    """Blanks at the ends of a text in a formula count only when they may not be broken."""
+    lead, end = text != text.lstrip(" "), text != text.rstrip(" ")
+    return "\u00a0" * lead + " ".join(text.split()) + "\u00a0" * end if lead or end else text
+
+
 def _put(cells: str, sign: str) -> str:
     """`cells` with `sign` at the beginning of the first."""
     end = cells.find(">") + 1
@@ -391,18 +409,26 @@ def _is_solidus(element: Element) -> bool:
     return len(element) == 1 and unescape(element[0].text or "") == _SOLIDUS
 
 
+def _is_binomial(elements: Sequence[Element]) -> bool:
+    """Whether it is a fraction without a line in brackets, which the converter leaves loose."""
+    opening, fraction, closing = elements
+    return opening.tag == closing.tag == "mo" and fraction.get("linethickness") == "0"
+
+
 def _is_name(part: _Made) -> bool:
     """Whether it is the name of a function, which has room behind it."""
     return part.tag == "mi" and len(part.text) > 1
 
 
 def _is_prime(part: _Made) -> bool:
-    return bool(part.text) and not part.text.strip("′″‴⁗")
+    return bool(part.text) and not part.text.strip("′″‴⁗")  # noqa: RUF001
 
 
 def _better_tag(tag: str, text: str) -> str:
     """Names of functions and letters are no operators, brackets and signs no letters."""
-    if tag == "mo" and ((len(text) > 1 and text[0].isalpha() and text != "mod") or text in _ORDINARY):
+    if tag == "mo" and (
+        (len(text) > 1 and text[0].isalpha() and text != "mod") or text in _ORDINARY
+    ):
         return "mi"
     if tag == "mi" and (text in _FENCES or (len(text) == 1 and unicodedata.category(text) == "Sm")):
         return "mi" if text in _ORDINARY or text in "∂∇" else "mo"

@@ -106,7 +106,9 @@ def _block_html(renderer: Any, tokens: Any, index: int, options: Any, env: Any) 
         return f"<p>{page_text(text) if standalone else markup_text(text)}</p>\n"
     html = formula_html(token.content, block=True, standalone=standalone)
     if html is None:
-        html = _source(f"$$\n{token.content}\n$$" if "\n" in token.content else f"$${token.content}$$")
+        html = _source(
+            f"$$\n{token.content}\n$$" if "\n" in token.content else f"$${token.content}$$"
+        )
     if standalone:
         return f'<div style="margin:8px 0;overflow-x:auto;overflow-y:hidden">{html}</div>\n'
     return f"<p>{html}</p>\n"

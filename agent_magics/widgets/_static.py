@@ -104,9 +104,8 @@ def _head(record: TurnRecord) -> str:
     badge = ""
     if not record.isolated:
         badge = f'<b style="{_BADGE}">not isolated: commands ran on this computer itself</b>'
-    return (
-        f'<div style="margin:2px 0 6px"><span style="{_SMALL}">{page_text(line)}</span> {badge}</div>'
-    )
+    line = f'<span style="{_SMALL}">{page_text(line)}</span>'
+    return f'<div style="margin:2px 0 6px">{line} {badge}</div>'
 
 
 def _item_html(item: Item, left: int) -> str:
@@ -140,15 +139,14 @@ def _item_html(item: Item, left: int) -> str:
 
 def _tool_html(item: ToolItem) -> str:
     part = item.part
-    title, details = code_text(tool_title(part)), page_text(" · ".join(tool_facts(part)))
+    title, details = _code_line(tool_title(part)), page_text(" · ".join(tool_facts(part)))
     blocks = "".join(_block_html(block) for block in tool_blocks(part))
     output = tool_output(item)
     result = _pre(output, _OUTPUT_LIMIT) if output else ""
     return (
         f'<details style="{_BOX}"><summary>{tool_mark(part)} '
         f"<b>{page_text(visible(part.tool))}</b> "
-        f'<code style="background:none;padding:0">{title}</code> '
-        f'<span style="{_SMALL}">{details}</span></summary>{blocks}{result}</details>'
+        f'{title} <span style="{_SMALL}">{details}</span></summary>{blocks}{result}</details>'
     )
 
 
@@ -185,10 +183,12 @@ def _block_html(block: Block) -> str:
     if block.kind == "words":
         return f"{label}<div>{page_text(block.text)}</div>"
     if block.kind == "line":
-        return (
-            f'{label}<div><code style="background:none;padding:0">{code_text(block.text)}</code></div>'
-        )
+        return f"{label}<div>{_code_line(block.text)}</div>"
     return label + _pre(block.text, _INPUT_LIMIT, block.kind)
+
+
+def _code_line(text: str) -> str:
+    return f'<code style="background:none;padding:0">{code_text(text)}</code>'
 
 
 def _diff_rows(text: str) -> str:

@@ -23,54 +23,73 @@ _STYLES = 20
 _MARKS = 2
 """Combining marks on one letter."""
 
-_GREEK = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho
-sigma tau upsilon phi chi psi omega varepsilon vartheta varpi varrho varsigma varphi varkappa
-Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega digamma"""
-_LETTERS = """hbar hslash ell imath jmath Re Im wp aleph beth gimel daleth partial nabla infty emptyset
+_GREEK = """
+alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma
+tau upsilon phi chi psi omega varepsilon vartheta varpi varrho varsigma varphi varkappa Gamma
+Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega digamma
+"""
+_LETTERS = """
+hbar hslash ell imath jmath Re Im wp aleph beth gimel daleth partial nabla infty emptyset
 varnothing forall exists nexists top bot angle measuredangle triangle square Box Diamond lozenge
 clubsuit diamondsuit heartsuit spadesuit flat natural sharp prime backprime checkmark degree
-complement eth mho dagger ddagger blacksquare bigstar S"""
-_OPERATORS = """pm mp times div cdot ast star circ bullet cap cup uplus sqcap sqcup vee wedge lor land
-setminus smallsetminus wr oplus ominus otimes oslash odot amalg triangleleft triangleright
-bigtriangleup bigtriangledown bigcirc ltimes rtimes boxplus boxminus boxtimes boxdot veebar barwedge
-sum prod coprod int iint iiint oint bigcap bigcup bigsqcup bigvee bigwedge bigodot bigotimes bigoplus
-biguplus neg lnot surd bmod pmod mod"""
-_RELATIONS = """leq le geq ge neq ne lt gt ll gg lll ggg equiv sim simeq cong approx approxeq asymp doteq
-propto varpropto models perp parallel nparallel mid nmid vdash dashv Vdash vDash smile frown bowtie
-in notin ni subset supset subseteq supseteq subsetneq supsetneq nsubseteq nsupseteq sqsubset sqsupset
-sqsubseteq sqsupseteq prec succ preceq succeq lesssim gtrsim lessgtr leqslant geqslant trianglelefteq
-trianglerighteq therefore because colon triangleq eqsim nless ngtr nleq ngeq"""
-_ARROWS = """to gets leftarrow rightarrow leftrightarrow Leftarrow Rightarrow Leftrightarrow uparrow
-downarrow updownarrow Uparrow Downarrow Updownarrow mapsto longmapsto longleftarrow longrightarrow
-longleftrightarrow Longleftarrow Longrightarrow Longleftrightarrow hookleftarrow hookrightarrow
-leftharpoonup leftharpoondown rightharpoonup rightharpoondown rightleftharpoons leftrightharpoons
-nearrow searrow swarrow nwarrow iff implies impliedby leadsto rightsquigarrow twoheadrightarrow
-nrightarrow nleftarrow upharpoonright rightrightarrows leftleftarrows circlearrowleft"""
+complement eth mho dagger ddagger blacksquare bigstar S
+"""
+_OPERATORS = """
+pm mp times div cdot ast star circ bullet cap cup uplus sqcap sqcup vee wedge lor land setminus
+smallsetminus wr oplus ominus otimes oslash odot amalg triangleleft triangleright bigtriangleup
+bigtriangledown bigcirc ltimes rtimes boxplus boxminus boxtimes boxdot veebar barwedge sum prod
+coprod int iint iiint oint bigcap bigcup bigsqcup bigvee bigwedge bigodot bigotimes bigoplus
+biguplus neg lnot surd bmod pmod mod
+"""
+_RELATIONS = """
+leq le geq ge neq ne lt gt ll gg lll ggg equiv sim simeq cong approx approxeq asymp doteq propto
+varpropto models perp parallel nparallel mid nmid vdash dashv Vdash vDash smile frown bowtie in
+notin ni subset supset subseteq supseteq subsetneq supsetneq nsubseteq nsupseteq sqsubset
+sqsupset sqsubseteq sqsupseteq prec succ preceq succeq lesssim gtrsim lessgtr leqslant geqslant
+trianglelefteq trianglerighteq therefore because colon triangleq eqsim nless ngtr nleq ngeq
+"""
+_ARROWS = """
+to gets leftarrow rightarrow leftrightarrow Leftarrow Rightarrow Leftrightarrow uparrow
+downarrow updownarrow Uparrow Downarrow Updownarrow mapsto longmapsto longleftarrow
+longrightarrow longleftrightarrow Longleftarrow Longrightarrow Longleftrightarrow hookleftarrow
+hookrightarrow leftharpoonup leftharpoondown rightharpoonup rightharpoondown rightleftharpoons
+leftrightharpoons nearrow searrow swarrow nwarrow iff implies impliedby leadsto rightsquigarrow
+twoheadrightarrow nrightarrow nleftarrow upharpoonright rightrightarrows leftleftarrows
+circlearrowleft
+"""
 _DOTS = "dots ldots cdots vdots ddots dotsb dotsc dotsi dotsm dotso"
-_FUNCTIONS = """sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth exp log ln lg lim max min
-sup inf limsup liminf det dim ker hom deg arg gcd Pr argmax argmin"""
+_FUNCTIONS = """
+sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth exp log ln lg lim max min sup
+inf limsup liminf det dim ker hom deg arg gcd Pr argmax argmin
+"""
 _SPACES = "quad qquad enspace thinspace space"
-_WITH_ARGUMENTS = """frac dfrac tfrac cfrac binom dbinom tbinom sqrt overline underline overbrace
-underbrace overrightarrow overleftarrow overset underset stackrel substack xrightarrow xleftarrow
-hat widehat bar vec dot ddot tilde widetilde check breve acute grave mathring boxed not limits nolimits
-mathbb mathbf mathcal mathfrak mathit mathrm mathsf mathtt mathscr boldsymbol bm bra ket braket"""
+_WITH_ARGUMENTS = """
+frac dfrac tfrac cfrac binom dbinom tbinom sqrt overline underline overbrace underbrace
+overrightarrow overleftarrow overset underset stackrel substack xrightarrow xleftarrow hat
+widehat bar vec dot ddot tilde widetilde check breve acute grave mathring boxed not limits
+nolimits mathbb mathbf mathcal mathfrak mathit mathrm mathsf mathtt mathscr boldsymbol bm bra
+ket braket
+"""
 _STYLE = frozenset(("displaystyle", "textstyle", "scriptstyle"))
 _COMMANDS = frozenset(
     " ".join(
-        (_GREEK, _LETTERS, _OPERATORS, _RELATIONS, _ARROWS, _DOTS, _FUNCTIONS, _SPACES)
-        + (_WITH_ARGUMENTS, *_STYLE)
+        (
+            *(_GREEK, _LETTERS, _OPERATORS, _RELATIONS, _ARROWS, _DOTS, _FUNCTIONS, _SPACES),
+            *(_WITH_ARGUMENTS, *_STYLE),
+        )
     ).split()
 )
 _DROPPED = frozenset(("nonumber", "notag"))
 _SIZED = frozenset(f"{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in " lmr")
 _SIZED = frozenset(name.strip() for name in _SIZED) | {"left", "right", "middle"}
 """Commands before a delimiter."""
-_DELIMITERS = frozenset(
-    """langle rangle lfloor rfloor lceil rceil lbrace rbrace lbrack rbrack vert Vert lvert rvert lVert
-    rVert""".split()
-)
+_FENCES = """
+langle rangle lfloor rfloor lceil rceil lbrace rbrace lbrack rbrack vert Vert lvert rvert lVert
+rVert
+"""
+_DELIMITERS = frozenset(_FENCES.split())
 _AFTER_SIZED = frozenset("()[]|/.<>") | frozenset((r"\{", r"\}", r"\|"))
-_SIGNS = frozenset(r"\{ \} \| \, \: \; \! \> \% \$ \& \# \_".split()) | {"\\ "}
+_SIGNS = frozenset(f"\\{char}" for char in "{}|,:;!>%$&#_ ")
 _TEXTS = frozenset(("textbf", "textit", "textsf", "texttt"))
 """Commands for text that have a letter form of their own; all others are `\\text`."""
 _ENVIRONMENTS = {
@@ -102,7 +121,8 @@ _ENVIRONMENTS = {
 
 _TOKEN = re.compile(
     r"""\\(?P<ends>begin|end)\s*\{(?P<environment>[A-Za-z]+\*?)\}
-    |\\(?P<texts>text(?:rm|bf|it|sf|tt|normal|up)?|mbox|hbox|tag\*?)\s*\{(?P<text>(?:[^{}\\$]|\\[%&\#_{}\$\ ])*)\}
+    |\\(?P<texts>text(?:rm|bf|it|sf|tt|normal|up)?|mbox|hbox|tag\*?)\s*
+        \{(?P<text>(?:[^{}\\$]|\\[%&\#_{}\$\ ])*)\}
     |\\operatorname(?P<star>\*?)\s*\{(?P<operator>(?:[A-Za-z -]|\\[,;:! ])*)\}
     |\\\\\*?(?:\s*\[\s*-?[0-9.]+\s*(?:pt|em|ex|mm|cm|mu|in)\s*\])?(?P<row>)
     |\\(?P<command>[A-Za-z]+)
@@ -174,7 +194,9 @@ class _Writer:
         if self._open or self._wants_delimiter:
             raise _Refused
         tex = "".join(self._pieces)
-        return (rf"\begin{{matrix}}{tex}\end{{matrix}}" if self._has_loose_rows else tex), self._texts
+        return (
+            rf"\begin{{matrix}}{tex}\end{{matrix}}" if self._has_loose_rows else tex
+        ), self._texts
 
     def _count(self) -> None:
         self._tokens += 1
@@ -190,7 +212,8 @@ class _Writer:
         elif match["texts"]:
             self._text(match["texts"], match["text"])
         elif match["operator"] is not None:
-            name = re.sub(r"\\.|-", " ", match["operator"]).strip()
+            # The converter drops blanks, but not narrow ones.
+            name = "\u2009".join(re.sub(r"\\.|-", " ", match["operator"]).split())
             if not name:
                 raise _Refused
             self._pieces.append(rf"\operatorname{match['star']}{{{name}}}")
@@ -252,11 +275,12 @@ class _Writer:
             raise _Refused
         if which == "end":
             self._close(name)
-            self._pieces.append(rf"\end{{{made}}}" if made else "}")
+            self._pieces.append(rf"\end{{{made}}}}}" if made else "}")
             return place
         self._open.append(name)
         self._rows += 1
-        self._pieces.append(rf"\begin{{{made}}}" if made else "{")
+        # In braces: the converter would take a matrix with a script apart.
+        self._pieces.append(rf"{{\begin{{{made}}}" if made else "{")
         if name == "array":
             columns = _COLUMNS.match(self._source, place)
             if columns is None:

@@ -24,7 +24,7 @@ _IGNORABLE = (
     "\U000e0000-\U000e0fff"
 )
 # Letters, marks and symbols that are drawn blank although their category says nothing of it.
-_BLANK = "\u2800\u2d7f\U00013441\U00013442\U00016fe4\U0001d159\U0001da9b-\U0001da9f\U0001daa1-\U0001daaf"
+_BLANK = "\u2800\u2d7f\U00013441\U00013442\U00016fe4\U0001d159"
 _HIDDEN = re.compile(
     f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_IGNORABLE}{_BLANK}\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2"
     "\u2028\u2029\ud800-\udfff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f]"
@@ -32,9 +32,11 @@ _HIDDEN = re.compile(
 _IS_HIDDEN = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"))
 """Categories without a shape, or with one that fonts are free to choose."""
 _JOINERS = "\u200c\u200d"
-_FLAG_TAGS = re.compile("\U0001f3f4(?:\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067|"
+_FLAG_TAGS = re.compile(
+    "\U0001f3f4(?:\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067|"
     "\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074|\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073)"
-    "\U000e007f")
+    "\U000e007f"
+)
 _MARKS = 3
 """Marks above and below one letter; more are used for drawing over other lines."""
 
@@ -53,9 +55,8 @@ class _Table(dict[int, str]):
 
 _TABLE = _Table()
 _HIDDEN_ASCII = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_MANY_MARKS = re.compile(
-    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{%d,}" % (_MARKS + 1)
-)
+_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_MANY_MARKS = re.compile(f"{_MARK}{{{_MARKS + 1},}}")
 
 
 def visible(text: str) -> str:

@@ -102,11 +102,13 @@ def _html(info: SessionInfo, messages: Sequence[Message]) -> str:
     title = visible(info.title or info.id)
     sections = [_facts(info, messages), *_sections(messages)]
     body = "\n".join(render_markdown(section) for section in sections)
+    whole = page(f"<h1>{page_text(title)}</h1>\n{body}")
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{attribute_text(title)}</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{attribute_text(title)}</title>"
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<style>{_STYLE}</style><body>{page(f'<h1>{page_text(title)}</h1>' + body)}</body></html>\n"
+        f"<style>{_STYLE}</style><body>{whole}</body></html>\n"
     )
 
 
