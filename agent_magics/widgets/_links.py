@@ -13,8 +13,8 @@ __all__ = ["LINK", "link_address", "link_host"]
 
 LINK = (
     r"^(?:https?:\/\/[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?\.?"
-    r"(?::[0-9]{1,5})?(?:[\/?#][!#-;=?-\[\]_a-z~]*)?"
-    r"|mailto:[a-z0-9!#$&'*+\/=?^_{|}~.-]{1,64}@[a-z0-9.-]{1,253}(?:\?[!#-;=?-\[\]_a-z~]*)?)$"
+    r"(?::[0-9]{1,5})?(?:[/?#][!#-;=?-[\]_a-z~]*)?"
+    r"|mailto:[a-z0-9!#$&'*+/=?^_{|}~.-]{1,64}@[a-z0-9.-]{1,253}(?:\?[!#-;=?-[\]_a-z~]*)?)$"
 )
 """
 http and https with a host and no user name in front of it, and mail addresses; ASCII alone, without

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 r"""Formulas are made on our side: common ones read right, hostile ones stay inert source."""
 
 from __future__ import annotations

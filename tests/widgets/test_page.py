@@ -147,7 +147,15 @@ def test_prices_look_and_copy_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["$a$", "\\$a$", "a \\\\(b\\\\)", "`$x`$y$", "[$a](https://x.test/) $b$", "**$**x**$**", "$\n$ x"],
+    [
+        "$a$",
+        "\\$a$",
+        "a \\\\(b\\\\)",
+        "`$x`$y$",
+        "[$a](https://x.test/) $b$",
+        "**$**x**$**",
+        "$\n$ x",
+    ],
 )
 def test_markdown_is_inert(text: str) -> None:
     found = Runs()

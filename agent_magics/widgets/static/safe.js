@@ -8,7 +8,7 @@ const TAGS = new Set(
 );
 // As in `_links.py`.
 const LINK =
-  /^(?:https?:\/\/[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?\.?(?::[0-9]{1,5})?(?:[\/?#][!#-;=?-\[\]_a-z~]*)?|mailto:[a-z0-9!#$&'*+\/=?^_{|}~.-]{1,64}@[a-z0-9.-]{1,253}(?:\?[!#-;=?-\[\]_a-z~]*)?)$/i;
+  /^(?:https?:\/\/[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?\.?(?::[0-9]{1,5})?(?:[/?#][!#-;=?-[\]_a-z~]*)?|mailto:[a-z0-9!#$&'*+/=?^_{|}~.-]{1,64}@[a-z0-9.-]{1,253}(?:\?[!#-;=?-[\]_a-z~]*)?)$/i;
 const MATHML = 'http://www.w3.org/1998/Math/MathML';
 // As in `_formulas.py`: the elements of a formula and their attributes.
 /** @type {Record<string, string[]>} */
