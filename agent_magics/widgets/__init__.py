@@ -18,6 +18,7 @@ from ._describe import (
     tool_facts,
     tool_title,
 )
+from ._links import link_address
 from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
 from ._page import attribute_text, page, page_text
@@ -46,6 +47,7 @@ __all__ = [
     "attribute_text",
     "clock",
     "close_widgets",
+    "link_address",
     "page",
     "page_text",
     "readable",

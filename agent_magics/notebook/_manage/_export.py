@@ -41,6 +41,7 @@ from ...wire import CompactionPart, FilePart, ReasoningPart, TextPart, ToolPart
 from .._replay._codec import encoded
 from .._text import fenced, one_line
 from .._turn._wait import patiently
+from ._inert import inert_markdown
 from ._workbench import Workbench
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def _json(info: SessionInfo, messages: Sequence[Message]) -> str:
 
 def _markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
     title = one_line(info.title or info.id)
-    return "\n\n".join([f"# {title}", _facts(info, messages), *_sections(messages)]) + "\n"
+    whole = "\n\n".join([f"# {title}", _facts(info, messages), *_sections(messages)])
+    return inert_markdown(whole) + "\n"
 
 
 def _html(info: SessionInfo, messages: Sequence[Message]) -> str:
@@ -140,7 +142,7 @@ def _sections(messages: Sequence[Message]) -> Iterator[str]:
 def _who(info: MessageInfo) -> str:
     if info.summary:
         return "Summary of what was before"
-    return "You" if info.role == "user" else f"Agent ({info.model})"
+    return "You" if info.role == "user" else f"Agent ({one_line(info.model)})"
 
 
 def _part(part: Any) -> str:
