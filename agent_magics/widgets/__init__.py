@@ -18,7 +18,7 @@ from ._describe import (
     tool_facts,
     tool_title,
 )
-from ._links import link_address
+from ._inert_markdown import inert_markdown
 from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
 from ._page import attribute_text, page, page_text
@@ -47,7 +47,7 @@ __all__ = [
     "attribute_text",
     "clock",
     "close_widgets",
-    "link_address",
+    "inert_markdown",
     "page",
     "page_text",
     "readable",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["MarkdownStream", "render_markdown"]
+__all__ = ["MarkdownStream", "fences", "render_markdown"]
 
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,32}")
 _PRE = (
@@ -133,6 +133,12 @@ def render_markdown(text: str, *, colours: str = "spans") -> str:
     `colours` of code: "spans" (styled by themselves), "runs" (for our front end) or "none".
     """
     return _render(_parse(_lines(_clean(text))), colours)
+
+
+def fences(text: str) -> list[tuple[int, int]]:
+    """The fenced blocks of code in `text`: first line, and the one after the last."""
+    found = (token.map for token in _parse(text) if token.type == "fence")
+    return [(lines[0], lines[1]) for lines in found if lines]
 
 
 def _parse(text: str) -> list[Token]:

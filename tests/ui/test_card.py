@@ -18,11 +18,12 @@ from agent_magics.widgets import TurnWidget
 from tests.support.agent_events import *
 
 BAR = r"$\\smash{{\\rlap{{\\raise{{-60em}}{{\\rule{{90em}}{{120em}}}}}}}}$"
-FALSE = r"\\(\\bbox[white]{{\\text{{Always allow 'ls'}}}}\\) $$\\kern-50em\\Huge x$$ \\unicode[position:fixed]{{x41}}"
+FALSE = r"\\(\\bbox[white]{{\\text{{Always allow 'ls'}}}}\\) $$\\kern-50em\\Huge x$$"
 TALL = "Z" + "".join(map(chr, range(0x300, 0x370))) * 4
 BIDI = "\\u202e\\u2067" * 30 + "wolla" + "\\u2028" * 9
 BOX = '<div style="position:fixed;inset:0;z-index:9999;background:red;margin:-900px">x</div>'
-MATH = r"$$\\begin{{pmatrix}}a\\\\b\\\\c\\\\d\\end{{pmatrix}}^{{\\begin{{pmatrix}}a\\\\b\\\\c\\end{{pmatrix}}}}$$"
+ROWS = r"\\begin{{pmatrix}}a\\\\b\\\\c\\\\d\\end{{pmatrix}}"
+MATH = f"$${{ROWS}}^{{{{{{ROWS}}}}}}$$"
 ATTACK = "\\n\\n".join((BAR, FALSE, TALL, BIDI, BOX, MATH, TALL))
 
 def turn(*events):
@@ -50,7 +51,9 @@ def record():
     display(HTML(widget.record.html()))
 """
 CARD = """
-question = asked(metadata={"command": "rm -r /workspace/old"}, patterns=(TALL,), always=(TALL,))
+pattern = (TALL[:20],)
+command = {"command": "rm -r /workspace/old"}
+question = asked(metadata=command, patterns=pattern, always=pattern)
 widget = turn(*hostile(1), question, *hostile(2))
 """
 
@@ -71,14 +74,17 @@ for (let x = box.left + 1; x < box.right - 1; x += 5) {
 }
 return { points, covered: covered.slice(0, 5), height: box.height };
 """
-HIDE = """
+BOXES = """
+const style = one => getComputedStyle(one);
 const card = document.querySelector('.agent-ask');
-for (const one of document.querySelectorAll('.agent-log > *, .jp-RenderedHTML')) {
-  if (one !== card) {
-    one.style.visibility = 'hidden';
-  }
-}
+return {
+  loose: [...document.querySelectorAll('.agent-turn, .agent-log > *, .agent-buttons > button')]
+    .filter(one => style(one).contain !== 'paint').length,
+  level: style(card).zIndex,
+  ground: style(card).backgroundColor,
+};
 """
+"""What hit tests do not see: ink beyond a text's box, and what shows through the card."""
 
 
 def test_every_point_of_a_question_belongs_to_it(notebook: OpenNotebook) -> None:
@@ -93,6 +99,6 @@ def test_every_point_of_a_question_belongs_to_it(notebook: OpenNotebook) -> None
     found = page.js(COVERED)
     assert found["covered"] == []
     assert found["points"] > 1_000
-    shown = card.screenshot(animations="disabled")
-    page.js(HIDE)
-    assert card.screenshot(animations="disabled") == shown  # nothing is painted over it either
+    boxes = page.js(BOXES)
+    assert (boxes["loose"], boxes["level"]) == (0, "1")
+    assert boxes["ground"].startswith("rgb(")  # opaque

@@ -257,7 +257,8 @@ ATTACKS = [
     "<math><semantics><annotation-xml encoding='text/html'><img src=x onerror='window.__xss=1'>"
     "</annotation-xml></semantics><mtext><img src='http://evil.test/i'></mtext></math>",
     "<math><mi><svg onload='window.__xss=1'></svg></mi><constructor>x</constructor></math>",
-    "<a href='https://good.test@evil.test/'>x</a><a href='/api/shutdown'>y</a><a href='//e.test'>z</a>",
+    "<a href='https://good.test@evil.test/'>x</a><a href='/api/shutdown'>y</a>"
+    "<a href='//evil.test'>z</a>",
     "<td style='text-align:left;position:fixed'>x</td><details open ontoggle='window.__xss=1'>",
 ]
 

@@ -172,7 +172,8 @@ def test_what_a_formula_looks_like() -> None:
         r"a\abovewithdelims(){9em}b", r"\cancel{x}", r"\enclose{box}{x}", r"\includegraphics{x}",
         r"\input{x}", r"\write18{x}", r"\catcode`\x=1", r"\csname frac\endcsname", r"\LaTeX",
         r"\mathchoice{a}{b}{c}{d}", r"\vcenter{x}", r"\shoveleft{x}", r"\ce{H2O}", r"\frak x",
-        r"\begin{html}x\end{html}", r"\begin{alignat}{2}x\end{alignat}", r"\begin{array}{p{9em}}x\end{array}",
+        r"\begin{html}x\end{html}", r"\begin{alignat}{2}x\end{alignat}",
+        r"\begin{array}{p{9em}}x\end{array}",
         r"\begin{matrix}x", r"x\end{matrix}", r"\begin{matrix}x\end{pmatrix}", "{x", "x}",
         r"\left(x", r"x\right)", r"\left x\right)", r"\big\frac12", r"a&b", r"x#1", "x%y", "x$y",
         "x`y", r"\(x\)", r"\text{a $\style{x}{y}$ b}", r"\text{\href{x}{y}}", r"\text{a",
@@ -223,14 +224,12 @@ def test_room_goes_forward_only_and_not_far() -> None:
     assert re.findall(r'maxsize="([^"]*)"', made(r"\Bigg( x")) == ["2.470em"]
 
 
-_PIECES = st.sampled_from(
-    [
-        *r"\frac \sqrt \left \right \hat \over \sum \text{a} \begin{matrix} \end{matrix} \not".split(),
-        *r"{ } [ ] ( ) ^ _ & ' a 1 + \\ \{ \big \limits \begin{cases} \end{cases} \href".split(),
-        *r"\operatorname{f} \xrightarrow \middle | \substack \tag{1} # % $ ~ \, 2em \binom".split(),
-        *("é", "\u0301", "\u202e", " ", "\n", "𝒜", "\ud800"),
-    ]
-)
+_COMMANDS = r"""
+\frac \sqrt \left \right \hat \over \sum \text{a} \begin{matrix} \end{matrix} \not { } [ ] ( ) ^ _ &
+' a 1 + \\ \{ \big \limits \begin{cases} \end{cases} \href \operatorname{f} \xrightarrow \middle |
+\substack \tag{1} # % $ ~ \, 2em \binom é 𝒜
+"""
+_PIECES = st.sampled_from([*_COMMANDS.split(), "\u0301", "\u202e", " ", "\n", "\ud800"])
 
 
 @given(st.lists(_PIECES, max_size=25).map("".join), st.booleans())
@@ -248,6 +247,8 @@ def test_the_page_has_the_same_list() -> None:
         for name, names in re.findall(r"(\w+): \[([^\]]*)\]", table)
     }
     assert found == ELEMENTS
+    classes = re.compile((source.partition("const CLASS =")[2].partition("/;")[0]).strip(" \n/"))
+    assert all(classes.search(name) for name in CLASSES)
     css = (STATIC / "turn.css").read_text("utf-8")
     assert all(f".{name}" in css for name in CLASSES)
 

@@ -74,7 +74,7 @@ def test_whatever_cannot_be_seen_is_spelled_out_where_people_decide(code: int) -
     "text",
     [
         "👩\u200d💻 ❤\ufe0f 1\ufe0f\u20e3 👍🏽 🏳\ufe0f\u200d🌈 👩\u200d❤\ufe0f\u200d👨",
-        "می\u200cخواهم क्\u200dष ශ්\u200dරී",
+        "می\u200cخواهم क्\u200dष ශ්\u200dරී",  # noqa: RUF001
         "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
         "葛\U000e0100 ᠠ\u180b",
         "10\u00a0000\u202f€\u3000 e\u0301",

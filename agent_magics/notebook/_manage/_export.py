@@ -27,6 +27,7 @@ from ...widgets import (
     TODO_MARKS,
     attribute_text,
     clock,
+    inert_markdown,
     page,
     page_text,
     readable,
@@ -41,7 +42,6 @@ from ...wire import CompactionPart, FilePart, ReasoningPart, TextPart, ToolPart
 from .._replay._codec import encoded
 from .._text import fenced, one_line
 from .._turn._wait import patiently
-from ._inert import inert_markdown
 from ._workbench import Workbench
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def _json(info: SessionInfo, messages: Sequence[Message]) -> str:
 
 def _markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
     title = one_line(info.title or info.id)
-    whole = "\n\n".join([f"# {title}", _facts(info, messages), *_sections(messages)])
-    return inert_markdown(whole) + "\n"
+    pieces = [f"# {title}", _facts(info, messages), *_sections(messages)]
+    return inert_markdown("\n\n".join(pieces) + "\n")
 
 
 def _html(info: SessionInfo, messages: Sequence[Message]) -> str:

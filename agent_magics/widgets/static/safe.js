@@ -37,7 +37,9 @@ const FORMULA = {
   munderover: []
 };
 const DEEPEST = 150; // elements of a formula in each other
-const VALUE = /^(true|false|block|normal|prefix|infix|postfix|[0-2](\.[0-9]+)?em|[0-2]|agent-[a-z-]+)$/;
+const VALUE = /^(true|false|block|normal|prefix|infix|postfix|[0-2](\.[0-9]+)?em|[0-2])$/;
+const CLASS =
+  /^agent-(boxed|overline|underline|(left|center|right)(-lined)?|equation-(left|right))$/;
 const ROWS = 1000; // rows of a table, items of a list that are shown without a click
 const SHORT_CELL = 28; // characters of a table's cell that are not broken into lines
 
@@ -174,7 +176,7 @@ function mathml(from, depth) {
   const made = document.createElementNS(MATHML, from.localName);
   for (const name of names) {
     const value = from.getAttribute(name);
-    if (value !== null && VALUE.test(value)) {
+    if (value !== null && (name === 'class' ? CLASS : VALUE).test(value)) {
       made.setAttribute(name, value);
     }
   }

@@ -1,0 +1,73 @@
+"""
+Markdown for a file of its own, in which other programs' viewers find nothing active.
+
+Such viewers take raw HTML, fetch pictures, follow any link and typeset formulas. Text and layout
+stay; formulas stay readable as their source.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ._links import link_address
+from ._markdown import fences
+from ._page import page_text
+
+__all__ = ["inert_markdown"]
+
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\])|!(?=\[)|\](?=\()|\](?=:)")
+_BROKEN = {"\\": "<span>&#92;</span>", "`": "<span>&#96;</span>"}
+_OPENING = re.compile(r"(.*?(?:`{3,}|~{3,})[ \t]*)([\w+#.-]{1,32}(?![^\s]))?")
+_DRAWN = frozenset("dot geojson graphviz latex math mermaid plantuml tex topojson vega".split())
+"""Languages of blocks that viewers draw instead of showing them."""
+_ADDRESS = re.compile(r"\(([^\s()<>]*)")
+
+
+def inert_markdown(text: str) -> str:
+    """
+    `text` without HTML, diagrams, pictures, links other than http, https and mail, and formulas.
+
+    Blocks of code stay as they are.
+    """
+    lines = text.split("\n")
+    blocks = fences(text)
+    kept = {number for start, end in blocks for number in range(start, end)}
+    for start, _ in blocks:
+        lines[start] = _opening(lines[start])
+    return "\n".join(
+        line if number in kept else _inert_line(line) for number, line in enumerate(lines)
+    )
+
+
+def _opening(line: str) -> str:
+    """The first line of a block of code, with a language of one word at most, which nobody draws."""
+    match = _OPENING.match(line)
+    if match is None:
+        return line
+    language = match[2] or ""
+    return match[1] + ("text" if language.lower() in _DRAWN else language)
+
+
+def _inert_line(line: str) -> str:
+    """Code in the line stays, where all viewers agree that it is code."""
+    if "|" in line or "\\`" in line:
+        return _inert(line)
+    pieces, place = [], 0
+    for code in _CODE.finditer(line):
+        pieces += [_inert(line[place : code.start()]), code[0]]
+        place = code.end()
+    return "".join([*pieces, _inert(line[place:])])
+
+
+def _inert(text: str) -> str:
+    def shown(match: re.Match[str]) -> str:
+        char = match[0]
+        if char == "]":
+            address = _ADDRESS.match(text, match.end())
+            return char if address and link_address(address[1]) else "]\\"
+        if char == "!":
+            return "\\!"
+        return _BROKEN.get(char) or page_text(char)
+
+    return _ACTIVE.sub(shown, text)
