@@ -19,7 +19,20 @@ _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\])|!(?=\[)|\](?=\()|\](?=:)")
 _BROKEN = {"\\": "<span>&#92;</span>", "`": "<span>&#96;</span>"}
 _OPENING = re.compile(r"(.*?(?:`{3,}|~{3,})[ \t]*)([\w+#.-]{1,32}(?![^\s]))?")
-_DRAWN = frozenset("dot geojson graphviz latex math mermaid plantuml tex topojson vega".split())
+_DRAWN = frozenset(
+    (
+        "dot",
+        "geojson",
+        "graphviz",
+        "latex",
+        "math",
+        "mermaid",
+        "plantuml",
+        "tex",
+        "topojson",
+        "vega",
+    )
+)
 """Languages of blocks that viewers draw instead of showing them."""
 _ADDRESS = re.compile(r"\(([^\s()<>]*)")
 
@@ -41,7 +54,7 @@ def inert_markdown(text: str) -> str:
 
 
 def _opening(line: str) -> str:
-    """The first line of a block of code, with a language of one word at most, which nobody draws."""
+    """The first line of a block of code; its language is one word at most, which nobody draws."""
     match = _OPENING.match(line)
     if match is None:
         return line

@@ -14,12 +14,12 @@ __all__ = ["NO_REL", "find_hidden", "find_problems"]
 NO_REL = "a link without noopener noreferrer"
 
 _HTML = """
-p br hr strong em s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tfoot tr th td a
-div span b i u small sub sup details summary img caption col colgroup dd del dl dt
+p br hr strong em s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tfoot tr th td
+a div span b i u small sub sup details summary img caption col colgroup dd del dl dt
 """
 _MATH = """
-math mfrac mi mn mo mover mpadded mphantom mroot mrow mspace msqrt mstyle msub msubsup msup mtable mtd
-mtext mtr munder munderover
+math mfrac mi mn mo mover mpadded mphantom mroot mrow mspace msqrt mstyle msub msubsup msup mtable
+mtd mtext mtr munder munderover
 """
 _ATTRIBUTES = {
     "a": "href target rel title",
@@ -45,21 +45,21 @@ _CLASS = re.compile(
 _ADDRESS = re.compile(r"(?:https?://[a-z0-9_.-]+(?::\d+)?(?:[/?#][!-~]*)?|mailto:[!-~]+)", re.I)
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=]*")
 _SHORT_VALUE = re.compile(r"[a-z]{1,10}|\d{1,4}|[0-2](?:\.\d+)?em")
-_PROPERTIES = frozenset(
-    """background border border-bottom border-left border-radius color contain display font-family
-    font-size font-style font-weight isolation line-height margin max-width min-width opacity overflow
-    overflow-wrap overflow-x overflow-y padding tab-size text-align text-decoration vertical-align
-    white-space word-break""".split()
-)
+_PROPERTY_NAMES = """
+background border border-bottom border-left border-radius color contain display font-family
+font-size font-style font-weight isolation line-height margin max-width min-width opacity overflow
+overflow-wrap overflow-x overflow-y padding tab-size text-align text-decoration vertical-align
+white-space word-break
+"""
+_PROPERTIES = frozenset(_PROPERTY_NAMES.split())
 _VALUE = re.compile(r"[a-z0-9.,#%()\s!-]*")
 
 
 # What typesetters find.
 _TRANSPARENT = frozenset(("br", "wbr"))
 """MathJax's `includeHtmlTags`: formulas go on across these, and across comments."""
-_PASSED_OVER = frozenset(
-    "script noscript style textarea pre code annotation annotation-xml select option".split()
-)
+_SKIPPED = "script noscript style textarea pre code annotation annotation-xml select option"
+_PASSED_OVER = frozenset(_SKIPPED.split())
 """`skipHtmlTags`, as far as MathJax 2, 3, 4 and KaTeX agree; MathJax 2 looks into `<math>`."""
 _FORMULA = re.compile(
     r"\$.*\$"
@@ -191,6 +191,9 @@ _INVISIBLE = re.compile(
 )
 _ODD = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f")
+_REORDERS = re.compile(
+    "[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c\u200b\u2060\ufeff\xad\U000e0000-\U000e007f]"
+)
 _IN_PROSE = frozenset("\u200c\u200d\ufe0e\ufe0f")
 """Words and emoji are made with these."""
 
@@ -204,25 +207,15 @@ def find_hidden(text: str, *, is_command: bool = False) -> list[str]:
     """
     if not is_command:
         text = _FLAG.sub("", text)
-    return [
-        f"U+{ord(char):04X}"
-        for char in dict.fromkeys(text)
-        if char not in "\n\t"
-        and not char.isascii() | (char == "\x7f")
-        and _is_hidden(char, is_command)
-        or (char < " " and char not in "\n\t")
-        or char == "\x7f"
-    ]
+    return [f"U+{ord(c):04X}" for c in dict.fromkeys(text) if _is_hidden(c, is_command)]
 
 
 def _is_hidden(char: str, is_command: bool) -> bool:
+    if char.isascii():
+        return (char < " " and char not in "\n\t") or char == "\x7f"
     category = unicodedata.category(char)
     if is_command:
         return bool(_INVISIBLE.match(char)) or category in _ODD or category == "Zs"
-    return (
-        category in ("Cc", "Cs", "Zl", "Zp")
-        or char
-        in "\u202a\u202b\u202c\u202d\u202e"
-        "\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u200b\u2060\ufeff\xad"
-        or 0xE0000 <= ord(char) <= 0xE007F
-    ) and char not in _IN_PROSE
+    if char in _IN_PROSE:
+        return False
+    return category in ("Cc", "Cs", "Zl", "Zp") or bool(_REORDERS.match(char))

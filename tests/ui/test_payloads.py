@@ -28,7 +28,7 @@ from tests.support import fake_session
 from tests.attacks.payloads import cells
 from IPython.display import Math
 import logging
-logging.getLogger("agent_magics.notebook").setLevel("CRITICAL")  # the fake has no list of sessions
+logging.getLogger("agent_magics").setLevel("CRITICAL")  # the fake has no list of sessions
 fake_session.install(get_ipython(), cells.attack({url!r}))
 %load_ext agent_magics
 """
@@ -40,8 +40,8 @@ OURS = [2, 3, 4, 5]
 INSPECT = """
 ({roots, everything}) => {
   const found = [];
-  const forbidden = 'script,iframe,frame,object,embed,applet,form,link,style,meta,base,video,audio,' +
-    'source,track,svg,image,canvas,dialog,template,slot,textarea,select,marquee,portal,' +
+  const forbidden = 'script,iframe,frame,object,embed,applet,form,link,style,meta,base,video,' +
+    'audio,source,track,svg,image,canvas,dialog,template,slot,textarea,select,marquee,portal,' +
     'mjx-container,.MathJax,.MathJax_Display,.katex,mglyph,maction,annotation-xml,semantics';
   const own = 'button[class^=agent-],input[class^=agent-]';
   for (const root of roots) {
@@ -56,7 +56,8 @@ INSPECT = """
     for (const each of root.querySelectorAll('*')) {
       for (const {name, value} of each.attributes) {
         if (name.startsWith('on') || name.startsWith('data-commandlinker') ||
-            (name === 'style' && /url\\(|image-set|expression|position|transform|z-index/.test(value))) {
+            (name === 'style' &&
+              /url\\(|image-set|expression|position|transform|z-index/.test(value))) {
           found.push(`${each.tagName} ${name}=${value.slice(0, 100)}`);
         }
         if (name === 'id' && /^(jupyterapp|main|MathJax|__pwned|f|p)$/.test(value)) {

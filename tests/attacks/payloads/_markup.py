@@ -1,5 +1,7 @@
 """HTML, SVG and MathML. `@` stands for the address of a server that must never be asked."""
 
+# ruff: noqa: E501, RUF001
+
 HTML = r"""
 <script>window.__pwned=1</script>
 <script src="@/script.js"></script>

@@ -1,5 +1,7 @@
 """Markdown, addresses, terminal sequences, characters that hide or reorder, and odd sizes."""
 
+# ruff: noqa: E501, RUF001
+
 MARKDOWN = r"""
 ![pixel](@/pixel.png)
 ![pixel][p]  [p]: @/ref-pixel.png

@@ -166,7 +166,7 @@ def _exported_html(payload: str) -> list[str]:
     document = _export._html(*_conversation(payload))
     head, _, body = document.partition("<body>")
     problems = _html(body.replace("</body></html>", ""))
-    elements = {name for name in re.findall(r"<([a-z]+)", head)}
+    elements = set(re.findall(r"<([a-z]+)", head))
     return problems + [f"in the head: <{name}>" for name in elements - _HEAD]
 
 
