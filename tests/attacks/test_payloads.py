@@ -1,4 +1,4 @@
-"""Every payload in every layer that needs no browser; `tests/ui/test_payloads.py` has the rest."""
+"""Every payload in every layer that needs no browser."""
 
 from __future__ import annotations
 
