@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Literal
 
-__all__ = ["FrontEnd", "cell_id", "current_shell", "front_end", "kernel_of"]
+__all__ = ["FrontEnd", "cell_id", "current_shell", "front_end", "is_watched", "kernel_of"]
 
 FrontEnd = Literal["kernel", "headless", "terminal", "plain"]
 """
@@ -46,6 +46,22 @@ def front_end(shell: Any) -> FrontEnd:
     if kernel is not None:
         return "kernel" if getattr(kernel, "_allow_stdin", False) else "headless"
     return "terminal" if _is_tty(sys.stdin) and _is_tty(sys.stdout) else "plain"
+
+
+def is_watched(shell: Any) -> bool:
+    """
+    Whether what the running cell displays is drawn at once and can be replaced later.
+
+    It is not where `%%capture` collects it, nor in an engine of ipyparallel, whose client is sent
+    what the cell displayed but no change of it.
+    """
+    displaypub = sys.modules.get("IPython.core.displaypub")
+    if displaypub is not None and isinstance(
+        getattr(shell, "display_pub", None), displaypub.CapturingDisplayPublisher
+    ):
+        return False
+    classes = type(kernel_of(shell)).__mro__
+    return all(kind.__module__.partition(".")[0] != "ipyparallel" for kind in classes)
 
 
 def _is_tty(stream: Any) -> bool:

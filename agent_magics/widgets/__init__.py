@@ -27,6 +27,7 @@ from ._record import MIME, TurnRecord
 from ._visible import TerminalTail, readable, terminal_text, visible, without_escapes
 
 if TYPE_CHECKING:
+    from ._closing import close_widgets
     from ._turn_widget import TurnWidget
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ask_title",
     "attribute_text",
     "clock",
+    "close_widgets",
     "inert_markdown",
     "page",
     "page_text",
@@ -61,8 +63,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TurnWidget":  # imports ipywidgets; terminals and headless runs need none
+    # these import ipywidgets; terminals and headless runs need none
+    if name == "TurnWidget":
         from ._turn_widget import TurnWidget
 
         return TurnWidget
+    if name == "close_widgets":
+        from ._closing import close_widgets
+
+        return close_widgets
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,21 +16,50 @@ from ._page import page_text
 __all__ = ["inert_markdown"]
 
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
-_ACTIVE = re.compile(r"[&<$]|\\(?=[A-Za-z\\])|!(?=\[)|\](?=\()|\](?=:)")
+_ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\])|!(?=\[)|\](?=\()|\](?=:)")
+_BROKEN = {"\\": "<span>&#92;</span>", "`": "<span>&#96;</span>"}
+_OPENING = re.compile(r"(.*?(?:`{3,}|~{3,})[ \t]*)([\w+#.-]{1,32}(?![^\s]))?")
+_DRAWN = frozenset(
+    (
+        "dot",
+        "geojson",
+        "graphviz",
+        "latex",
+        "math",
+        "mermaid",
+        "plantuml",
+        "tex",
+        "topojson",
+        "vega",
+    )
+)
+"""Languages of blocks that viewers draw instead of showing them."""
 _ADDRESS = re.compile(r"\(([^\s()<>]*)")
 
 
 def inert_markdown(text: str) -> str:
     """
-    `text` without HTML, pictures, links other than http, https and mail, and formulas.
+    `text` without HTML, diagrams, pictures, links other than http, https and mail, and formulas.
 
     Blocks of code stay as they are.
     """
     lines = text.split("\n")
-    kept = {number for start, end in fences(text) for number in range(start, end)}
+    blocks = fences(text)
+    kept = {number for start, end in blocks for number in range(start, end)}
+    for start, _ in blocks:
+        lines[start] = _opening(lines[start])
     return "\n".join(
         line if number in kept else _inert_line(line) for number, line in enumerate(lines)
     )
+
+
+def _opening(line: str) -> str:
+    """The first line of a block of code; its language is one word at most, which nobody draws."""
+    match = _OPENING.match(line)
+    if match is None:
+        return line
+    language = match[2] or ""
+    return match[1] + ("text" if language.lower() in _DRAWN else language)
 
 
 def _inert_line(line: str) -> str:
@@ -52,6 +81,6 @@ def _inert(text: str) -> str:
             return char if address and link_address(address[1]) else "]\\"
         if char == "!":
             return "\\!"
-        return "<span>&#92;</span>" if char == "\\" else page_text(char)
+        return _BROKEN.get(char) or page_text(char)
 
     return _ACTIVE.sub(shown, text)

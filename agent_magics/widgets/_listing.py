@@ -60,7 +60,7 @@ class Listing(list[T]):
 
     def _repr_html_(self) -> str:
         if not self:
-            return page(page_text(self._empty))
+            return page(page_text(_text(self._empty)))
         head = "".join(f'<th style="{_CELL}">{page_text(name)}</th>' for name in self._columns)
         body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self._rows())
         rest = f"<div>{len(self) - _MOST_ROWS} more</div>" if len(self) > _MOST_ROWS else ""
@@ -74,7 +74,7 @@ class Listing(list[T]):
     def text(self) -> str:
         """The table as aligned plain text."""
         if not self:
-            return self._empty
+            return _text(self._empty)
         rows = [list(self._columns), *self._rows()]
         cells = [
             [*map(_short, row[:-1]), *(_short(text, _LAST_WIDEST) for text in row[-1:])]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anywidget
+import traitlets
 
 from ..wire import AgentEvent
 from ._ops import Op, OpWriter
@@ -38,6 +39,8 @@ class TurnWidget(anywidget.AnyWidget):  # type: ignore[misc]  # the base is unty
 
     _esm = turn_script()
     _css = STATIC / "turn.css"
+    layout = traitlets.Any(None).tag(sync=True)
+    """Its style sheet lays it out: it needs no widget of its own for that."""
 
     def __init__(
         self,

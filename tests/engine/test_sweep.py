@@ -91,7 +91,7 @@ async def test_a_killed_engine(needs_bubblewrap: None, provider: str) -> None:
     mark = f"86400.{os.getpid()}"
     with EngineProcess() as engine:
         async with started(engine) as client:
-            kept, gone = [await create(client, provider) for _ in range(2)]
+            kept, gone, left = [await create(client, provider) for _ in range(3)]
             for session in (kept, gone):
                 await run(client, session, f"echo {session} > note; (setsid sleep {mark} &)")
             running = asyncio.create_task(run(client, kept, f"sleep {mark}"))
@@ -103,6 +103,10 @@ async def test_a_killed_engine(needs_bubblewrap: None, provider: str) -> None:
         for name in ("ses_cut", "ses_ended"):
             fill(engine.data / "sessions" / name)
         (engine.data / "sessions/ses_cut/.making").touch()
+        # ended while the store was full: one that it still knows, one that it never did
+        fill(engine.data / "sessions/ses_left")
+        for name in (left, "ses_left"):
+            (engine.data / "sessions" / name / ".ended").touch()
         end(engine.data / "engine.db", "ses_ended")
         (engine.data / "sessions/ses_unknown/workspace").mkdir(parents=True)
         async with started(engine) as client:
@@ -112,6 +116,7 @@ async def test_a_killed_engine(needs_bubblewrap: None, provider: str) -> None:
             )
             (engine.data / "sessions/ses_unknown/workspace").rmdir()
             (engine.data / "sessions/ses_unknown").rmdir()
+            assert {s["id"] for s in (await client.get("/session")).json()} == {kept, gone}
             assert await run(client, kept, "cat note") == f"{kept}\n"
             assert (await client.delete(f"/session/{gone}")).status_code == 200
             assert [p.name for p in (engine.data / "sessions").iterdir()] == [kept]

@@ -288,6 +288,9 @@ class FakeClient:
     def session(self, session_id: str) -> FakeSession:
         return self.sessions.setdefault(session_id, FakeSession(self.script, session_id))
 
+    def list_sessions(self) -> list[SessionInfo]:
+        return [session.get_info() for session in self.sessions.values()]
+
     def health(self) -> dict[str, Any]:
         self.calls.append(("health",))
         return {"healthy": True}

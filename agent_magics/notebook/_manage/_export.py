@@ -142,7 +142,7 @@ def _sections(messages: Sequence[Message]) -> Iterator[str]:
 def _who(info: MessageInfo) -> str:
     if info.summary:
         return "Summary of what was before"
-    return "You" if info.role == "user" else f"Agent ({info.model})"
+    return "You" if info.role == "user" else f"Agent ({one_line(info.model)})"
 
 
 def _part(part: Any) -> str:

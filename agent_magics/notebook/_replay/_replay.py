@@ -29,7 +29,7 @@ from ...wire import (
     ToolUpdate,
 )
 from .._errors import TurnFailed, TurnInterrupted, describe
-from .._frontend import FrontEnd, cell_id, current_shell, front_end, kernel_of
+from .._frontend import FrontEnd, cell_id, current_shell, front_end, is_watched, kernel_of
 from .._text import one_line
 from .._turn._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from .._turn._pump import CommPump
@@ -114,19 +114,20 @@ class _Replay:
         self._recording = recording
         self._pace = pace
         self._pump = pump
+        watched = is_watched(current_shell())
         self._view: TurnView
-        if kind == "kernel":
+        if kind == "kernel" and watched:
             self._view = WidgetView(
                 self._clicked,
                 show_reasoning=show_reasoning,
                 outputs_change=bool(cell_id(current_shell())),
             )
-        elif kind == "headless":
-            self._view = HeadlessView(show_reasoning=show_reasoning)
+        elif kind in ("kernel", "headless"):
+            self._view = HeadlessView(show_reasoning=show_reasoning, is_watched=watched)
         else:
             self._view = TerminalView(show_reasoning=show_reasoning)
         has_person = pace.by_step and kind in ("kernel", "terminal")
-        self._stepper = Stepper(kind, self._view, pump, keyboard) if has_person else None
+        self._stepper = Stepper(self._view, pump, keyboard) if has_person else None
         self._hurry = False
         self._fresh: dict[str, ToolPart] = {}
         self._parts: set[str] = set()

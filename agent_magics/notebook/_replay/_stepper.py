@@ -8,7 +8,6 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .._frontend import FrontEnd
     from .._turn._keyboard import Keyboard
     from .._turn._pump import CommPump
     from .._turn._views import TurnView
@@ -22,10 +21,8 @@ _HANDSHAKE = 5.0  # seconds that a front end has to show that it renders widgets
 class Stepper:
     """Buttons below the turn; where they can't work, a question on the keyboard."""
 
-    def __init__(
-        self, kind: FrontEnd, view: TurnView, pump: CommPump, keyboard: Keyboard | None
-    ) -> None:
-        self._with_buttons = kind == "kernel" and pump.live
+    def __init__(self, view: TurnView, pump: CommPump, keyboard: Keyboard | None) -> None:
+        self._with_buttons = view.has_buttons and pump.live
         self._view = view
         self._pump = pump
         self._keyboard = keyboard
@@ -70,11 +67,11 @@ class Stepper:
             return
         from IPython.display import display
 
+        from ...widgets import close_widgets
+
         nothing = {"text/html": "", "text/plain": ""}
         display(nothing, raw=True, display_id=self._display, update=True)
-        for button in self._box.children:
-            button.close()
-        self._box.close()
+        close_widgets(self._box)
         self._box = None
 
     def _clicked(self, *, free: bool) -> None:

@@ -234,8 +234,14 @@ def begin_turn(
         kind, buffer = "plain", io.StringIO()
     shown = ShownTurn(lambda: acquire(turn), begin, settings, CommPump(None), kind, stream=buffer)
     turn = BackgroundTurn(name, shown, buffer)
-    turns_of(shell).append(turn)
+    turns = turns_of(shell)
     shown.open()
-    shown.hear_by_itself()
-    turn.start(after)
+    turns.append(turn)
+    try:
+        shown.hear_by_itself()
+        turn.start(after)
+    except BaseException:  # a Stop at the wrong time, or no more threads
+        turns.remove(turn)
+        shown.discard()
+        raise
     return turn

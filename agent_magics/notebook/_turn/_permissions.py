@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._frontend import FrontEnd
-from .._text import one_line, printable
+from .._text import one_line
 
 if TYPE_CHECKING:
     from ...wire import PermissionRequest
@@ -145,7 +145,7 @@ class PermissionDesk:
             return False
         if self._view.rendered:
             return False
-        if self._front_end == "terminal" or not self._pump.live:
+        if not (self._view.has_buttons and self._pump.live):
             return True
         return self._had_time(pending, now)
 
@@ -200,7 +200,9 @@ def _subject(request: PermissionRequest) -> str:
 
 
 def question(request: PermissionRequest) -> str:
-    """The request in full, as plain text, for the keyboard."""
+    """The request in full, as plain text, for the keyboard; nothing in it is hidden."""
+    from ...widgets import visible, without_escapes
+
     asker = one_line(request.asker_capitalized, 200)
     lines = [f"{asker} asks for permission: {request.permission}"]
     if request.reason:
@@ -213,4 +215,4 @@ def question(request: PermissionRequest) -> str:
     always = ", ".join(request.always)
     scope = f"a = always allow {one_line(always, 200)}, " if always else ""
     lines.append(f"y = allow once, {scope}n = reject: ")
-    return printable("\n".join(lines))
+    return visible(without_escapes("\n".join(lines)))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import unquote_to_bytes
 
 from .._errors import TurnFailed, TurnInterrupted, describe
-from .._frontend import FrontEnd, cell_id, current_shell, front_end, kernel_of
+from .._frontend import FrontEnd, cell_id, current_shell, front_end, is_watched, kernel_of
 from ._comm_hook import listen
 from ._keyboard import KernelKeyboard, Keyboard, TerminalKeyboard
 from ._permissions import PermissionDesk, Policy
@@ -162,16 +162,17 @@ class ShownTurn:
         self._settings = settings
         self._pump = pump
         self.in_console = kind == "kernel" and not cell_id(current_shell())
+        watched = is_watched(current_shell())
         self._view: TurnView
-        if kind == "kernel":
+        if kind == "kernel" and watched:
             self._view = WidgetView(
                 self._clicked,
                 show_reasoning=settings.show_reasoning,
                 answer_within=settings.policy.timeout,
                 outputs_change=keyboard is None or not self.in_console,
             )
-        elif kind == "headless":
-            self._view = HeadlessView(show_reasoning=settings.show_reasoning)
+        elif kind in ("kernel", "headless"):
+            self._view = HeadlessView(show_reasoning=settings.show_reasoning, is_watched=watched)
         else:
             self._view = TerminalView(stream, show_reasoning=settings.show_reasoning)
         self._desk = PermissionDesk(kind, settings.policy, self._view, pump, self._reply, keyboard)
@@ -210,6 +211,11 @@ class ShownTurn:
     def open(self) -> None:
         """Show the first pixel."""
         self._view.open()
+
+    def discard(self) -> None:
+        """Instead of `run()`: nothing of it stays."""
+        self._deafen()
+        self._view.finish(empty=True)
 
     def note(self, text: str) -> None:
         """From any thread: show a line of our own."""

@@ -31,6 +31,10 @@ class TurnView(Protocol):
     """How a turn is shown while it runs. All methods are called on the waiting cell's thread."""
 
     @property
+    def has_buttons(self) -> bool:
+        """Whether a front end that renders it shows buttons."""
+
+    @property
     def rendered(self) -> bool:
         """Whether a person sees buttons: the front end has answered."""
 
@@ -73,20 +77,37 @@ def _describe(record: TurnRecord, info: SessionInfo, model: str) -> None:
 
 
 class _Output:
-    """One output of the cell, replaced again and again."""
+    """
+    One output of the cell that made it, replaced again and again.
 
-    def __init__(self) -> None:
+    It goes where the cell's outputs went at that time: a turn in the background may end while
+    `%%capture` collects those of another cell.
+    """
+
+    def __init__(self, publisher: Any = None) -> None:
+        from IPython.core.interactiveshell import InteractiveShell
+
+        self._publisher = publisher or InteractiveShell.instance().display_pub
         self._id = uuid.uuid4().hex
         self._shown = False
 
     def show(self, bundle: Mapping[str, Any]) -> None:
-        from IPython.display import display
-
-        display(dict(bundle), raw=True, display_id=self._id, update=self._shown)
+        self._publisher.publish(
+            data=dict(bundle),
+            metadata={},
+            transient={"display_id": self._id},
+            update=self._shown,
+        )
         self._shown = True
 
     def clear(self) -> None:
-        self.show({"text/html": "", "text/plain": ""})
+        """Leave nothing of it."""
+        if self._shown:
+            self.show({"text/html": "", "text/plain": ""})
+
+    def another(self) -> _Output:
+        """A new output of the same cell."""
+        return _Output(self._publisher)
 
 
 class WidgetView:
@@ -95,6 +116,8 @@ class WidgetView:
 
     Where neither widgets are drawn nor `outputs_change`, in a console, the record is a new output.
     """
+
+    has_buttons = True
 
     def __init__(
         self,
@@ -166,23 +189,33 @@ class WidgetView:
         self._widget.record.took(seconds)
 
     def finish(self, *, empty: bool = False) -> None:
-        if empty:
-            self._output.clear()
-        else:
-            if not (self._outputs_change or self.rendered):
+        from ...widgets import close_widgets
+
+        try:
+            if empty:
                 self._output.clear()
-                self._output = _Output()
-            self._output.show(_bundle(self._widget.record))
-        self._widget.close()
+            else:
+                if not (self._outputs_change or self.rendered):
+                    self._output.clear()
+                    self._output = self._output.another()
+                self._output.show(_bundle(self._widget.record))
+        finally:
+            close_widgets(self._widget)
 
 
 class HeadlessView:
-    """A notebook that runs without a front end: the static record, brought up to date at times."""
+    """
+    A cell without buttons: the static record, brought up to date at times.
 
+    Where the output `is_watched` by nobody, the record at the end is all that is displayed.
+    """
+
+    has_buttons = False
     rendered = False
 
-    def __init__(self, *, show_reasoning: bool = True) -> None:
+    def __init__(self, *, show_reasoning: bool = True, is_watched: bool = True) -> None:
         self._show_reasoning = show_reasoning
+        self._is_watched = is_watched
         self._output = _Output()
         self._record: TurnRecord
         self._changed = False
@@ -193,7 +226,8 @@ class HeadlessView:
         from ...widgets import TurnRecord
 
         self._record = TurnRecord(show_reasoning=self._show_reasoning)
-        self._output.show({"text/plain": "The agent is at work."})
+        if self._is_watched:
+            self._output.show({"text/plain": "The agent is at work."})
         self._drawn = time.monotonic()
 
     def handle(self, event: AgentEvent) -> None:
@@ -218,7 +252,7 @@ class HeadlessView:
         now = time.monotonic()
         if self._record.silence != self._silence:
             self._silence, self._changed = self._record.silence, True
-        if self._changed and now - self._drawn >= _HEADLESS_INTERVAL:
+        if self._is_watched and self._changed and now - self._drawn >= _HEADLESS_INTERVAL:
             self._draw()
             self._drawn = time.monotonic()
 
@@ -243,6 +277,7 @@ class TerminalView:
     Nothing the agent says reaches the terminal as a control sequence.
     """
 
+    has_buttons = False
     rendered = False
 
     def __init__(self, stream: TextIO | None = None, *, show_reasoning: bool = True) -> None:
