@@ -9,13 +9,14 @@ import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from agent_magics.wire import is_loopback
+
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Endpoint", "Health"]
 
 _UDS_BASE = "http://agent"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Endpoint:
         """
         import httpx
 
-        local = self.uds is not None or httpx.URL(self.url).host in _LOOPBACK
+        local = self.uds is not None or is_loopback(httpx.URL(self.url).host)
         if transport is None and local:
             transport = httpx.AsyncHTTPTransport(uds=self.uds, verify=self._tls, limits=_limits())
         return httpx.AsyncClient(

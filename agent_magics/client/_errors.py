@@ -84,7 +84,23 @@ __all__ = [
 
 
 class AgentError(Exception):
-    """Root of everything this package raises. `str(error)` is one sentence for people."""
+    """
+    Root of everything this package raises. `str(error)` is one sentence for people.
+
+    Each can be pickled and copied, with all that it knows.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[AgentError], args: tuple[Any, ...], state: Mapping[str, Any]
+) -> AgentError:
+    """An error as it was, however its class is made."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConnectionFailed(AgentError):

@@ -53,6 +53,17 @@ __all__ = ["TurnReader"]
 
 _ABORTED = "MessageAbortedError"
 _FINAL = ("completed", "error")
+_CUT = {
+    "length": (
+        "MessageOutputLengthError",
+        "The reply was cut off: it reached the token limit of one reply.",
+    ),
+    "content-filter": (
+        "ContentFilterError",
+        "The provider refused to answer, or broke off its reply, because of its content rules.",
+    ),
+}
+"""Finish reasons of replies that are not whole, and what they are called."""
 _ABOUT_SESSIONS = ("session.created", "session.updated", "session.diff")
 
 
@@ -146,7 +157,7 @@ class TurnReader:
 
     def end_quietly(self) -> TurnEnded:
         """End a turn of which the server says that it no longer runs, with what is known."""
-        error = self._known_error()
+        error = self._known_error() or self._cut()
         if error is None and not self.is_answered:
             message = "The server no longer runs this turn and did not say how it ended."
             error = WireError("TurnLostError", message)
@@ -325,6 +336,12 @@ class TurnReader:
         failed_early = self._error is not None and not self._answers
         return [self.end_quietly()] if ours and (self.is_answered or failed_early) else []
 
+    def _cut(self) -> WireError | None:
+        """What a server without `turn.ended` does not call an error: a reply that was cut off."""
+        last = next(reversed(self._answers.values()), None)
+        name, message = _CUT.get(last.finish if last else "", ("", ""))
+        return WireError(name, message) if name else None
+
     def _known_error(self) -> WireError | None:
         errors = [info.error for info in self._answers.values() if info.error is not None]
         return errors[-1] if errors else self._error
@@ -344,6 +361,7 @@ class TurnReader:
             cost=sum(costs) if costs and len(costs) == len(answers) else None,
             error=error,
             seconds=self._seconds(),
+            finish_reason=answers[-1].finish if answers else "",
         )
 
     def _seconds(self) -> float | None:

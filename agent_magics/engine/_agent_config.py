@@ -51,13 +51,14 @@ def agent_profile(
         if key not in _KEYS:
             raise AgentConfigError(key, f"unknown key; known are {', '.join(_KEYS)}")
     base = base or AgentProfile(name)
+    tools, rules = _tools(table), permission_rules(table.get("permission"), "permission")
     return replace(
-        base,
+        base.also_with(_named(tools, rules)),
         model=_model(table, base.model),
         instructions=(*base.instructions, *_instructions(table)),
         temperature=_temperature(table, base.temperature),
-        tools=(*base.tools, *_tools(table)),
-        rules=(*base.rules, *permission_rules(table.get("permission"), "permission")),
+        tools=(*base.tools, *tools),
+        rules=(*base.rules, *rules),
         description=_text(table, "description", base.description),
         mode=_mode(table, base.mode),
     )
@@ -168,6 +169,13 @@ def _tools(table: Mapping[str, Any]) -> list[tuple[str, bool]]:
         if not isinstance(on, bool):
             raise AgentConfigError(f"tools.{tool}", "must be true or false")
     return list(tools.items())
+
+
+def _named(tools: list[tuple[str, bool]], rules: list[Rule]) -> list[str]:
+    """The tools that the settings give to this agent by name, not by a pattern for all."""
+    given = [tool for tool, on in tools if on]
+    given += [rule.permission for rule in rules if rule.universal and rule.action != "deny"]
+    return [tool for tool in given if tool.strip("*?")]
 
 
 def _mode(table: Mapping[str, Any], default: Mode) -> Mode:

@@ -3,18 +3,19 @@ Agents: what the model is told, which tools it gets and what these may do.
 
 An agent is a name with a few settings on top of the engine's own. Four are built in, the
 configuration and a session's creation may change them or add others. What an agent's rules deny,
-no other rule and no answer of a person allows: `plan` stays read-only whatever was said before.
+no other rule and no answer of a person allows: `plan` stays read-only whatever was said before,
+and so do the sub-agents that it starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from ._errors import AgentNotFound
-from ._policy import Rule
+from ._policy import READ_ONLY, Rule
 
 __all__ = ["BUILD", "BUILT_IN", "AgentBook", "AgentProfile", "Mode"]
 
@@ -26,14 +27,22 @@ _LOOKING = (
 )
 """Commands that can't change anything, whatever their arguments."""
 
+_HARMLESS = (
+    *("batch", "glob", "grep", "network", "read", "skill", "task", "todoread", "todowrite"),
+    *("webfetch", READ_ONLY),
+)
 _READ_ONLY = (
+    Rule("*", "*", "deny"),
+    *(Rule(tool, "*", "allow") for tool in _HARMLESS),
+    Rule("artifact", "*", "deny"),
     Rule("edit", "*", "deny"),
     Rule("bash", "*", "deny"),
     *(Rule("bash", f"{command} *", "allow") for command in _LOOKING),
 )
 
 _READ_ONLY_TEXT = f"""\
-You only look; you change nothing. You have no tools to write or edit files, and of all commands \
+You only look; you change nothing. You have no tools to write or edit files, none of MCP servers \
+but those that only read or that the user named for you, and of all commands \
 only these can run: {", ".join(_LOOKING)}. Do not look for ways around that. Use read, grep and \
 glob where they do."""
 
@@ -75,6 +84,14 @@ class AgentProfile:
             if fnmatchcase(tool, pattern):
                 offered = on
         return offered
+
+    def also_with(self, tools: list[str]) -> AgentProfile:
+        """This agent, with limits that leave it these tools of MCP servers (or patterns), too."""
+        if not self.limits:
+            return self
+        everything, *others = self.limits
+        named = (Rule(tool, "*", "allow") for tool in tools)
+        return replace(self, limits=(everything, *named, *others))
 
     @property
     def denials(self) -> list[tuple[Rule, ...]]:
@@ -119,7 +136,7 @@ class AgentProfile:
         return data
 
 
-_NO_WRITING = (("write", False), ("edit", False))
+_NO_WRITING = (("write", False), ("edit", False), ("artifact", False))
 
 BUILD = AgentProfile(
     name="build",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from pydantic_ai.messages import ToolCallPart, ToolReturn
+from pydantic import ValidationError
+from pydantic_ai.exceptions import ToolFailed
+from pydantic_ai.messages import RetryPromptPart, ToolCallPart, ToolReturn, ToolReturnPart
 
 from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ArtifactJSON, PartJSON, TodoJSON
@@ -17,10 +20,18 @@ from ._messages import MessageBook, is_closed
 from ._text import dumps
 
 if TYPE_CHECKING:
+    from ._permissions import Answer
     from ._services import Services
     from ._sessions import Session
 
-__all__ = ["CallContext", "ToolCalls", "call_arguments", "result_text"]
+__all__ = [
+    "CallContext",
+    "ToolCalls",
+    "call_arguments",
+    "complaints",
+    "refusal_text",
+    "result_text",
+]
 
 _LIVE_INTERVAL = 0.05
 _LIVE_CHUNK = 16 << 10
@@ -34,6 +45,26 @@ def call_arguments(call: ToolCallPart) -> dict[str, Any]:
         return call.args_as_dict()
     except (AssertionError, ValueError):
         return {}
+
+
+def complaints(error: ValidationError) -> str:
+    """What is wrong with a call's arguments, without the library's links."""
+    return _sentence(error.errors(include_url=False))
+
+
+def _sentence(errors: Iterable[Any]) -> str:
+    found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in errors)
+    return "; ".join(found)
+
+
+def refusal_text(part: ToolReturnPart | RetryPromptPart) -> str:
+    """What a person reads of a call that was never executed; the model gets more."""
+    content: Any = part.content
+    if isinstance(content, list):
+        return f"Wrong arguments: {_sentence(content)}"
+    if isinstance(content, str) or not isinstance(part, ToolReturnPart):
+        return str(content)
+    return part.model_response_str()
 
 
 def result_text(result: Any) -> str:
@@ -133,8 +164,10 @@ class CallContext:
         sandbox: Sandbox | None,
         services: Services,
         message_id: str,
+        permitted: Callable[[PartJSON, dict[str, Any]], Awaitable[Answer]],
     ) -> None:
         self._part = part
+        self._permitted = permitted
         self._session = session
         self._message_id = message_id
         self._sandbox = sandbox
@@ -189,6 +222,12 @@ class CallContext:
                 self._messages.add_output(self._part, stream, text)
         self._buffers.clear()
         self._buffered = 0
+
+    async def permit_write(self, path: str) -> None:
+        arguments = {**self._part["state"]["input"], "filePath": path}
+        answer = await self._permitted(self._part, arguments)
+        if not answer.allowed:
+            raise ToolFailed(answer.message)
 
     def edited(self, path: str) -> None:
         self._sessions.log.publish(

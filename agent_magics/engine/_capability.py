@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_ai import RunContext
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.exceptions import ModelRetry, RetryModelRequest, ToolFailed
@@ -13,8 +14,9 @@ from pydantic_ai.tools import ToolDefinition
 
 from agent_magics.sandbox import SandboxError, SandboxGone, SandboxUnavailable
 
-from ._calls import call_arguments
+from ._calls import call_arguments, complaints
 from ._errors import log_unforeseen
+from ._mcp import declared
 from ._turn import ABORTED, Turn
 
 __all__ = ["TurnHooks"]
@@ -46,7 +48,7 @@ class TurnHooks(AbstractCapability[Turn]):
         turn, arguments = ctx.deps, call_arguments(call)
         part = turn.find(call)
         try:
-            answer = await turn.permitted(part, arguments)
+            answer = await turn.permitted(part, arguments, read_only=bool(declared(tool_def)))
             if not answer.allowed:
                 raise ToolFailed(answer.message)
             await turn.begin_call(part, arguments)
@@ -63,7 +65,11 @@ class TurnHooks(AbstractCapability[Turn]):
             raise
         except Exception as error:
             if _is_control_flow(error):
-                turn.fail_call(part, str(error.__cause__ or error))
+                cause = error.__cause__
+                if isinstance(cause, ValidationError):
+                    turn.fail_call(part, f"Wrong arguments: {complaints(cause)}")
+                else:
+                    turn.fail_call(part, str(cause or error))
                 raise
             message = _explain(error, part["tool"])
             turn.fail_call(part, message)

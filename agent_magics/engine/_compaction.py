@@ -30,6 +30,7 @@ from ._errors import ApiError
 from ._ids import new_id, now_ms
 from ._overflow import is_overflow
 from ._parts import ResponseParts, new_part
+from ._reply_end import check_ending
 from ._retry import Retries, summary_failure
 from ._sessions import WORKSPACE, Session, no_tokens
 from ._steps import finish_step
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Compaction"]
 
+_LIMITED = ("length", "context-window")
+_CUT = "\n\n[This summary was cut off by the token limit of one reply.]"
 _NO_TOOLS = "There are no tools for a summary."
 _SHARE = 0.8
 """Of the context window for the conversation; the rest is for the summary."""
@@ -95,7 +98,8 @@ class Compaction:
             messages.save_info(question)  # type: ignore[arg-type]
             messages.save_part(new_part(session.id, self.message_id, "compaction", auto=self._auto))
             messages.save_info(self.info)
-        session.usage.messages += 2
+            session.usage.messages += 2
+            self._services.sessions.keep(session)
 
     def abort(self) -> None:
         """Stop it; `run()` raises CancelledError and nothing is replaced."""
@@ -154,7 +158,11 @@ class Compaction:
                 continue
             finish_step(self._services, self._session, self.info, self._model, response)
             texts = [part.content for part in response.parts if isinstance(part, TextPart)]
-            if not "".join(texts).strip():
+            written = well_formed("".join(texts)).strip() != ""
+            if self.info["finish"] in _LIMITED and written:  # better than none
+                return well_formed("".join([*texts, _CUT]))
+            check_ending(response, self._model.provider_id, self._scrub)
+            if not written:
                 raise ApiError("The model wrote no summary.", status=502, name="APIError")
             return well_formed("".join(texts))
         assert overflow is not None

@@ -10,6 +10,13 @@ The engine's configuration: a TOML file and a few environment variables.
     base_url = "http://gpu.example.org:8000/v1"
     api_key_env = "LAB_API_KEY"               # left out: the server needs no key
     models = ["qwen3-coder"]                  # left out: any model id is passed on
+    timeouts = {first_byte = 1800}            # for this provider; see [timeouts]
+
+    [timeouts]                                # seconds that a model server may be silent
+    connect = 15                              # until there is a connection
+    first_byte = 600                          # from the request to the first byte of the reply
+    between_bytes = 300                       # between two bytes of a reply
+    content = 600                             # in which only keep-alives come
 
     [snapshot]                                # what reverts can bring back, in megabytes
     largest_file = 50                         # larger files are left as they are
@@ -90,6 +97,7 @@ from ._agent_config import AgentConfigError, agent_profile, permission_rules
 from ._agents import BUILT_IN, AgentProfile
 from ._config_sandbox import read_sandbox
 from ._config_tables import CommandConfig, McpConfig, read_commands, read_mcp
+from ._config_timeouts import TimeoutsConfig, read_timeouts
 from ._container_limits import DEFAULT_IDLE, IDLE, ContainerLimitError, read_idle, read_limits
 from ._network_config import NetworkConfig, read_network
 from ._policy import Rule
@@ -103,6 +111,7 @@ __all__ = [
     "ProviderConfig",
     "ProviderKind",
     "Reader",
+    "TimeoutsConfig",
     "config_path",
     "is_http_url",
 ]
@@ -127,6 +136,8 @@ class ProviderConfig:
     base_url: str | None = None
     api_key_env: str | None = None
     models: tuple[str, ...] = ()
+    timeouts: TimeoutsConfig | None = None
+    """None: those of all providers."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +183,7 @@ class EngineConfig:
     commands: Mapping[str, CommandConfig] = field(default_factory=lambda: MappingProxyType({}))
     mcp: Mapping[str, McpConfig] = field(default_factory=lambda: MappingProxyType({}))
     agents: Mapping[str, AgentProfile] = field(default_factory=lambda: MappingProxyType({}))
+    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
     compaction: CompactionConfig = CompactionConfig()
     limits: LimitsConfig = LimitsConfig()
     container_limits: Limits = field(default_factory=Limits)
@@ -205,6 +217,7 @@ class EngineConfig:
             "limits",
             "snapshot",
             "network",
+            "timeouts",
         )
         reader.only(data, "", known)
         model = environ.get("AGENT_MAGICS_MODEL", "").strip() or reader.text(data, "model")
@@ -219,6 +232,7 @@ class EngineConfig:
             commands=MappingProxyType(read_commands(reader, data)),
             mcp=MappingProxyType(read_mcp(reader, data)),
             agents=MappingProxyType(reader.agents(data)),
+            timeouts=read_timeouts(reader, data),
             compaction=reader.compaction(data),
             limits=reader.limits(data),
             container_limits=container_limits,
@@ -296,6 +310,7 @@ class Reader:
 
     def providers(self, data: Mapping[str, Any]) -> dict[str, ProviderConfig]:
         tables = self.table(data.get("providers", {}), "providers")
+        general = read_timeouts(self, data)
         found = {}
         for name, value in tables.items():
             key = f"providers.{name}"
@@ -303,16 +318,18 @@ class Reader:
                 raise ConfigError(f"{self.where(key)}: use letters, digits, '-', '_' and '.'.")
             if name in _RESERVED_PROVIDERS:
                 raise ConfigError(f"{self.where(key)}: this name is built in; take another.")
-            found[name] = self.provider(name, self.table(value, key), key + ".")
+            found[name] = self.provider(name, self.table(value, key), key + ".", general)
         return found
 
-    def provider(self, name: str, table: Mapping[str, Any], prefix: str) -> ProviderConfig:
+    def provider(
+        self, name: str, table: Mapping[str, Any], prefix: str, general: TimeoutsConfig
+    ) -> ProviderConfig:
         if "api_key" in table:
             raise ConfigError(
                 f"{self.where(prefix + 'api_key')}: keys don't belong in this file; put the name "
                 'of an environment variable here: api_key_env = "NAME".'
             )
-        self.only(table, prefix, ("kind", "base_url", "api_key_env", "models"))
+        self.only(table, prefix, ("kind", "base_url", "api_key_env", "models", "timeouts"))
         default = "anthropic" if name == "anthropic" else "openai"
         kind = self.text(table, "kind", prefix) or default
         if kind not in ("openai", "anthropic"):
@@ -322,6 +339,7 @@ class Reader:
             base_url=self.url(table, "base_url", prefix),
             api_key_env=self.variable(table, "api_key_env", prefix),
             models=self.texts(table, "models", prefix),
+            timeouts=read_timeouts(self, table, prefix, general) if "timeouts" in table else None,
         )
 
     def url(self, table: Mapping[str, Any], key: str, prefix: str) -> str | None:

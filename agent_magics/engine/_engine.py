@@ -136,6 +136,7 @@ class Engine:
         self.agents = agents or AgentBook()
         agent = Agent(
             deps_type=Turn,
+            output_type=[str, type(None)],  # an agent that has nothing to say may say nothing
             tools=tools,
             toolsets=self.extensions.mcp.toolsets(),
             capabilities=[TurnHooks()],

@@ -20,6 +20,7 @@ from ._artifacts import copy_artifacts
 from ._checkpoints import Checkpoint, Checkpoints
 from ._errors import file_errors
 from ._ids import new_id, now_ms
+from ._parts import was_run
 from ._plan import Tree
 from ._revert import turn_start
 from ._sessions import Session, SessionBook, Usage, add_tokens
@@ -219,7 +220,7 @@ def _usage(origin: _Origin) -> Usage:
             usage.cost = None if usage.cost is None or cost is None else usage.cost + cost
         for part in message["parts"]:
             usage.steps += part["type"] == "step-finish"
-            if part["type"] == "tool" and "time" in part["state"]:
+            if part["type"] == "tool" and was_run(part):
                 usage.tools[part["tool"]] = usage.tools.get(part["tool"], 0) + 1
     return usage
 

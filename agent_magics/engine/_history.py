@@ -3,17 +3,103 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, repair_messages
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+    repair_messages,
+)
 from pydantic_core import PydanticSerializationError
+
+from agent_magics.wire import ErrorJSON
 
 from ._context import since_summary, starts_with_summary
 from ._store import Store
 
-__all__ = ["History"]
+__all__ = ["ABORTED", "History", "concluded", "failed_result", "prompt_text", "unanswered"]
 
 log = logging.getLogger(__name__)
+
+ABORTED = "MessageAbortedError"
+_NOT_RUN = "The turn ended before this call had a result."
+_EMPTY = "[I replied with nothing.]"
+_NOTES = {
+    ABORTED: "[The user aborted this turn here, before it was finished.]",
+    "ContentFilterError": "[This reply was refused or cut off by the provider's content rules.]",
+    "ContextOverflowError": "[This turn ended here: the context window was full.]",
+    "EngineStoppedError": "[The engine stopped here, in the middle of this turn.]",
+    "MessageOutputLengthError": "[This reply was cut off here by the token limit of one reply.]",
+    "TurnLimitError": "[This turn was ended here by its limit, before it was finished.]",
+}
+_FAILED = "[This reply was cut off or failed here, before the turn was finished.]"
+
+
+def prompt_text(parts: Sequence[Mapping[str, Any]]) -> str:
+    """A prompt as text, for a turn that ended before the model was asked."""
+    return "\n\n".join(
+        part["text"]
+        if part["type"] == "text"
+        else f"[file: {part.get('filename') or part['mime']}]"
+        for part in parts
+        if part["type"] in ("text", "file")
+    )
+
+
+def concluded(
+    messages: Sequence[ModelMessage], prompt: str, error: ErrorJSON | None
+) -> list[ModelMessage]:
+    """
+    The messages of a turn that is over: they end with what the agent said last.
+
+    A turn that was aborted, failed or was cut off says so there, so that the model knows of it in
+    the next one. As a note of the agent's, because many servers want the roles to alternate.
+    `prompt` stands in when nothing was said. Calls without a result get one that is an error.
+    """
+    if not messages and error is not None and error["name"] == "ContextOverflowError":
+        return []  # a prompt that is too large would make every later turn fail, too
+    said = _with_errors(messages) or [ModelRequest(parts=[UserPromptPart(prompt)])]
+    if isinstance(last := said[-1], ModelResponse) and (calls := unanswered(last)):
+        said.append(ModelRequest(parts=[failed_result(call, _NOT_RUN) for call in calls]))
+    note = "" if error is None else _NOTES.get(error["name"], _FAILED)
+    if not isinstance(last := said[-1], ModelResponse):
+        said.append(ModelResponse(parts=[TextPart(note or _EMPTY)]))
+    elif note or not any(isinstance(part, TextPart) and part.content for part in last.parts):
+        said[-1] = replace(last, parts=[*last.parts, TextPart(note or _EMPTY)])
+    return said
+
+
+def _with_errors(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+    """With calls that were interrupted as errors, which a model can't take for results."""
+
+    def part_of(part: Any) -> Any:
+        is_cut = isinstance(part, ToolReturnPart) and part.outcome == "interrupted"
+        return replace(part, outcome="failed") if is_cut else part
+
+    return [
+        replace(message, parts=[part_of(part) for part in message.parts])
+        if isinstance(message, ModelRequest)
+        else message
+        for message in messages
+    ]
+
+
+def unanswered(response: ModelResponse) -> list[ToolCallPart]:
+    """The calls of a reply that is the last message."""
+    return [part for part in response.parts if isinstance(part, ToolCallPart)]
+
+
+def failed_result(call: ToolCallPart, message: str) -> ToolReturnPart:
+    """What the model gets of a call that has no result."""
+    return ToolReturnPart(call.tool_name, message, call.tool_call_id, outcome="failed")
 
 
 class History:
@@ -59,7 +145,7 @@ class History:
             messages = turn + messages
             if starts_with_summary(turn):
                 break
-        return repair_messages(messages)
+        return _with_errors(repair_messages(messages))
 
     def unfinished(self) -> list[tuple[str, str, list[ModelMessage]]]:
         """`(session id, message id, messages)` of the turns that a crash cut."""

@@ -25,11 +25,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic_ai import AbstractToolset, RunContext
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolCallPart
+from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import ToolsetTool
 
 from agent_magics.wire import McpStatusJSON
 
 from ._config_tables import McpConfig
+from ._http import routed
 from ._ids import new_id
 from ._text import dumps
 from .tools import MAX_OUTPUT, TurnDeps, cap_text
@@ -37,15 +39,17 @@ from .tools import MAX_OUTPUT, TurnDeps, cap_text
 if TYPE_CHECKING:
     from pydantic_ai.mcp import MCPToolset
 
-__all__ = ["McpServer", "McpServers", "McpTools"]
+__all__ = ["McpServer", "McpServers", "McpTools", "declared"]
 
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT = 20.0
 _CALL_TIMEOUT = 300.0
+_HTTP_TIMEOUT = 30.0
 _CLOSE_TIMEOUT = 5.0
 _PAUSE = 60.0
 """Seconds after a failure before a server is tried again."""
+_READ_ONLY = "agent-magics-read-only"
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _INSTALL = "The MCP support is not installed; run: pip install 'agent-magics[mcp]'"
@@ -67,6 +71,7 @@ class McpServer:
     connected: bool = False
     failed_at: float | None = None
     toolset: MCPToolset[Any] | None = field(default=None, repr=False)
+    http: Any = field(default=None, repr=False)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -125,7 +130,13 @@ class McpServer:
         if source is None:
             source = self._command()
         else:
-            options["headers"] = self._filled(self.config.headers)
+            library = _http_library()
+            self.http = options["http_client"] = library.AsyncClient(
+                headers=self._filled(self.config.headers),
+                timeout=library.Timeout(_HTTP_TIMEOUT, read=_CALL_TIMEOUT),
+                follow_redirects=True,
+                **routed(library, source),
+            )
         toolset: MCPToolset[Any] = mcp.MCPToolset(source, **options)
         return toolset
 
@@ -156,9 +167,11 @@ class McpServer:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self.toolset.client.close()
+                if self.http is not None:
+                    await self.http.aclose()
         except Exception as error:  # the process ends with the engine, at the latest
             log.warning("closing the MCP server %s: %s", self.name, type(error).__name__)
-        self.toolset, self.connected = None, False
+        self.toolset, self.http, self.connected = None, None, False
 
 
 class McpServers:
@@ -233,7 +246,7 @@ class McpTools(AbstractToolset[TurnDeps]):
                 full = f"{server.name}_{name}"
                 wanted = server.config.tools is None or name in server.config.tools
                 if wanted and full not in found and _TOOL_NAME.fullmatch(full):
-                    renamed = replace(tool.tool_def, name=full)
+                    renamed = _renamed(tool.tool_def, full)
                     found[full] = _McpTool(
                         toolset=self,
                         tool_def=renamed,
@@ -269,6 +282,29 @@ class _McpTool(ToolsetTool[TurnDeps]):
 
     server: McpServer
     tool: ToolsetTool[Any]
+
+
+def _http_library() -> Any:
+    """The httpx that the installed fastmcp is made for: 3 has httpx, 4 has httpx2."""
+    http = importlib.import_module("fastmcp.client.transports.http")
+    return getattr(http, "httpx2", None) or http.httpx
+
+
+def _renamed(tool: ToolDefinition, name: str) -> ToolDefinition:
+    metadata = tool.metadata or {}
+    hints = metadata.get("annotations") or {}
+    only_reads = hints.get("readOnlyHint") is True
+    return replace(tool, name=name, metadata={**metadata, _READ_ONLY: only_reads})
+
+
+def declared(tool: ToolDefinition) -> bool | None:
+    """
+    Whether a tool of an MCP server declares that it only reads; None for the engine's own tools.
+
+    The declaration is believed: the user chose the server.
+    """
+    found = (tool.metadata or {}).get(_READ_ONLY)
+    return found if isinstance(found, bool) else None
 
 
 def _capped(result: Any) -> Any:

@@ -24,7 +24,7 @@ from ._ids import new_id, now_ms
 from ._messages import MessageBook
 from ._text import well_formed
 
-__all__ = ["ResponseParts", "finish_reason", "new_part", "response_tokens"]
+__all__ = ["ResponseParts", "new_part", "response_tokens", "was_run"]
 
 
 def new_part(session_id: str, message_id: str, type: str, **values: Any) -> PartJSON:
@@ -143,8 +143,6 @@ def response_tokens(response: ModelResponse) -> TokensJSON:
     }
 
 
-def finish_reason(response: ModelResponse) -> str:
-    """Why the model stopped, in opencode's words: stop, tool-calls, length, content-filter ..."""
-    if any(isinstance(part, ToolCallPart) for part in response.parts):
-        return "tool-calls"
-    return (response.finish_reason or "stop").replace("_", "-")
+def was_run(part: PartJSON) -> bool:
+    """Whether the call of a tool part was executed; rejected and unknown ones never were."""
+    return "title" in part["state"]

@@ -26,12 +26,12 @@ from ._agents import BUILD, AgentProfile
 from ._errors import PermissionNotFound, RuleNotFound
 from ._ids import new_id
 from ._log import EventLog
-from ._policy import Action, Decision, Rule, decide, limited
+from ._policy import Action, Decision, Rule, decide, is_offered_still, limited
 from ._sessions import Session, SessionBook
 from ._store import Store
 from ._text import dumps
 
-__all__ = ["Answer", "Permissions"]
+__all__ = ["Answer", "Permissions", "inherited_limits"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class _Pending:
     always: Sequence[str]
     request: PermissionRequestJSON
     answer: asyncio.Future[Answer]
+    read_only: bool
 
 
 class Permissions:
@@ -100,22 +101,24 @@ class Permissions:
         arguments: Mapping[str, Any],
         agent: AgentProfile = BUILD,
         unattended: Unattended = "ask",
+        *,
+        read_only: bool = False,
     ) -> Answer:
         """
         May this tool call run? Waits for a person where the rules say so.
 
         `unattended` other than "ask" is the answer in place of a person's. Cancelling the wait
         withdraws the request: it is replied "reject" on the stream. A `call` without `callID` is
-        a wish of the session itself.
+        a wish of the session itself. `read_only`: the tool declares that it changes nothing.
         """
         tool = call["tool"]
-        decision = self.decide(session, agent, tool, arguments)
+        decision = self.decide(session, agent, tool, arguments, read_only=read_only)
         if decision.action == "allow":
             return Answer(True)
         if decision.action == "deny":
             wanted = ", ".join(decision.patterns)
             return Answer(False, f"The permission rules deny {tool}: {wanted}")
-        pending = self._open(session, agent, call, arguments, decision)
+        pending = self._open(session, agent, call, arguments, decision, read_only)
         if unattended != "ask":
             allowed = unattended == "once"
             self._close(pending, unattended, Answer(allowed, "" if allowed else _NOBODY))
@@ -159,7 +162,7 @@ class Permissions:
     def standing(self, session: Session) -> list[PermissionRuleJSON]:
         """The rules that "always" answers made in the session's family, oldest first."""
         root = self._root(session)
-        return [_standing_rule(root.id, rule) for rule in root.standing]
+        return [_standing_rule(root.id, rule) for rule in _holding(root)]
 
     def withdraw(self, session: Session, rule_id: str) -> None:
         """Drop one standing rule. Raises RuleNotFound."""
@@ -193,14 +196,20 @@ class Permissions:
         return self._book.get(self._book.root_of(session.id))
 
     def decide(
-        self, session: Session, agent: AgentProfile, tool: str, arguments: Mapping[str, Any]
+        self,
+        session: Session,
+        agent: AgentProfile,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        read_only: bool = False,
     ) -> Decision:
         """What the rules say, without asking anybody."""
         network = [Rule("network", host, "allow") for host in session.network or ()]
-        own = [_rule(r) for r in (*session.rules, *self._root(session).standing)]
+        own = [_rule(r) for r in (*session.rules, *_holding(self._root(session)))]
         decision = decide((*self._rules, *agent.rules, *network, *own), tool, arguments)
-        inherited = [[_rule(r) for r in rules] for rules in session.limits]
-        return limited((self._limits, *agent.denials, *inherited), decision, tool, arguments)
+        sets = (self._limits, *agent.denials, *inherited_limits(session))
+        return limited(sets, decision, tool, arguments, read_only=read_only)
 
     def drop(self, session_id: str, call_id: str | None = None) -> None:
         """Withdraw what this session asks, or asks for one tool call: nobody waits for it now."""
@@ -218,6 +227,7 @@ class Permissions:
         call: PartJSON,
         arguments: Mapping[str, Any],
         decision: Decision,
+        read_only: bool,
     ) -> _Pending:
         request: PermissionRequestJSON = {
             "id": new_id("per"),
@@ -228,13 +238,15 @@ class Permissions:
             "always": list(decision.always),
             "agent": agent.name,
         }
+        if decision.reason:
+            request["reason"] = decision.reason
         if "callID" in call:
             request["tool"] = {"messageID": call["messageID"], "callID": call["callID"]}
         if session.parent_id is not None:
             request["parentID"], request["sessionTitle"] = session.parent_id, session.title
         answer = asyncio.get_running_loop().create_future()
         pending = _Pending(
-            session, agent, call["tool"], arguments, decision.always, request, answer
+            session, agent, call["tool"], arguments, decision.always, request, answer, read_only
         )
         self._pending[request["id"]] = pending
         with self._store.group():
@@ -265,9 +277,25 @@ class Permissions:
     def _answer_covered(self, session: Session) -> None:
         root = self._root(session)
         for other in [p for p in self._pending.values() if self._root(p.session) is root]:
-            decision = self.decide(other.session, other.agent, other.tool, other.arguments)
+            decision = self.decide(
+                other.session,
+                other.agent,
+                other.tool,
+                other.arguments,
+                read_only=other.read_only,
+            )
             if decision.action == "allow":
                 self._close(other, "always", Answer(True))
+
+
+def _holding(root: Session) -> list[dict[str, str]]:
+    """The answers that still hold; earlier versions offered wider patterns."""
+    return [r for r in root.standing if is_offered_still(r["permission"], r["pattern"])]
+
+
+def inherited_limits(session: Session) -> list[list[Rule]]:
+    """What the agents deny that started this session's, each set of rules for itself."""
+    return [[_rule(r) for r in rules] for rules in session.limits]
 
 
 def _rule(data: Mapping[str, str]) -> Rule:

@@ -10,9 +10,12 @@ What the pattern is held against depends on the tool:
     command allows exactly that text. Lines that can't be read with certainty (substitutions,
     subshells, redirections, assignments ...) are allowed by their exact text or by `*` alone,
     and a rule that denies or asks is applied to everything in them that looks like a command.
+    No pattern but the exact text allows a builtin that evaluates its arguments (`_programs`), or
+    a command that names a protected path (`_protected`) as something to write.
 `read`, `write`, `edit`
     The normalised absolute path in the container; patterns may be relative to `/workspace`.
-    Rules for `edit` hold for `write` too.
+    Rules for `edit` hold for `write` too. To allow a protected path a rule must name it, as
+    `.git/*` or `.env` do, or be universal.
 `grep`, `glob`
     The path that is searched.
 `webfetch`
@@ -46,17 +49,31 @@ from typing import Any, Literal
 from agent_magics.sandbox import host_matches
 
 from ._paths import WORKSPACE, container_path, is_below
+from ._programs import evaluates, scope, writes_protected_path
+from ._protected import CHANGES_COMMANDS, is_protected, reader_of
 from ._shell import CommandLine, SimpleCommand, analyse
 from ._web_url import WebURLError, parse_web_url
 
-__all__ = ["DEFAULT_RULES", "Action", "Decision", "Rule", "decide", "limited"]
+__all__ = [
+    "DEFAULT_RULES",
+    "READ_ONLY",
+    "Action",
+    "Decision",
+    "Rule",
+    "decide",
+    "is_offered_still",
+    "limited",
+]
 
 Action = Literal["allow", "ask", "deny"]
 
+READ_ONLY = "read-only"
+"""In `limits` this stands for every tool of an MCP server that declares itself read-only."""
+
 _STRICTNESS: dict[Action, int] = {"allow": 0, "ask": 1, "deny": 2}
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_./+-]+")
-_PATH_ARGUMENTS = {"read": "filePath", "write": "filePath", "edit": "filePath"}
+_PROGRAM_PATTERN = re.compile(r"[A-Za-z0-9_./+-]+ \*")
 _SEARCH_TOOLS = ("grep", "glob")
+_NAMES_PROTECTED = "It names a file that changes what other commands do."
 _DEPTH = 20
 """How many words of a launcher's arguments are tried as the command it runs."""
 
@@ -86,12 +103,14 @@ class Decision:
     """
     `patterns` is what the call wants now, `always` what an "always" answer would allow.
 
-    Both are patterns for rules of this tool.
+    Both are patterns for rules of this tool. `reason` is a sentence for the person who is asked,
+    where the call alone does not show why.
     """
 
     action: Action
     patterns: tuple[str, ...]
     always: tuple[str, ...]
+    reason: str = ""
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (
@@ -127,9 +146,12 @@ def decide(rules: Sequence[Rule], tool: str, arguments: Mapping[str, Any]) -> De
     """
     covering = [rule for rule in rules if rule.covers(tool)]
     if tool == "bash":
-        return _decide_bash(covering, _text(arguments, "command"))
-    if tool in _PATH_ARGUMENTS:
-        return _decide_path(covering, _text(arguments, _PATH_ARGUMENTS[tool]))
+        workdir = container_path(_text(arguments, "workdir") or WORKSPACE)
+        return _decide_bash(covering, _text(arguments, "command"), workdir)
+    if tool in ("write", "edit"):
+        return _decide_edit(rules, covering, _text(arguments, "filePath"))
+    if tool == "read":
+        return _decide_path(covering, _text(arguments, "filePath"))
     if tool in _SEARCH_TOOLS:
         return _decide_path(covering, _text(arguments, "path") or WORKSPACE)
     if tool == "skill":
@@ -153,12 +175,24 @@ def limited(
     decision: Decision,
     tool: str,
     arguments: Mapping[str, Any],
+    *,
+    read_only: bool = False,
 ) -> Decision:
-    """`decision`, or a denial where one of `limits` (sets of rules for themselves) denies."""
+    """
+    `decision`, or a denial where one of `limits` (sets of rules for themselves) denies.
+
+    `read_only`: the tool declares that it changes nothing.
+    """
     for rules in limits:
+        if read_only:
+            rules = [_meant(rule, tool) for rule in rules]
         if decide((_FREE, *rules), tool, arguments).action == "deny":
             return replace(decision, action="deny")
     return decision
+
+
+def _meant(rule: Rule, tool: str) -> Rule:
+    return replace(rule, permission=glob.escape(tool)) if rule.permission == READ_ONLY else rule
 
 
 def _text(arguments: Mapping[str, Any], name: str) -> str:
@@ -181,15 +215,55 @@ def _decide_path(rules: Sequence[Rule], argument: str) -> Decision:
     path = container_path(argument)
     if "\0" in argument:
         return Decision("deny", (path,), ())
-    relative = path.removeprefix(WORKSPACE + "/") if is_below(path, WORKSPACE) else None
+    action = _last(rules, lambda rule: _matches_path(rule, path))
+    always = f"{WORKSPACE}/*" if is_below(path, WORKSPACE) else glob.escape(path)
+    return Decision(action, (path,), (always,))
 
-    def matches(rule: Rule) -> bool:
-        if _glob(rule.pattern, path):
-            return True
-        return relative is not None and _glob(rule.pattern, relative)
 
-    always = f"{WORKSPACE}/*" if relative is not None else glob.escape(path)
-    return Decision(_last(rules, matches), (path,), (always,))
+def _decide_edit(rules: Sequence[Rule], covering: Sequence[Rule], argument: str) -> Decision:
+    """`rules` are those of all tools: which commands are allowed decides what is protected."""
+    path = container_path(argument)
+    reason = "" if "\0" in argument else _why_protected(rules, path)
+    if not reason:
+        return _decide_path(covering, argument)
+    action: Action = "ask"
+    for rule in covering:
+        if not _matches_path(rule, path):
+            continue
+        if rule.action != "allow" or rule.universal or _why_protected(rules, rule.pattern):
+            action = rule.action
+        elif action == "deny":
+            action = "ask"
+    return Decision(action, (path,), (glob.escape(path),), reason)
+
+
+def _why_protected(rules: Sequence[Rule], path: str) -> str:
+    """Why a file at `path`, or at paths of that pattern, is asked about; "" where it is free."""
+    allowed: list[str] = []
+    everything = False
+    for rule in rules:
+        if not rule.covers("bash"):
+            continue
+        if rule.universal:
+            everything = rule.action == "allow"
+            allowed.clear()
+        elif rule.action == "allow":
+            allowed.append(rule.pattern)
+        else:
+            everything = False
+    if everything:
+        return ""
+    if is_protected(path):
+        return CHANGES_COMMANDS
+    if (pattern := reader_of(path, allowed)) is not None:
+        return f'Commands "{pattern}" are allowed, and this file decides what they do.'
+    return ""
+
+
+def _matches_path(rule: Rule, path: str) -> bool:
+    if _glob(rule.pattern, path):
+        return True
+    return is_below(path, WORKSPACE) and _glob(rule.pattern, path.removeprefix(WORKSPACE + "/"))
 
 
 # Web pages
@@ -217,24 +291,31 @@ def _decide_network(rules: Sequence[Rule], host: str, port: Any) -> Decision:
 # Shell commands
 
 
-def _decide_bash(rules: Sequence[Rule], command: str) -> Decision:
+def _decide_bash(rules: Sequence[Rule], command: str, workdir: str) -> Decision:
     line = analyse(command)
-    return Decision(_bash_action(rules, line), (command,), (_always(line),))
+    touches = any(writes_protected_path(found, workdir) for found in line.commands)
+    reason = _NAMES_PROTECTED if touches and not line.opaque else ""
+    action = _bash_action(rules, line, workdir)
+    return Decision(action, (command,), (_always(line, workdir),), reason)
 
 
-def _bash_action(rules: Sequence[Rule], line: CommandLine) -> Action:
+def _bash_action(rules: Sequence[Rule], line: CommandLine, workdir: str) -> Action:
     exact = (line.text, glob.escape(line.text))
     start = max((i for i, rule in enumerate(rules) if rule.pattern in exact), default=-1)
     action: Action = rules[start].action if start >= 0 else "ask"
     later = rules[start + 1 :]
     if not line.commands:
-        return _command_action(action, later, line, None)
-    answers = [_command_action(action, later, line, command) for command in line.commands]
+        return _command_action(action, later, line, None, workdir)
+    answers = [_command_action(action, later, line, found, workdir) for found in line.commands]
     return max(answers, key=_STRICTNESS.__getitem__)
 
 
 def _command_action(
-    action: Action, rules: Sequence[Rule], line: CommandLine, command: SimpleCommand | None
+    action: Action,
+    rules: Sequence[Rule],
+    line: CommandLine,
+    command: SimpleCommand | None,
+    workdir: str,
 ) -> Action:
     """
     The answer for one command of the line, starting from `action`.
@@ -245,7 +326,10 @@ def _command_action(
     """
     uncertain = line.opaque or command is None or command.launches
     for rule in rules:
-        if rule.universal or (not line.opaque and command and _matches(rule.pattern, command)):
+        matches = command is not None and not line.opaque and _matches(rule.pattern, command)
+        if matches and command is not None and rule.action == "allow":
+            matches = not _needs_exact(command, workdir)
+        if rule.universal or matches:
             action = rule.action
         elif rule.action == "allow":
             continue
@@ -276,14 +360,29 @@ def _could_match(pattern: str, line: CommandLine, command: SimpleCommand | None)
     return any(_glob(pattern, spelling) for spelling in spellings)
 
 
-def _always(line: CommandLine) -> str:
+def _needs_exact(command: SimpleCommand, workdir: str) -> bool:
+    """Whether no pattern can mean this command: it may do more than its name says."""
+    return evaluates(command) or writes_protected_path(command, workdir)
+
+
+def _always(line: CommandLine, workdir: str) -> str:
     if not line.simple:
         return line.text
     command = line.commands[0]
-    safe = _SAFE_NAME.fullmatch(command.name) and command.raw.startswith(command.name)
-    if safe and not command.launches:
-        return f"{command.name} *"
+    if not writes_protected_path(command, workdir) and (pattern := scope(command)):
+        return pattern
     return glob.escape(line.text)
+
+
+def is_offered_still(tool: str, pattern: str) -> bool:
+    """
+    Whether an "always" answer can have this pattern.
+
+    Earlier versions offered `python3 *` and `git *` as well; such answers don't hold any more.
+    """
+    if tool != "bash" or not _PROGRAM_PATTERN.fullmatch(pattern):
+        return True
+    return _always(analyse(pattern.removesuffix(" *")), WORKSPACE) == pattern
 
 
 @lru_cache(maxsize=1024)

@@ -20,11 +20,11 @@ from pydantic_ai.messages import (
     TextPart,
     ToolCallPart,
     ToolReturnPart,
-    UserPromptPart,
 )
 
 from agent_magics.wire import ErrorJSON, MessageInfoJSON, MessageJSON, PartJSON
 
+from ._history import concluded, failed_result, prompt_text
 from ._ids import now_ms
 from ._messages import is_closed
 from ._permissions import publish_reply, unanswered
@@ -61,7 +61,9 @@ async def recover(services: Services) -> int:
                     _close_answer(services, message)
             if not _is_summary(prompt):  # a summary that was not finished replaces nothing
                 parts = [part for answer in answers for part in answer["parts"]]
-                services.history.save(message_id, _complete(history, prompt, parts))
+                text = prompt_text(prompt["parts"] if prompt else ())
+                said = concluded(_complete(history, parts), text, _ERROR)
+                services.history.save(message_id, said)
             end_turn(services, services.sessions.get(session_id), message_id, _ERROR)
     for checkpoint in await services.checkpoints.unfinished(known):
         session = services.sessions.get(checkpoint.session_id)
@@ -119,13 +121,10 @@ def _close_call(part: PartJSON, deltas: Sequence[dict[str, Any]]) -> None:
     state["time"] = {"start": state.get("time", {"start": now})["start"], "end": now}
 
 
-def _complete(
-    history: list[ModelMessage], prompt: MessageJSON | None, parts: Sequence[PartJSON]
-) -> list[ModelMessage]:
+def _complete(history: list[ModelMessage], parts: Sequence[PartJSON]) -> list[ModelMessage]:
     """The turn's messages, with what the model had not been given yet or had only half said."""
     if not history:
-        text = "".join(p.get("text", "") for p in prompt["parts"]) if prompt else ""
-        return [ModelRequest(parts=[UserPromptPart(text)])]
+        return []
     last = history[-1]
     if isinstance(last, ModelResponse):
         results = _results(last, parts)
@@ -143,8 +142,10 @@ def _results(response: ModelResponse, parts: Sequence[PartJSON]) -> list[ToolRet
         if not isinstance(call, ToolCallPart) or call.tool_call_id not in by_call:
             continue
         state = by_call[call.tool_call_id]
-        content = state["output"] if state["status"] == "completed" else state.get("error", _CUT)
-        results.append(ToolReturnPart(call.tool_name, content, call.tool_call_id))
+        if state["status"] == "completed":
+            results.append(ToolReturnPart(call.tool_name, state["output"], call.tool_call_id))
+        else:
+            results.append(failed_result(call, state.get("error", _CUT)))
     return results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,20 +12,27 @@ from typing import Any
 from pydantic_ai.exceptions import (
     AgentRunError,
     ModelAPIError,
-    ModelConnectionError,
     ModelHTTPError,
+    ModelQuotaExceededError,
 )
 
 from agent_magics.wire import ErrorJSON
 
-from ._errors import from_exception
+from ._causes import cause_of, is_connection_problem, provider_sentence, status_sentence
+from ._errors import from_exception, log_unforeseen
 from ._ids import now_ms
 from ._overflow import is_overflow
+from ._reply_end import GO_ON, WindowFull
+from ._text import one_line
 
 __all__ = ["Retries", "RetryPolicy", "summary_failure", "turn_error"]
 
 _RETRYABLE = frozenset({408, 409, 429})
-_KEPT = 'What had arrived is kept; send another prompt, such as "go on", to continue.'
+_TOOL_RETRIES = re.compile(r"[Tt]ool '?([\w.-]+)'? exceeded")
+_FULL = (
+    "The reply was cut off: the model's context window is full, and a summary does not help. Send "
+    "a shorter prompt, choose a model with a larger window, or start a new session."
+)
 _UNCHANGED = "The conversation is as it was; the summary can be tried again."
 
 
@@ -46,10 +54,12 @@ class RetryPolicy:
         """Seconds to wait after so many failures of the error's kind; None to give up."""
         if not isinstance(error, ModelAPIError) or error.in_stream:
             return None
+        if isinstance(error, ModelQuotaExceededError):
+            return None
         if isinstance(error, ModelHTTPError):
             if not _is_retryable(error.status_code) or failures >= self.tries:
                 return None
-        elif failures >= self.connection_tries:
+        elif failures >= self.connection_tries or cause_of(error).lasting:
             return None
         asked: float | None = getattr(error, "retry_after", None)
         wait = self.first_wait * 2 ** (failures - 1) if asked is None else asked
@@ -106,17 +116,21 @@ def _is_retryable(status: int) -> bool:
 
 
 def turn_error(
-    error: Exception, provider_id: str, scrub: Callable[[str], str], *, after_break: str = _KEPT
+    error: Exception, provider_id: str, scrub: Callable[[str], str], *, after_break: str = GO_ON
 ) -> ErrorJSON:
     """
     What the reader of a turn is told. Texts of providers are scrubbed of secrets.
 
     `after_break` says what is left, and to be done, when the connection broke in mid-reply.
     """
+    if isinstance(error, WindowFull):
+        return {"name": "ContextOverflowError", "data": {"message": _FULL}}
+    if is_connection_problem(error):
+        return _connection_error(error, provider_id, scrub, after_break)
     if isinstance(error, ModelAPIError):
-        return _model_error(error, provider_id, scrub, after_break)
+        return _model_error(error, provider_id, scrub)
     if isinstance(error, AgentRunError):
-        return {"name": "UnknownError", "data": {"message": scrub(str(error))}}
+        return _loop_error(error, provider_id)
     return from_exception(error, "running a turn").to_json()
 
 
@@ -125,29 +139,42 @@ def summary_failure(error: Exception, provider_id: str, scrub: Callable[[str], s
     return turn_error(error, provider_id, scrub, after_break=_UNCHANGED)
 
 
-def _model_error(
-    error: ModelAPIError, provider_id: str, scrub: Callable[[str], str], after_break: str
+def _connection_error(
+    error: Exception, provider_id: str, scrub: Callable[[str], str], after_break: str
 ) -> ErrorJSON:
-    message = scrub(provider_message(error))
+    cause = cause_of(error)
+    if getattr(error, "in_stream", False):
+        message = f"The reply of {provider_id!r} broke off: {cause.what}. {after_break}"
+        if cause.setting:
+            message += f" {cause.next_step}"
+    else:
+        message = f"No reply from {provider_id!r}: {cause.what}. {cause.next_step}".rstrip()
+    return {
+        "name": "APIError",
+        "data": {"message": scrub(message), "isRetryable": not cause.lasting},
+    }
+
+
+def _model_error(error: ModelAPIError, provider_id: str, scrub: Callable[[str], str]) -> ErrorJSON:
     status = error.status_code if isinstance(error, ModelHTTPError) else None
-    if isinstance(error, ModelConnectionError) and error.in_stream:
-        message = (
-            f"The model's reply broke off: the connection to {provider_id!r} was lost in the "
-            f"middle of it ({message.rstrip('.')}). {after_break}"
-        )
-    elif status is None and not error.in_stream:
-        message = (
-            f"The model server of {provider_id!r} can't be reached ({message}) "
-            "Check its address and that it runs."
-        )
-    if status in (401, 403):
-        message = f"{provider_id!r} does not accept the key or refuses access: {message}"
+    if is_overflow(error):
+        said = provider_sentence(error.body) or str(error)
+        message = f"The request does not fit into the context window of {error.model_name!r}"
+        return {"name": "ContextOverflowError", "data": {"message": scrub(f"{message}: {said}")}}
+    if isinstance(error, ModelHTTPError):
+        message = scrub(status_sentence(error, provider_id))
+        if error.in_stream:
+            message = f"{message} {GO_ON}" if GO_ON not in message else message
+    else:  # an error in the stream, of which no status is known, or one of our own models
+        message = scrub(provider_sentence(error.body) or one_line(str(error), 400))
+        if error.in_stream:
+            said = message.rstrip(".")
+            message = f"{provider_id!r} ended the reply with an error: {said}. {GO_ON}"
+    if status in (401, 403) and "a web page" not in message:
         return {
             "name": "ProviderAuthError",
             "data": {"providerID": provider_id, "message": message, "statusCode": status},
         }
-    if is_overflow(error):
-        return {"name": "ContextOverflowError", "data": {"message": message}}
     data: dict[str, Any] = {
         "message": message,
         "isRetryable": status is None or _is_retryable(status),
@@ -157,14 +184,22 @@ def _model_error(
     return {"name": "APIError", "data": data}
 
 
-def provider_message(error: ModelAPIError) -> str:
-    """The provider's own sentence where its answer has one, else the whole text."""
-    body: Any = getattr(error, "body", None)
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
-            body = inner["message"]
-    if isinstance(body, str) and body.strip():
-        status = f" ({error.status_code})" if isinstance(error, ModelHTTPError) else ""
-        return f"{error.model_name}{status}: {body.strip()}"
-    return str(error)
+def _loop_error(error: AgentRunError, provider_id: str) -> ErrorJSON:
+    """What the agent loop gives up on: its own words are for programmers."""
+    if found := _TOOL_RETRIES.search(str(error)):
+        message = (
+            f"The model called the tool {found[1]!r} with wrong arguments again and again. "
+            "Send another prompt, or choose another model."
+        )
+    elif "ended without" in str(error):
+        message = (
+            f"{provider_id!r} sent an empty reply. Try again; if it stays so, check that the model "
+            "is loaded, or choose another one."
+        )
+    else:
+        ref = log_unforeseen(error, "running the agent loop")
+        message = (
+            f"{provider_id!r} sent a reply that the agent can't use. Try again, or choose another "
+            f"model; the engine's log has more under {ref}."
+        )
+    return {"name": "UnknownError", "data": {"message": message}}

@@ -312,6 +312,15 @@ class SessionBook:
             self._put(session)
             self._publish(session, event)
 
+    def keep(self, session: Session) -> None:
+        """
+        Store a session's state without publishing it, within the group of what changed it.
+
+        Counters are stored together with what they count: a crash separates nothing.
+        """
+        if session.listed:
+            self._put(session)
+
     def set_error(self, session: Session, error: ErrorJSON | None) -> None:
         """Keep what the last turn failed with; None when it did not fail, or another begins."""
         if session.error != error:

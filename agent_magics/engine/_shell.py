@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["CommandLine", "SimpleCommand", "analyse"]
+__all__ = ["CommandLine", "SimpleCommand", "Word", "analyse"]
 
 _KEYWORDS = (
     "! [[ ]] { } case coproc do done elif else esac fi for function if in select then time "
@@ -41,6 +41,14 @@ _CANDIDATE_BREAK = re.compile(r"[;|&\n(){}`<>]|\$\(")
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word without its quotes; `expands` when the shell may make something else of it."""
+
+    text: str
+    expands: bool = False
+
+
+@dataclass(frozen=True)
 class SimpleCommand:
     """
     One command and its arguments.
@@ -51,11 +59,17 @@ class SimpleCommand:
     raw: str
     plain: str
     name: str
+    arguments: tuple[Word, ...] = ()
+
+    @property
+    def program(self) -> str:
+        """The name without its directory."""
+        return self.name.rpartition("/")[2]
 
     @property
     def launches(self) -> bool:
         """Whether it runs another command that its arguments name."""
-        return self.name.rpartition("/")[2] in LAUNCHERS
+        return self.program in LAUNCHERS
 
 
 @dataclass(frozen=True)
@@ -218,6 +232,7 @@ class _Scanner:
                 raw=" ".join("".join(word.raw) for word in self.words),
                 plain=" ".join("".join(word.plain) for word in self.words),
                 name=name,
+                arguments=tuple(Word("".join(w.plain), w.expands) for w in self.words[1:]),
             )
         )
         self.words = []

@@ -8,7 +8,8 @@ from pydantic_ai.messages import ModelResponse
 
 from agent_magics.wire import MessageInfoJSON, PartJSON
 
-from ._parts import finish_reason, new_part, response_tokens
+from ._parts import new_part, response_tokens
+from ._reply_end import finish_reason
 from ._sessions import Session, add_tokens, all_tokens
 from .models import price
 

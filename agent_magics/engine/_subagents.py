@@ -22,7 +22,10 @@ from agent_magics.wire import MessageJSON
 
 from ._agents import AgentBook, AgentProfile
 from ._errors import from_exception
+from ._mcp import declared
 from ._network_config import network_text
+from ._permissions import inherited_limits
+from ._policy import Decision, Rule, limited
 from ._prompts import NewSession, Prompt
 
 if TYPE_CHECKING:
@@ -62,13 +65,24 @@ def offered_tools(
     agent: AgentProfile, session: Session, agents: AgentBook, tools: Sequence[ToolDefinition]
 ) -> list[ToolDefinition]:
     """The tools that the agent gets in this session; `task` says which sub-agents there are."""
+    denials = [*agent.denials, *inherited_limits(session)]
     offered = [
-        _explained(tool, "bash", network_text(session)) for tool in tools if agent.offers(tool.name)
+        _explained(tool, "bash", network_text(session))
+        for tool in tools
+        if agent.offers(tool.name) and not _is_denied_server_tool(tool, denials)
     ]
     if session.parent_id is not None:
         return [tool for tool in offered if tool.name != _TOOL]
     listing = "\n".join(f"- {a.name}: {a.description}".rstrip(": ") for a in agents.delegable())
     return [_explained(tool, _TOOL, f"Sub-agents:\n{listing}") for tool in offered]
+
+
+def _is_denied_server_tool(tool: ToolDefinition, denials: Sequence[Sequence[Rule]]) -> bool:
+    read_only = declared(tool)
+    if read_only is None:
+        return False
+    free = Decision("allow", (), ())
+    return limited(denials, free, tool.name, {}, read_only=read_only).action == "deny"
 
 
 def _explained(tool: ToolDefinition, name: str, text: str) -> ToolDefinition:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Scrubber", "dumps", "spelled_out", "well_formed"]
+__all__ = ["Scrubber", "dumps", "one_line", "spelled_out", "well_formed"]
 
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _SHORTEST_SECRET = 8
@@ -34,6 +34,12 @@ def spelled_out(text: str) -> str:
     return "".join(
         f"\\u{{{ord(char):x}}}" if unicodedata.category(char) in _UNSEEN else char for char in text
     )
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` on one line, blanks and line breaks joined, of at most `limit` characters."""
+    line = spelled_out(" ".join(well_formed(text).split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def dumps(value: Any) -> str:

@@ -21,12 +21,15 @@ from agent_magics.sandbox import Sandbox
 from agent_magics.wire import ErrorJSON, MessageInfoJSON, PartJSON, TokensJSON
 
 from ._attachments import missing_file, prompt_content, without_binaries, workspace_urls
-from ._calls import CallContext, ToolCalls, result_text
+from ._calls import CallContext, ToolCalls, refusal_text, result_text
 from ._compaction import Compaction
+from ._history import ABORTED as ABORTED_ERROR
+from ._history import concluded, prompt_text
 from ._ids import new_id, now_ms
 from ._images import ImageWatch, file_url, image_mime
 from ._messages import is_closed
 from ._parts import ResponseParts, new_part
+from ._reply_end import CALL_CUT, ReplyEndedEarly, WindowFull, check_ending
 from ._retry import Retries, turn_error
 from ._sessions import WORKSPACE, Session, no_tokens
 from ._skills import TurnSkills
@@ -51,6 +54,8 @@ log = logging.getLogger(__name__)
 
 ABORTED = "Tool execution aborted"
 _KILL_PATIENCE = 5.0
+_WHOLE = (None, "stop", "tool-calls")
+"""Finish reasons that say of no problem."""
 _UNCONTAINED = frozenset({"todoread", "todowrite", "webfetch", "batch"})
 """Tools that need no container."""
 
@@ -87,9 +92,9 @@ class Turn:
         self._said = TurnHistory(services, message_id, model)
         self._retries = Retries(services.retry, model.provider_id, scrub, self.status, "busy")
         self._abort_reason: str | None = None
-        self._answers = 0
         self._answering = False
         self._info = self._new_info()
+        self._counted = False
         self._calls = ToolCalls(services.messages, session.id, self._info["id"])
         self._contexts: dict[str, CallContext] = {}
         self._response: ResponseParts | None = None
@@ -109,7 +114,6 @@ class Turn:
             self.checkpoint = services.checkpoints.begin(session, self.message_id)
             self._publish("turn.started", {"messageID": self.message_id})
             self.status("busy")
-        session.usage.messages += 1
         self._task = asyncio.create_task(self._main(), name=f"turn {self.message_id}")
 
     def abort(self, reason: str) -> None:
@@ -143,6 +147,8 @@ class Turn:
         except Exception as failure:
             error = turn_error(failure, self._model.provider_id, self._scrub)
             messages = self._after_failure(failure)
+        if messages is None:
+            messages = self._said.messages()
         self._said.run = None  # from here on there is nothing to abort
         await self._services.checkpoints.after(self.checkpoint, self._sandbox)
         self._finish(messages, error)
@@ -255,10 +261,17 @@ class Turn:
         part = finish_step(self._services, self.session, self._info, self._model, stream.response)
         self._said.spending.add(part["tokens"], part["cost"])
         self._model.window.ask()
+        try:
+            check_ending(stream.response, self._model.provider_id, self._scrub)
+        except (ReplyEndedEarly, WindowFull):
+            self._calls.close(CALL_CUT)
+            raise
 
     def _after_refusal(
         self, error: ModelAPIError, history: list[ModelMessage], request: Any
     ) -> list[ModelMessage] | None:
+        if isinstance(error, WindowFull):
+            return self._said.after_full_window(history, request)
         if self._response is not None and self._response.begun:  # what was said can't be unsaid
             return None
         return self._said.after_refusal(error, history, request)
@@ -299,9 +312,17 @@ class Turn:
         parts = [context.part for context in self._contexts.values()]
         return [part for part in parts if not is_closed(part)]
 
-    async def permitted(self, part: PartJSON, arguments: dict[str, Any]) -> Answer:
+    async def permitted(
+        self, part: PartJSON, arguments: dict[str, Any], *, read_only: bool = False
+    ) -> Answer:
+        """`read_only`: the tool declares that it changes nothing."""
         return await self._services.permissions.ask(
-            self.session, part, arguments, self.agent, self.prompt.unattended
+            self.session,
+            part,
+            arguments,
+            self.agent,
+            self.prompt.unattended,
+            read_only=read_only,
         )
 
     async def begin_call(self, part: PartJSON, arguments: dict[str, Any]) -> None:
@@ -314,13 +335,15 @@ class Turn:
             if self._images is None:
                 self._images = ImageWatch(sandbox)
             await self._images.before(tool)
-        usage = self.session.usage.tools
-        usage[tool] = usage.get(tool, 0) + 1
         self._contexts[part["callID"]] = CallContext(
-            part, self.session, sandbox, services, self.message_id
+            part, self.session, sandbox, services, self.message_id, self.permitted
         )
         title = services.tool_title(tool, arguments)
-        self._calls.running(part, arguments, title)
+        usage = self.session.usage.tools
+        with services.store.group():
+            usage[tool] = usage.get(tool, 0) + 1
+            self._calls.running(part, arguments, title)
+            services.sessions.keep(self.session)
         if self.prompt.on_call is not None:
             self.prompt.on_call(f"{tool}: {title}")
 
@@ -359,23 +382,30 @@ class Turn:
         """Calls that were never executed (unknown tool, arguments that are no JSON) end here."""
         part = self._calls.get(event.tool_call_id)
         if part is not None:
-            self._calls.failed(part, event.part.model_response_str())
+            self._calls.failed(part, refusal_text(event.part))
 
     # -- the message that answers the prompt; there is a new one after each summary
 
     def _begin_answer(self) -> None:
-        self._info = self._new_info()
+        self._info, self._counted = self._new_info(), False
         self._calls = ToolCalls(self._services.messages, self.session.id, self._info["id"])
-        self._services.messages.save_info(self._info)
+        self._save_answer()
         self._answering = True
-        self._answers += 1
-        if self._answers > 1:  # the first one was counted with the prompt
-            self.session.usage.messages += 1
+
+    def _save_answer(self) -> None:
+        """Store the answer's head, and count it the first time."""
+        with self._services.store.group():
+            self._services.messages.save_info(self._info)
+            if not self._counted:
+                self._counted = True
+                self.session.usage.messages += 1
+                self._services.sessions.keep(self.session)
 
     def _end_answer(self) -> None:
         if self._answering:
+            self._calls.close(CALL_CUT)
             self._info["time"]["completed"] = now_ms()
-            self._services.messages.save_info(self._info)
+            self._save_answer()
         self._answering = False
 
     # -- the end
@@ -393,9 +423,13 @@ class Turn:
             info["time"]["completed"] = now_ms()
             if error is not None:
                 info["error"] = error
-            services.messages.save_info(info)
-            if messages is not None:
-                services.history.save(self.message_id, messages)
+                if error["name"] != ABORTED_ERROR and info.get("finish") in _WHOLE:
+                    info["finish"] = "error"
+            self._save_answer()
+            said = self._said.messages() if messages is None else messages
+            services.history.save(
+                self.message_id, concluded(said, prompt_text(self._prompt), error)
+            )
             services.sessions.save(session)
             end_turn(services, session, self.message_id, error)
         self.done.set()

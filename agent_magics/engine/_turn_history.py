@@ -11,8 +11,10 @@ from pydantic_ai.run import AgentRun
 
 from ._context import Room
 from ._errors import ApiError
+from ._history import failed_result, unanswered
 from ._limits import Spending
 from ._overflow import is_overflow, window_named
+from ._reply_end import CALL_CUT, is_empty
 
 if TYPE_CHECKING:
     from ._compaction import Compaction
@@ -108,6 +110,26 @@ class TurnHistory:
         if said and not isinstance(said[-1], ModelResponse):  # the request that was refused
             said = said[:-1]
         return self._left(before, said, request) if self.room.can_be_made(before, said) else None
+
+    def after_full_window(
+        self, before: list[ModelMessage], request: ModelRequest
+    ) -> list[ModelMessage] | None:
+        """As `after_refusal`, for a reply that ended because the window was full with it."""
+        assert self.run is not None
+        said = self.run.new_messages()
+        last = said[-1] if said else None
+        if isinstance(last, ModelResponse) and is_empty(last):  # it can be asked again
+            said = said[:-2]
+            return (
+                self._left(before, said, request) if self.room.can_be_made(before, said) else None
+            )
+        if not self.room.can_be_made(before, said):
+            return None
+        if isinstance(last, ModelResponse) and (calls := unanswered(last)):
+            said.append(ModelRequest(parts=[failed_result(call, CALL_CUT) for call in calls]))
+        self.run = None
+        self.leave(*said)
+        return [*before, *said]
 
     def _left(
         self, before: list[ModelMessage], said: list[ModelMessage], request: ModelRequest

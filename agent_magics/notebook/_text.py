@@ -17,12 +17,12 @@ def printable(text: str, *, colours: bool = False) -> str:
     lone surrogates is spelled out as in the widgets. With `colours`, ANSI colour codes and
     carriage returns stay.
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
     if not colours:
-        from agent_magics.widgets import visible, without_escapes
+        from agent_magics.widgets import readable, without_escapes
 
-        return visible(without_escapes(text))
+        return readable(without_escapes(text))
     pieces = _HARMLESS.split(text)
     kept = [*_HARMLESS.findall(text), ""]
     return "".join(printable(p) + c for p, c in zip(pieces, kept, strict=True))

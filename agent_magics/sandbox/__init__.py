@@ -9,7 +9,7 @@ The session's own Linux container: commands and files of the agent, and nothing 
 
 from ._addresses import Openings, is_public
 from ._agent.landlock import usable_version as landlock_version
-from ._errors import SandboxError, SandboxGone, SandboxUnavailable
+from ._errors import PathIsLink, SandboxError, SandboxGone, SandboxUnavailable
 from ._hosts import HOST_GROUPS, HostError, checked_pattern, host_matches
 from ._leftovers import end_leftovers
 from ._network import Network
@@ -39,6 +39,7 @@ __all__ = [
     "OciOptions",
     "OpenFile",
     "Openings",
+    "PathIsLink",
     "ProviderOptions",
     "ProviderReport",
     "PythonEnv",

@@ -36,6 +36,10 @@ def command_environ(
     environ = {
         "DEBIAN_FRONTEND": "noninteractive",
         "GIT_ASKPASS": "true",
+        # else a directory with a planted `config` is a repository to every git that runs in it
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.bareRepository",
+        "GIT_CONFIG_VALUE_0": "explicit",
         "GIT_EDITOR": "true",
         "GIT_PAGER": "cat",
         "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",

@@ -5,12 +5,15 @@ Errors of the sandbox.
     ├── SandboxUnavailable   no container can be had; says why and what to do
     └── SandboxGone          the container ended under a request; `start()` begins a new one
 
-What goes wrong with a file is an `OSError` of the usual kind.
+What goes wrong with a file is an `OSError` of the usual kind; `PathIsLink` is one of them.
 """
 
 from __future__ import annotations
 
-__all__ = ["SandboxError", "SandboxGone", "SandboxUnavailable"]
+import errno
+import os
+
+__all__ = ["PathIsLink", "SandboxError", "SandboxGone", "SandboxUnavailable"]
 
 
 class SandboxError(Exception):
@@ -30,6 +33,14 @@ class SandboxUnavailable(SandboxError):
         super().__init__(f"{reason} {next_step}")
         self.reason = reason
         self.next_step = next_step
+
+
+class PathIsLink(OSError):
+    """Nothing was written: a link on the way leads to `target`, the path in the container."""
+
+    def __init__(self, path: str, target: str) -> None:
+        super().__init__(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        self.target = target
 
 
 class SandboxGone(SandboxError):

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from ._agent import protocol
 from ._errors import SandboxError, SandboxGone
-from ._frames import Exit, ProtocolError, parse_entries, parse_exit, parse_failure, parse_lines
+from ._frames import (
+    LONGEST_PATH,
+    Exit,
+    ProtocolError,
+    parse_entries,
+    parse_exit,
+    parse_failure,
+    parse_lines,
+)
 from ._types import FileStat
 
 __all__ = [
     "Command",
+    "DirectWrite",
     "FileRead",
     "FileRequest",
     "FileWrite",
@@ -145,6 +155,21 @@ class FileRequest(_Request[None]):
 
 class FileWrite(FileRequest):
     """A request that is answered by success or failure only: write, delete."""
+
+
+class DirectWrite(FileWrite):
+    """A write that a link on the way stops; `target` is where that leads."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.target: str | None = None
+
+    def _take(self, payload: bytes) -> None:
+        if self.target is not None or not payload.startswith(b"/") or b"\0" in payload:
+            raise ProtocolError("no path of a link")
+        if len(payload) > LONGEST_PATH:
+            raise ProtocolError("a path that is too long")
+        self.target = os.fsdecode(payload)
 
 
 class FileRead(FileRequest):

@@ -18,7 +18,7 @@ from ._agent import protocol
 from ._channel import Channel
 from ._disk import DiskWatch
 from ._environ import merged
-from ._errors import SandboxGone, SandboxUnavailable
+from ._errors import PathIsLink, SandboxGone, SandboxUnavailable
 from ._leftovers import end_leftovers
 from ._network import Network, NetworkLink
 from ._options import ProviderOptions
@@ -26,7 +26,16 @@ from ._pieces import OpenFile, open_file
 from ._provider import Provider
 from ._providers import make_provider
 from ._proxy import Traffic
-from ._requests import Command, FileRead, FileRequest, FileWrite, Jobs, Listing, OnOutput
+from ._requests import (
+    Command,
+    DirectWrite,
+    FileRead,
+    FileRequest,
+    FileWrite,
+    Jobs,
+    Listing,
+    OnOutput,
+)
 from ._running import Interrupt, RunningCommands
 from ._trees import remove_tree
 from ._types import ExecResult, FileStat, Limits, PythonEnv
@@ -314,19 +323,25 @@ class Sandbox:
         """
         return await open_file(self._file_request, self._provider.inner(path))
 
-    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes]) -> None:
+    async def write_file(
+        self, path: str, data: bytes | AsyncIterable[bytes], *, follow: bool = True
+    ) -> None:
         """
         Write a file, from memory or as its bytes come, at once: readers see the old content or the
         new. Makes missing directories; an existing file keeps its mode, a link is written through.
 
+        Args:
+            follow: False writes to this very path: a link in it is an error.
+
         Raises:
+            PathIsLink: not `follow`, and the path leads elsewhere.
             IsADirectoryError, NotADirectoryError, PermissionError: as usual; read-only places
                 are a PermissionError, too.
             OSError: EINVAL, not a regular file; ENOSPC; EFBIG.
             SandboxGone: the container ended, or is not running.
         """
-        request = FileWrite(path)
-        order = {"path": self._provider.inner(path)}
+        request = FileWrite(path) if follow else DirectWrite(path)
+        order = {"path": self._provider.inner(path), "follow": follow}
         async with self._file_request(request, protocol.WRITE, order) as (channel, number):
             if isinstance(data, bytes | bytearray):
                 await channel.send_data(protocol.WRITE_DATA, number, data, request.done)
@@ -336,7 +351,12 @@ class Sandbox:
                     if request.done.done():  # it failed; the rest is not wanted
                         break
             channel.send(protocol.WRITE_END, number)
-            await channel.answered(request)
+            try:
+                await channel.answered(request)
+            except OSError as error:
+                if isinstance(request, DirectWrite) and request.target is not None:
+                    raise PathIsLink(path, self._provider.outer(request.target)) from error
+                raise
 
     async def delete_file(self, path: str) -> None:
         """

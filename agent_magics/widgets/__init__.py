@@ -18,11 +18,13 @@ from ._describe import (
     tool_facts,
     tool_title,
 )
+from ._inert_markdown import inert_markdown
 from ._listing import Columns, Facts, Listing, clock, size_text
 from ._markdown import MarkdownStream, render_markdown
+from ._page import attribute_text, page, page_text
 from ._questions import Questions
 from ._record import MIME, TurnRecord
-from ._visible import TerminalTail, terminal_text, visible, without_escapes
+from ._visible import TerminalTail, readable, terminal_text, visible, without_escapes
 
 if TYPE_CHECKING:
     from ._turn_widget import TurnWidget
@@ -41,7 +43,12 @@ __all__ = [
     "always_label",
     "ask_blocks",
     "ask_title",
+    "attribute_text",
     "clock",
+    "inert_markdown",
+    "page",
+    "page_text",
+    "readable",
     "render_markdown",
     "size_text",
     "terminal_text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..wire import PermissionRequest, ToolPart
 from ._changes import Block, change_blocks, changed_lines
 from ._progress import duration
 from ._record import AskItem, ToolItem
-from ._visible import terminal_text, visible
+from ._visible import readable, terminal_text, visible
 
 __all__ = [
     "TODO_MARKS",
@@ -136,7 +137,8 @@ def ask_blocks(request: PermissionRequest) -> list[Block]:
     blocks = _input_blocks(request.permission, request.metadata, {})
     shown = "\n".join(block.text for block in blocks)
     rest = [visible(p) for p in request.patterns if visible(p) not in shown]
-    return [*blocks, *(Block("", pattern) for pattern in rest)]
+    why = [Block("", visible(request.reason), "words")] if request.reason else []
+    return [*why, *blocks, *(Block("", pattern) for pattern in rest)]
 
 
 def always_label(request: PermissionRequest) -> str:
@@ -145,9 +147,19 @@ def always_label(request: PermissionRequest) -> str:
         return ""
     if "*" in request.always:
         what = _EVERYTHING.get(request.permission, "every use of " + visible(request.permission))
+    elif request.always in _exact(request):
+        what = "exactly this command"
     else:
         what = ", ".join(f'"{visible(pattern)}"' for pattern in request.always)
     return f"Always allow {what} in this session"
+
+
+def _exact(request: PermissionRequest) -> tuple[tuple[str, ...], ...]:
+    """What `always` is where it means the command itself and nothing else."""
+    command = request.metadata.get("command")
+    if request.permission != "bash" or not isinstance(command, str):
+        return ()
+    return (command,), (glob.escape(command),)
 
 
 def reply_words(item: AskItem) -> str:
@@ -155,7 +167,7 @@ def reply_words(item: AskItem) -> str:
     if not item.reply:
         return "not answered"
     words = _REPLIES.get(item.reply, visible(item.reply))
-    return f"{words}: {visible(item.reason)}" if item.reason and item.reply == "reject" else words
+    return f"{words}: {readable(item.reason)}" if item.reason and item.reply == "reject" else words
 
 
 def _input_blocks(

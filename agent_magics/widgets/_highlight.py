@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from html import escape
 from typing import Any
+
+from ._page import code_text
 
 __all__ = ["highlight_html", "highlight_runs"]
 
@@ -112,7 +113,7 @@ def _tokens(code: str, language: str) -> list[tuple[str, str]]:
 def highlight_html(code: str, language: str) -> str:
     """`code` escaped, with styled `<span>`s around coloured runs; "" when left plain."""
     return "".join(
-        f'<span style="{STYLES[kind]}">{escape(text)}</span>' if kind else escape(text)
+        f'<span style="{STYLES[kind]}">{code_text(text)}</span>' if kind else code_text(text)
         for kind, text in _tokens(code, language)
     )
 

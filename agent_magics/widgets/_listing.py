@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from html import escape
 from typing import Any, TypeVar
 
-from ._math import plain_dollars
-from ._visible import visible, without_escapes
+from ._page import page, page_text
+from ._visible import readable, without_escapes
 
 __all__ = ["Columns", "Facts", "Listing", "clock", "size_text"]
 
@@ -61,13 +60,13 @@ class Listing(list[T]):
 
     def _repr_html_(self) -> str:
         if not self:
-            return f"<div>{escape(self._empty)}</div>"
-        head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in self._columns)
+            return page(page_text(self._empty))
+        head = "".join(f'<th style="{_CELL}">{page_text(name)}</th>' for name in self._columns)
         body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self._rows())
         rest = f"<div>{len(self) - _MOST_ROWS} more</div>" if len(self) > _MOST_ROWS else ""
-        caption = f"<div>{escape(_text(self._caption))}</div>" if self._caption else ""
+        caption = f"<div>{page_text(_text(self._caption))}</div>" if self._caption else ""
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"{caption}{_SCROLLED}{table}</div>{rest}"
+        return page(f"{caption}{_SCROLLED}{table}</div>{rest}")
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(self.text())
@@ -100,10 +99,10 @@ class Facts:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><th style="{_CELL}">{escape(name)}</th>{_cell(text)}</tr>'
+            f'<tr><th style="{_CELL}">{page_text(name)}</th>{_cell(text)}</tr>'
             for name, text in self.pairs
         )
-        return f"{_SCROLLED}<table><tbody>{rows}</tbody></table></div>"
+        return page(f"{_SCROLLED}<table><tbody>{rows}</tbody></table></div>")
 
     def __repr__(self) -> str:
         width = max((len(name) for name, _ in self.pairs), default=0)
@@ -126,13 +125,13 @@ def size_text(size: int) -> str:
 
 
 def _text(value: object) -> str:
-    return visible(without_escapes("" if value is None else str(value)))
+    return readable(without_escapes("" if value is None else str(value)))
 
 
 def _cell(text: str) -> str:
     cut = text if len(text) <= _MOST else f"{text[:_MOST]} … ({len(text)} characters)"
     wrap = "nowrap" if len(text) <= _SHORT else "normal;overflow-wrap:break-word;min-width:16em"
-    inner = plain_dollars(escape(cut)).replace("\n", "<br>")
+    inner = page_text(cut).replace("\n", "<br>")
     return f'<td style="{_CELL};white-space:{wrap}">{inner}</td>'
 
 

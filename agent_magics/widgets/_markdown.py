@@ -13,20 +13,20 @@ import itertools
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ._highlight import highlight_html, highlight_runs
-from ._math import MATH_BLOCK, add_math, plain_dollars
-from ._visible import visible
+from ._links import link_address, link_host
+from ._math import MATH_BLOCK, add_math
+from ._page import attribute_text, code_text, markup_text, page_text
+from ._visible import readable, visible
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["MarkdownStream", "render_markdown"]
+__all__ = ["MarkdownStream", "fences", "render_markdown"]
 
-_LINK = re.compile(r"(?:https?://|mailto:)[^\s\\]", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,32}")
 _PRE = (
     "background:rgba(127,127,127,.12);border-radius:4px;margin:4px 0;padding:6px 8px;"
@@ -50,8 +50,9 @@ def _parser() -> MarkdownIt:
 
     options = {"html": False, "linkify": False, "typographer": False, "maxNesting": 20}
     parser = MarkdownIt("js-default", options).disable(["image", "reference"])
-    parser.validateLink = lambda url: _LINK.match(url.strip()) is not None  # type: ignore[method-assign]
+    parser.validateLink = lambda url: link_address(url) is not None  # type: ignore[method-assign]
     parser.add_render_rule("link_open", _link_open)
+    parser.add_render_rule("link_close", _link_close)
     parser.add_render_rule("fence", _code_block)
     parser.add_render_rule("code_block", _code_block)
     parser.add_render_rule("code_inline", _code_inline)
@@ -68,13 +69,21 @@ def _link_open(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -
     if env["colours"] == "spans":
         token.attrSet("target", "_blank")
         token.attrSet("rel", "noopener noreferrer nofollow")
-        token.attrSet("title", visible(str(token.attrGet("href") or "")))
+        token.attrSet("title", str(token.attrGet("href") or ""))
     return str(renderer.renderToken(tokens, index, options, env))
 
 
+def _link_close(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+    """Where the text looks like another address than the link's, that one follows it."""
+    start = next(i for i in range(index - 1, -1, -1) if tokens[i].type == "link_open")
+    text = "".join(token.content for token in tokens[start + 1 : index])
+    host = link_host(str(tokens[start].attrGet("href") or ""), text)
+    return f"</a> [{markup_text(host)}]" if host else "</a>"
+
+
 def _text(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
-    text = escape(tokens[index].content)
-    return plain_dollars(text) if env["colours"] == "spans" else text
+    text = readable(tokens[index].content)
+    return page_text(text) if env["colours"] == "spans" else markup_text(text)
 
 
 def _table(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
@@ -92,7 +101,7 @@ def _table(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> st
 
 
 def _code_inline(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
-    return f"<code>{escape(visible(tokens[index].content))}</code>"
+    return f"<code>{code_text(visible(tokens[index].content))}</code>"
 
 
 def _code_block(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
@@ -105,8 +114,8 @@ def _code_block(renderer: Any, tokens: Any, index: int, options: Any, env: Any) 
     code = visible(token.content)
     words = token.info.split()
     language = words[0] if words and _LANGUAGE.fullmatch(words[0]) else ""
-    name = f' class="language-{escape(language)}"' if language else ""
-    body, runs = escape(code), ""
+    name = f' class="language-{attribute_text(language)}"' if language else ""
+    body, runs = code_text(code), ""
     if language and env["colours"] == "spans":
         body = highlight_html(code, language) or body
     elif language and env["colours"] == "runs":
@@ -124,6 +133,12 @@ def render_markdown(text: str, *, colours: str = "spans") -> str:
     `colours` of code: "spans" (styled by themselves), "runs" (for our front end) or "none".
     """
     return _render(_parse(_lines(_clean(text))), colours)
+
+
+def fences(text: str) -> list[tuple[int, int]]:
+    """The fenced blocks of code in `text`: first line, and the one after the last."""
+    found = (token.map for token in _parse(text) if token.type == "fence")
+    return [(lines[0], lines[1]) for lines in found if lines]
 
 
 def _parse(text: str) -> list[Token]:

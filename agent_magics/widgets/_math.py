@@ -1,22 +1,23 @@
 r"""
 Formulas in Markdown: `$…$` and `\(…\)` in a line, `$$…$$` and `\[…\]` by themselves.
 
-They are recognised so that Markdown leaves what is in them alone, and stay TeX: pages that can
-typeset do it, all others show a readable source. Prices and shell variables are no formulas.
+They are recognised so that Markdown leaves what is in them alone, and become MathML; a formula that
+is not allowed stays a readable source, as code. Prices and shell variables are no formulas.
 """
 
 from __future__ import annotations
 
 import re
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ._visible import visible
+from ._formulas import formula_html
+from ._page import code_text, markup_text, page_text
+from ._visible import readable, visible
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-__all__ = ["MATH_BLOCK", "add_math", "plain_dollars"]
+__all__ = ["MATH_BLOCK", "add_math"]
 
 MATH_BLOCK = "math_block"
 _LONGEST = 5_000
@@ -32,11 +33,6 @@ def add_math(parser: MarkdownIt) -> None:
     parser.inline.ruler.before("escape", "math", _inline)
     parser.add_render_rule(MATH_BLOCK, _block_html)
     parser.add_render_rule("math", _inline_html)
-
-
-def plain_dollars(html: str) -> str:
-    """Escaped text in which no page's typesetter finds the ends of a formula."""
-    return html.replace("$", "<span>$</span>")
 
 
 def _block(state: Any, start: int, end: int, silent: bool) -> bool:
@@ -63,7 +59,7 @@ def _block(state: Any, start: int, end: int, silent: bool) -> bool:
     state.line = line + 1
     body = state.getLines(start, line + 1, state.sCount[start], False).strip()
     token = state.push(MATH_BLOCK, "div", 0)
-    token.content = f"$${body[2:-2].strip()}$$" if closed else body
+    token.content = body[2:-2].strip() if closed else body
     token.map = [start, line + 1]
     token.meta = {"closed": closed}
     return True
@@ -76,8 +72,8 @@ def _inline(state: Any, silent: bool) -> bool:
     mark, end = found
     if not silent:
         body = state.src[state.pos + len(mark) : end]
-        around = "$$" if mark in ("$$", "\\[") else "$"
-        state.push("math", "span", 0).content = f"{around}{body}{around}"
+        token = state.push("math", "math", 0)
+        token.content, token.markup = body, "$$" if mark in ("$$", "\\[") else "$"
     state.pos = end + len(mark)
     return True
 
@@ -104,14 +100,25 @@ def _ends_at(text: str, start: int, most: int) -> tuple[str, int] | None:
 
 def _block_html(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
     token = tokens[index]
-    text = escape(visible(token.content))
+    standalone = env["colours"] == "spans"
     if not token.meta["closed"]:
-        return f"<p>{plain_dollars(text) if env['colours'] == 'spans' else text}</p>\n"
-    if env["colours"] == "spans":
-        return f'<div style="margin:8px 0;overflow-x:auto">{text}</div>\n'
-    return f"<p><var>{text}</var></p>\n"
+        text = readable(token.content)
+        return f"<p>{page_text(text) if standalone else markup_text(text)}</p>\n"
+    html = formula_html(token.content, block=True, standalone=standalone)
+    if html is None:
+        html = _source(
+            f"$$\n{token.content}\n$$" if "\n" in token.content else f"$${token.content}$$"
+        )
+    if standalone:
+        return f'<div style="margin:8px 0;overflow-x:auto;overflow-y:hidden">{html}</div>\n'
+    return f"<p>{html}</p>\n"
 
 
 def _inline_html(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
-    name = "span" if env["colours"] == "spans" else "var"
-    return f"<{name}>{escape(visible(tokens[index].content))}</{name}>"
+    token = tokens[index]
+    html = formula_html(token.content, block=False, standalone=env["colours"] == "spans")
+    return html or _source(f"{token.markup}{token.content}{token.markup}")
+
+
+def _source(tex: str) -> str:
+    return f"<code>{code_text(visible(tex))}</code>"

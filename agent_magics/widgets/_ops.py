@@ -41,7 +41,7 @@ from ._record import (
     TurnRecord,
 )
 from ._static import data_url
-from ._visible import TerminalTail, common_prefix, utf16_length, visible
+from ._visible import TerminalTail, common_prefix, readable, utf16_length, visible
 
 __all__ = ["Op", "OpWriter"]
 
@@ -155,7 +155,7 @@ class OpWriter:
                 source = data_url(item.mime, item.data)
                 yield {"op": "image", "id": item.key, "src": source, "name": visible(item.name)}
             case NoteItem():
-                yield {"op": "note", "text": visible(item.text), "kind": item.kind}
+                yield {"op": "note", "text": readable(item.text), "kind": item.kind}
 
     def _text(self, item: TextItem) -> Iterator[Op]:
         state = self._texts.setdefault(item.key, _TextState())
@@ -172,11 +172,11 @@ class OpWriter:
                 yield op | state.replace(done, html)
                 return
             if done:
-                yield op | state.replace(done, "") | {"tail": visible(state.stream.open_text)}
+                yield op | state.replace(done, "") | {"tail": readable(state.stream.open_text)}
                 state.plain = True
                 return
         state.plain = True
-        yield op | {"more": visible(fresh)}
+        yield op | {"more": readable(fresh)}
 
     def _settled(self, last: str) -> Iterator[Op]:
         """Texts that something else follows are not going to grow: all of them as final HTML."""
@@ -185,14 +185,14 @@ class OpWriter:
                 state.settled = True
                 done = "".join(state.stream.finished())
                 html = state.stream.open_html(final=True)
-                if state.plain or done or html != state.html or "<var>" in html:
+                if state.plain or done or html != state.html:
                     op: Op = {"op": "text", "id": key, "final": True}
                     yield op | state.replace(done, html)
 
     def _think(self, item: ThinkItem) -> Iterator[Op]:
         start = self._thoughts.get(item.key, 0)
         self._thoughts[item.key] = len(item.chunks)
-        yield {"op": "think", "id": item.key, "more": visible("".join(item.chunks[start:]))}
+        yield {"op": "think", "id": item.key, "more": readable("".join(item.chunks[start:]))}
 
     def _tool(self, item: ToolItem) -> Iterator[Op]:
         part = item.part
@@ -264,7 +264,7 @@ def _ask_op(item: AskItem, answer_within: float | None) -> Op:
 
 def _todo(todo: Any) -> Op:
     mark = TODO_MARKS.get(todo.status, "☐")
-    return {"mark": mark, "text": visible(todo.content), "status": visible(todo.status)}
+    return {"mark": mark, "text": readable(todo.content), "status": visible(todo.status)}
 
 
 def _blocks(blocks: list[Block]) -> list[Op]:

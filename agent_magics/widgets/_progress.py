@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from ..wire import ToolPart
 from ._record import Item, TextItem, ToolItem, TurnRecord
-from ._visible import visible
+from ._visible import readable, visible
 
 __all__ = ["count", "duration", "facts", "status_words"]
 
@@ -21,6 +21,13 @@ _STATUS = {
     "aborted": "stopped",
     "error": "failed",
 }
+_ENDINGS = {
+    "ContentFilterError": "refused by the provider",
+    "ContextOverflowError": "cut off: the context window is full",
+    "MessageOutputLengthError": "cut off by the token limit",
+    "ReplyIncompleteError": "cut off",
+}
+"""What failed turns are called that brought a part of a reply."""
 _PER_TOKEN = 4
 """Characters, roughly."""
 _TITLE = 60
@@ -46,11 +53,15 @@ def status_words(record: TurnRecord) -> str:
     if (asks := len(record.open_asks)) and not record.outcome:
         return "waiting for you" if asks == 1 else f"waiting for you: {asks} questions"
     if record.status == "busy":
-        return _activity(record)
+        silence = f", no answer for {duration(record.silence)}" if record.silence else ""
+        return _activity(record) + silence
+    error = record.result.error if record.result else None
+    if error is not None and error.name in _ENDINGS:
+        return _ENDINGS[error.name]
     words = _STATUS.get(record.status, visible(record.status))
     if record.status == "retry" and record.attempt:
         words = f"{words} (attempt {record.attempt + 1})"
-    return f"{words}: {visible(record.status_message)}" if record.status_message else words
+    return f"{words}: {readable(record.status_message)}" if record.status_message else words
 
 
 def _activity(record: TurnRecord) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 from ..wire import PermissionRequest
 from ._changes import Block
 from ._describe import always_label, ask_blocks, ask_title
-from ._math import plain_dollars
+from ._page import code_text, page, page_text
 
 __all__ = ["Questions"]
 
@@ -37,10 +36,8 @@ class Questions(list[PermissionRequest]):
         printer.text(self.text())
 
     def _repr_html_(self) -> str:
-        return (
-            "".join(f'<div style="margin:0 0 12px">{_html(request)}</div>' for request in self)
-            or f"<div>{_NONE}</div>"
-        )
+        shown = (f'<div style="margin:0 0 12px">{_html(request)}</div>' for request in self)
+        return page("".join(shown) or page_text(_NONE))
 
 
 def _lines(request: PermissionRequest) -> list[str]:
@@ -53,23 +50,19 @@ def _lines(request: PermissionRequest) -> list[str]:
 
 def _html(request: PermissionRequest) -> str:
     blocks = "".join(map(_block, ask_blocks(request)))
-    title = f"<b>{_plain(ask_title(request))}</b> <code>{escape(request.id)}</code>"
+    title = f"<b>{page_text(ask_title(request))}</b> <code>{code_text(request.id)}</code>"
     answers = "".join(
-        f"<div><code>{escape(command)}</code>: {_plain(meaning)}</div>"
+        f"<div><code>{code_text(command)}</code>: {page_text(meaning)}</div>"
         for command, meaning in _answers(request)
     )
     return f"<div>{title}</div>{blocks}{answers}"
 
 
 def _block(block: Block) -> str:
-    label = f"<div>{_plain(block.label)}:</div>" if block.label else ""
+    label = f"<div>{page_text(block.label)}:</div>" if block.label else ""
     if block.kind == "words":
-        return f"{label}<div>{_plain(block.text)}</div>"
-    return f'{label}<pre style="{_CODE}">{escape(block.text)}</pre>'
-
-
-def _plain(text: str) -> str:
-    return plain_dollars(escape(text))
+        return f"{label}<div>{page_text(block.text)}</div>"
+    return f'{label}<pre style="{_CODE}">{code_text(block.text)}</pre>'
 
 
 def _answers(request: PermissionRequest) -> list[tuple[str, str]]:

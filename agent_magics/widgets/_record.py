@@ -40,6 +40,7 @@ __all__ = [
 
 MIME = "application/vnd.agent-magics.turn+json"
 
+SAID_NOTHING = "The agent ended its turn without a word."
 _LIVE_KEPT = 1_000_000
 """Characters of a call's live output that are kept."""
 
@@ -177,6 +178,8 @@ class TurnRecord:
         """Characters of the model since its last finished step."""
         self.attempt = 0
         self.started = time.time()
+        self.heard = time.monotonic()
+        """When the last event came."""
         self.ended: float | None = None
 
     # -- what happens
@@ -188,6 +191,7 @@ class TurnRecord:
 
     def handle(self, event: AgentEvent) -> None:
         """Take the next event of the turn."""
+        self.heard = time.monotonic()
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event)
@@ -206,6 +210,18 @@ class TurnRecord:
     def open_asks(self) -> list[AskItem]:
         """Permission requests that nobody has answered yet."""
         return [i for i in self.items.values() if isinstance(i, AskItem) and not i.reply]
+
+    @property
+    def silence(self) -> int:
+        """
+        Seconds, in steps of 10, for which the model has not answered; 0 while nobody waits for it.
+        """
+        if self.outcome or self.status != "busy" or self.open_asks:
+            return 0
+        for item in self.items.values():
+            if isinstance(item, ToolItem) and item.part.state.status == "running":
+                return 0
+        return int(time.monotonic() - self.heard) // 10 * 10
 
     @property
     def elapsed(self) -> float:
@@ -316,6 +332,8 @@ class TurnRecord:
         if event.result.error is not None:
             kind = "warning" if event.outcome == "aborted" else "error"
             self.note(error_words(event.result.error), kind)
+        elif not any(isinstance(item, TextItem) for item in self.items.values()):
+            self.note(SAID_NOTHING)
 
 
 _HANDLERS: Mapping[str, Callable[[TurnRecord, Any], None]] = {

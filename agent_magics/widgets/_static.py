@@ -8,7 +8,6 @@ dark themes, through JupyterLab's sanitiser, in exported pages and on code hosts
 from __future__ import annotations
 
 import base64
-from html import escape
 from typing import Any
 
 from ..wire import FilePart, ToolPart
@@ -25,7 +24,7 @@ from ._describe import (
     tool_title,
 )
 from ._markdown import render_markdown
-from ._math import plain_dollars
+from ._page import attribute_text, code_text, page, page_text
 from ._progress import count, duration, facts, status_words
 from ._record import (
     AskItem,
@@ -38,7 +37,7 @@ from ._record import (
     ToolItem,
     TurnRecord,
 )
-from ._visible import visible
+from ._visible import readable, visible
 
 __all__ = ["IMAGE_TYPES", "data_url", "record_html", "record_json", "record_text"]
 
@@ -79,7 +78,7 @@ def data_url(mime: str, data: bytes) -> str:
 
 def record_html(record: TurnRecord, limit: int = _LIMIT) -> str:
     """The whole turn as HTML of at most about `limit` characters; what is cut says so."""
-    pieces = [f'<div style="line-height:1.5;padding:0 4px">{_head(record)}']
+    pieces = [_head(record)]
     left = limit - len(pieces[0])
     for item in record.items.values():
         if _is_hidden(record, item):
@@ -89,7 +88,7 @@ def record_html(record: TurnRecord, limit: int = _LIMIT) -> str:
             piece = _note_html(f"Too large for the saved notebook: {_name(item)}.", "warning")
         pieces.append(piece)
         left -= len(piece)
-    return "".join([*pieces, "</div>"])
+    return page("".join(pieces), "line-height:1.5;padding:0 4px")
 
 
 def _is_hidden(record: TurnRecord, item: Item) -> bool:
@@ -99,15 +98,15 @@ def _is_hidden(record: TurnRecord, item: Item) -> bool:
 
 
 def _head(record: TurnRecord) -> str:
-    words = [status_words(record) if record.outcome else "", duration(record.elapsed)]
+    is_told = record.outcome or record.silence
+    words = [status_words(record) if is_told else "", duration(record.elapsed)]
     items = [visible(record.model), *(word for word in words if word), *facts(record)]
     line = " · ".join(item for item in items if item)
     badge = ""
     if not record.isolated:
         badge = f'<b style="{_BADGE}">not isolated: commands ran on this computer itself</b>'
-    return (
-        f'<div style="margin:2px 0 6px"><span style="{_SMALL}">{_plain(line)}</span> {badge}</div>'
-    )
+    line = f'<span style="{_SMALL}">{page_text(line)}</span>'
+    return f'<div style="margin:2px 0 6px">{line} {badge}</div>'
 
 
 def _item_html(item: Item, left: int) -> str:
@@ -118,7 +117,7 @@ def _item_html(item: Item, left: int) -> str:
             body = render_markdown(text[: left // 2])
             return body + (_note_html("The text is cut here.", "warning") if cut else "")
         case ThinkItem():
-            body = _pre(visible(item.text), _OUTPUT_LIMIT)
+            body = _pre(readable(item.text), _OUTPUT_LIMIT)
             head = f'<details style="{_SMALL};margin:4px 0"><summary>Reasoning</summary>'
             return f"{head}{body}</details>"
         case ToolItem():
@@ -128,11 +127,12 @@ def _item_html(item: Item, left: int) -> str:
         case TodosItem():
             return _todos_html(item)
         case ImageItem():
-            name = escape(visible(item.name), quote=True)
+            name = visible(item.name)
+            label = attribute_text(name)
             source = data_url(item.mime, item.data)
             return (
-                f'<div style="margin:6px 0"><img alt="{name}" title="{name}" src="{source}" '
-                f'style="max-width:100%"><div style="{_SMALL}">{name}</div></div>'
+                f'<div style="margin:6px 0"><img alt="{label}" title="{label}" src="{source}" '
+                f'style="max-width:100%"><div style="{_SMALL}">{page_text(name)}</div></div>'
             )
         case NoteItem():
             return _note_html(item.text, item.kind)
@@ -140,15 +140,14 @@ def _item_html(item: Item, left: int) -> str:
 
 def _tool_html(item: ToolItem) -> str:
     part = item.part
-    title, details = escape(tool_title(part)), escape(" · ".join(tool_facts(part)))
+    title, details = _code_line(tool_title(part)), page_text(" · ".join(tool_facts(part)))
     blocks = "".join(_block_html(block) for block in tool_blocks(part))
     output = tool_output(item)
     result = _pre(output, _OUTPUT_LIMIT) if output else ""
     return (
         f'<details style="{_BOX}"><summary>{tool_mark(part)} '
-        f"<b>{escape(visible(part.tool))}</b> "
-        f'<code style="background:none;padding:0">{title}</code> '
-        f'<span style="{_SMALL}">{details}</span></summary>{blocks}{result}</details>'
+        f"<b>{page_text(visible(part.tool))}</b> "
+        f'{title} <span style="{_SMALL}">{details}</span></summary>{blocks}{result}</details>'
     )
 
 
@@ -156,8 +155,8 @@ def _ask_html(item: AskItem) -> str:
     blocks = "".join(_block_html(block) for block in ask_blocks(item.request))
     words = reply_words(item)
     return (
-        f'<details style="{_BOX}"><summary>{_plain(ask_title(item.request))}: '
-        f"<b>{_plain(words)}</b></summary>{blocks}</details>"
+        f'<details style="{_BOX}"><summary>{page_text(ask_title(item.request))}: '
+        f"<b>{page_text(words)}</b></summary>{blocks}</details>"
     )
 
 
@@ -168,7 +167,7 @@ def _todos_html(item: TodosItem) -> str:
         style = _TODOS.get(todo.status, "")
         rows.append(
             f'<div style="margin:1px 0">{mark} '
-            f'<span style="{style}">{_plain(visible(todo.content))}</span></div>'
+            f'<span style="{style}">{page_text(readable(todo.content))}</span></div>'
         )
     return f'<div style="{_BOX}">{"".join(rows)}</div>' if rows else ""
 
@@ -176,24 +175,21 @@ def _todos_html(item: TodosItem) -> str:
 def _note_html(text: str, kind: str) -> str:
     colour = _NOTES.get(kind, _NOTES["info"])
     style = f"border-left:4px solid rgb({colour});margin:6px 0;padding:2px 10px"
-    body = _plain(visible(text))
+    body = page_text(readable(text))
     return f'<div style="{style};white-space:pre-wrap;overflow-wrap:anywhere">{body}</div>'
 
 
 def _block_html(block: Block) -> str:
-    label = f'<div style="{_SMALL}">{_plain(block.label)}</div>' if block.label else ""
+    label = f'<div style="{_SMALL}">{page_text(block.label)}</div>' if block.label else ""
     if block.kind == "words":
-        return f"{label}<div>{_plain(block.text)}</div>"
+        return f"{label}<div>{page_text(block.text)}</div>"
     if block.kind == "line":
-        return (
-            f'{label}<div><code style="background:none;padding:0">{escape(block.text)}</code></div>'
-        )
+        return f"{label}<div>{_code_line(block.text)}</div>"
     return label + _pre(block.text, _INPUT_LIMIT, block.kind)
 
 
-def _plain(text: str) -> str:
-    """Text outside of code: escaped, and nothing in it is taken for a formula."""
-    return plain_dollars(escape(text)) if text.count("$") > 1 else escape(text)
+def _code_line(text: str) -> str:
+    return f'<code style="background:none;padding:0">{code_text(text)}</code>'
 
 
 def _diff_rows(text: str) -> str:
@@ -202,13 +198,13 @@ def _diff_rows(text: str) -> str:
     for line in text.split("\n"):
         colour = _DIFF.get(line[:1])
         style = f"display:block;background:{colour}" if colour else "display:block"
-        rows.append(f'<span style="{style}">{escape(line)}\n</span>')
+        rows.append(f'<span style="{style}">{code_text(line)}\n</span>')
     return "".join(rows)
 
 
 def _pre(text: str, limit: int, kind: str = "code") -> str:
     """A block of code; of a long one the beginning and the end, what is between them folded."""
-    shown = _diff_rows if kind == "diff" else escape
+    shown = _diff_rows if kind == "diff" else code_text
     text = _clipped(text, limit)
     lines = text.split("\n")
     if len(lines) <= _FOLDED:
@@ -251,7 +247,7 @@ def record_text(record: TurnRecord) -> str:
             continue
         match item:
             case TextItem():
-                pieces.append(visible(item.text).strip())
+                pieces.append(readable(item.text).strip())
             case ToolItem():
                 details = ", ".join(tool_facts(item.part))
                 line = f"[{visible(item.part.tool)}] {tool_title(item.part)}"
@@ -265,15 +261,15 @@ def record_text(record: TurnRecord) -> str:
             case TodosItem():
                 pieces.append(
                     "\n".join(
-                        f"{TODO_MARKS.get(t.status, '☐')} {visible(t.content)}" for t in item.todos
+                        f"{TODO_MARKS.get(t.status, '☐')} {readable(t.content)}" for t in item.todos
                     )
                 )
             case ImageItem():
                 pieces.append(f"[image] {visible(item.name)}")
             case NoteItem():
-                pieces.append(f"[{item.kind}] {visible(item.text)}")
+                pieces.append(f"[{item.kind}] {readable(item.text)}")
             case ThinkItem():
-                pieces.append(f"[reasoning] {visible(item.text).strip()}")
+                pieces.append(f"[reasoning] {readable(item.text).strip()}")
     if not record.isolated:
         pieces.insert(0, "[warning] not isolated: commands ran on this computer itself")
     return "\n\n".join(piece for piece in pieces if piece)
@@ -292,6 +288,7 @@ def record_json(record: TurnRecord) -> dict[str, Any]:
         "sandbox": {"provider": record.sandbox, "isolated": record.isolated},
         "outcome": record.outcome or None,
         "error": result.error.name if result and result.error else None,
+        "finishReason": (result.finish_reason or None) if result else None,
         "tokens": {
             "input": tokens.input,
             "output": tokens.output,

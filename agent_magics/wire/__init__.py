@@ -12,6 +12,7 @@ from ._commands import *
 from ._environ import *
 from ._events import *
 from ._json import *
+from ._loopback import *
 from ._names import *
 from ._objects import *
 from ._parts import *
@@ -117,6 +118,7 @@ __all__ = [
     "UnknownPart",
     "WireError",
     "WireEvent",
+    "is_loopback",
     "part_from_json",
     "spelled_name",
     "unspelled_name",

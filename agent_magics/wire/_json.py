@@ -189,6 +189,7 @@ class PermissionRequestJSON(TypedDict):
     agent: NotRequired[str]
     parentID: NotRequired[str]
     sessionTitle: NotRequired[str]
+    reason: NotRequired[str]
 
 
 class ArtifactTimeJSON(TypedDict):

@@ -23,7 +23,11 @@ def spelled_name(path: str) -> str:
 
 
 def unspelled_name(path: str) -> str:
-    """The name, as `os.fsdecode` has it, that `spelled_name` may have made this of."""
+    """
+    The name, as `os.fsdecode` has it, that `spelled_name` may have made this of; else `path`.
+
+    Never another spelling of a name that is UTF-8, which rules about paths would not know.
+    """
     if not _SPELLED.search(path):
         return path
     parts = re.split(r"\\x([89a-f][0-9a-f])", path)
@@ -31,4 +35,5 @@ def unspelled_name(path: str) -> str:
         bytes.fromhex(part) if index % 2 else part.encode("utf-8", "surrogateescape")
         for index, part in enumerate(parts)
     )
-    return os.fsdecode(data)
+    name = os.fsdecode(data)
+    return name if spelled_name(name) == path else path

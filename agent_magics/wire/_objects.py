@@ -176,7 +176,8 @@ class PermissionRequest:
     `permission` is the tool's kind, `patterns` what it wants now, `always` the patterns that an
     "always" reply would allow for the rest of the session, `metadata` the tool's whole input.
     `agent` names who asks. For a sub-agent `parent_id` is the session that waits for it and
-    `session_title` says what it works on.
+    `session_title` says what it works on. `reason` is a sentence that says why it is asked, where
+    the call alone does not show it; else "".
     """
 
     id: str
@@ -190,6 +191,7 @@ class PermissionRequest:
     agent: str = ""
     parent_id: str | None = None
     session_title: str = ""
+    reason: str = ""
 
     @property
     def asker(self) -> str:
@@ -219,6 +221,7 @@ class PermissionRequest:
             agent=str(data.get("agent") or ""),
             parent_id=data.get("parentID"),
             session_title=str(data.get("sessionTitle") or ""),
+            reason=str(data.get("reason") or ""),
         )
 
 
@@ -333,6 +336,12 @@ class SendResult:
     `text` is the agent's text, `parts` everything it did, in order. `error` is set when the turn
     failed or was aborted; what had arrived until then is kept. `seconds` is how long the turn ran,
     from its prompt to the end of its last message by the server's clock, if that is known.
+
+    `finish_reason` is why the model stopped: "stop" after a whole reply, "length" when the token
+    limit of one reply cut it off, "content-filter" when the provider refused or cut it,
+    "context-window" when the window was full, "error" when the turn failed, "other" for a reason
+    of the provider's own; empty when the server did not say. After all but "stop" there is an
+    `error`, unless a summary made room. A whole reply may be empty.
     """
 
     message_id: str
@@ -342,3 +351,4 @@ class SendResult:
     cost: float | None = None
     error: WireError | None = None
     seconds: float | None = field(default=None, compare=False)
+    finish_reason: str = ""

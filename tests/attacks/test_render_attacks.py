@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_magics.widgets import TurnRecord, render_markdown
+from agent_magics.widgets._formulas import ELEMENTS
+from agent_magics.widgets._links import link_address
 from tests.support.agent_events import (
     asked,
     ended,
@@ -26,7 +28,7 @@ _TAGS = """
 p br hr strong em s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tr th td
 a div span b details summary img
 """
-TAGS = frozenset(_TAGS.split())
+TAGS = frozenset(_TAGS.split()) | ELEMENTS.keys()
 ATTRIBUTES = {
     "a": {"href", "target", "rel", "title"},
     "img": {"src", "alt", "title", "style"},
@@ -34,12 +36,14 @@ ATTRIBUTES = {
     "th": {"style"},
     "td": {"style"},
     "code": {"class", "style"},
-    "div": {"style"},
+    "div": {"class", "style"},
     "span": {"style"},
     "pre": {"style"},
     "details": {"style"},
     "b": {"style"},
+    **{tag: {*names, "style"} - {"class"} for tag, names in ELEMENTS.items()},
 }
+IGNORED = "mathjax_ignore tex2jax_ignore asciimath2jax_ignore"
 STYLE = re.compile(r"[a-z0-9:;.,#%()\s-]*")
 
 PAYLOADS = [
@@ -96,7 +100,9 @@ class Audit(HTMLParser):
             self._value(tag, name, value or "")
 
     def _value(self, tag: str, name: str, value: str) -> None:
-        if name == "href" and not re.match(r"(https?://|mailto:)", value, re.IGNORECASE):
+        if tag == "div" and name == "class" and value != IGNORED:
+            self.problems.append(f"class {value!r}")
+        if name == "href" and link_address(value) is None:
             self.problems.append(f"href {value!r}")
         if name == "src" and not re.fullmatch(
             r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=]*", value

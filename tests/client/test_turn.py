@@ -414,3 +414,29 @@ def test_parts_are_what_they_are() -> None:
     result = end_of(follow(a_rich_turn(SESSION, PROMPT))).result
     assert any(isinstance(part, ToolPart) for part in result.parts)
     assert any(isinstance(part, FilePart) for part in result.parts)
+
+
+@pytest.mark.parametrize(
+    ("finish", "error"),
+    [
+        ("stop", None),
+        ("length", "MessageOutputLengthError"),
+        ("content-filter", "ContentFilterError"),
+    ],
+)
+def test_why_the_model_stopped(finish: str, error: str | None) -> None:
+    """A server without `turn.ended` does not call a reply that was cut off an error."""
+    reader = TurnReader(SESSION, PROMPT)
+    info = {
+        "id": "msg_2",
+        "sessionID": SESSION,
+        "role": "assistant",
+        "parentID": PROMPT,
+        "finish": finish,
+        "time": {"created": 1, "completed": 2},
+    }
+    reader.feed_history([{"info": info, "parts": []}])
+    end = reader.end_quietly()
+    assert end.result.finish_reason == finish
+    assert (end.result.error.name if end.result.error else None) == error
+    assert end.outcome == ("error" if error else "completed")

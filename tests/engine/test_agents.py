@@ -14,6 +14,7 @@ from agent_magics.engine._agent_config import AgentConfigError, agent_profile
 from agent_magics.engine._agents import BUILT_IN, AgentBook
 from agent_magics.engine._config import ConfigError, EngineConfig
 from agent_magics.engine._errors import AgentNotFound, PermissionNotFound
+from agent_magics.engine._policy import Decision, limited
 from agent_magics.engine.models import ModelNotFound
 from agent_magics.wire import AgentInfo as WireAgent
 from tests.support.engine_harness import Harness, Step, call, engine_in, say
@@ -88,6 +89,40 @@ async def test_read_only_agents_change_nothing(tmp_path: Path, name: str) -> Non
         assert harness.recorder.of("permission.asked") == []
         assert not {"write", "edit"} & seen.tools and {"read", "bash"} <= seen.tools
         assert "change nothing" in seen.instructions and "coding agent" in seen.instructions
+
+
+@pytest.mark.parametrize("name", ["plan", "explore"])
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({}, set()),
+        ({"tools": {"*": True, "?*": True}, "permission": {"*": "allow", "**": "ask"}}, set()),
+        ({"tools": {"git_push": True}}, {"git_push"}),
+        ({"tools": {"git_*": True, "git_push": False}}, {"git_pull"}),
+        ({"permission": {"git_*": "allow"}}, {"git_push", "git_pull"}),
+        ({"permission": {"git_pull": "ask", "git_push": {"*": "deny"}}}, {"git_pull"}),
+        ({"permission": {"bash": "allow", "edit": "allow", "write": "allow"}}, set()),
+        ({"tools": {"bash": True, "edit": True, "write": True, "art*": True, "e*": True}}, set()),
+    ],
+)
+def test_read_only_agents_have_no_tool_that_may_write(
+    name: str, settings: dict[str, Any], named: set[str]
+) -> None:
+    """Tools of servers: those that say that they read, and those that the user names for it."""
+    agent = agent_profile(name, settings, BUILT_IN[name])
+    free = Decision("allow", (), ())
+
+    def allowed(tool: str, read_only: bool = False, **arguments: str) -> bool:
+        decision = limited(agent.denials, free, tool, arguments, read_only=read_only)
+        return decision.action == "allow"
+
+    assert {tool for tool in ("git_push", "git_pull", "x_y") if allowed(tool)} == named
+    assert allowed("x_y", read_only=True) and allowed("bash", command="ls -l")
+    writing = ("write", "edit", "artifact", "mcp", "new-tool")
+    assert not any(allowed(tool, filePath="f", path="f") for tool in writing)
+    assert not allowed("bash", command="touch f")
+    reading = ("read", "grep", "glob", "task", "batch", "todowrite", "skill", "webfetch")
+    assert all(allowed(tool) for tool in reading)
 
 
 async def test_a_read_only_agent_still_asks_where_the_rules_ask(tmp_path: Path) -> None:

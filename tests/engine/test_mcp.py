@@ -13,6 +13,8 @@ from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo
 
 from agent_magics.engine import _mcp
+from agent_magics.engine._agent_config import agent_profile
+from agent_magics.engine._agents import BUILT_IN, AgentBook
 from agent_magics.engine._config_tables import McpConfig
 from agent_magics.engine._extensions import Extensions
 from agent_magics.engine._mcp import McpServers
@@ -32,10 +34,11 @@ def servers(directory: Path, environ: dict[str, str] | None = None, **all: McpCo
     return Extensions(mcp=McpServers(all, environ, directory))
 
 
-def tools_seen(into: set[str]) -> Step:
+def tools_seen(into: set[str], then: Step | None = None) -> Step:
     async def step(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
         into.update(tool.name for tool in info.function_tools)
-        yield "Seen."
+        async for item in (then or say("Seen."))(messages, info):
+            yield item
 
     return step
 
@@ -167,3 +170,49 @@ async def test_an_abort_and_a_death(tmp_path: Path) -> None:
         assert died[1] == "error" and died[2]
         assert added[1] == "completed"
         assert len(pids.read_text().split()) == 2
+
+
+EVERYTHING = [{"permission": "*", "pattern": "*", "action": "allow"}]
+NAMES = ("look", "change", "silent")
+
+
+@pytest.mark.parametrize(
+    ("settings", "may"),
+    [
+        ({}, {"look"}),
+        ({"permission": {"test_*": "allow", "test_silent": "deny"}}, {"look", "change"}),
+    ],
+)
+async def test_read_only_agents_call_only_what_reads(
+    tmp_path: Path, settings: dict[str, Any], may: set[str]
+) -> None:
+    """Whatever was allowed, alone, in a batch, or by a sub-agent that has all tools."""
+    log, seen, below = tmp_path / "calls", set[str](), set[str]()
+    calls = [(f"test_{name}", {}) for name in NAMES]
+    publish = ("artifact", {"path": "f"})
+    batched = [{"tool": tool, "parameters": given} for tool, given in (*calls, publish)]
+    task = {"description": "all of it", "prompt": "go", "subagent_type": "general"}
+    steps = [
+        tools_seen(seen, call(*calls, publish)),
+        call(("batch", {"tool_calls": batched})),
+        call(("task", task)),
+        tools_seen(below, call(*calls, ("write", {"filePath": "g", "content": ""}), publish)),
+        say("Done below."),
+        say("Done."),
+    ]
+    extras = servers(tmp_path, test=stdio(env={"CALLS": str(log)}, tools=NAMES))
+    agents = AgentBook({"plan": agent_profile("plan", settings, BUILT_IN["plan"])})
+    async with engine_in(tmp_path, steps, extensions=extras, agents=agents) as harness:
+        session = await harness.session(agent="plan", rules=EVERYTHING)
+        session.standing = [*EVERYTHING]
+        await harness.sandboxes[0].write_file("/workspace/f", b"data")
+        await harness.turn(session)
+        assert harness.recorder.of("permission.asked") == []
+        called = log.read_text().split() if log.exists() else []
+        assert sorted(called) == sorted([*may] * 3)
+        for tools in (seen, below):
+            assert {name for name in tools if name.startswith("test_")} == {
+                f"test_{name}" for name in may
+            }
+        assert await harness.engine.artifacts.all(session) == []
+        assert not (harness.sandboxes[0].workspace / "g").exists()

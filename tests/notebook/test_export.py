@@ -92,8 +92,8 @@ def export(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_markdown_reads_as_a_conversation(export: Any) -> None:
     text = export("talk.md")
-    assert text.startswith("# My <title>\n\nses_1 · ")
-    assert "1,200 tokens in · 34 out · $0.5000" in text
+    assert text.startswith("# My &lt;title>\n\nses_1 · ")
+    assert "1,200 tokens in · 34 out · <span>$</span>0.5000" in text
     assert "## You, 2023-" in text and "File: `/workspace/data/a.csv`" in text
     assert "> First\n> second" in text and "I **look**.\n\n**bash** `Count`" in text
     assert "````text\nseq 2\necho ```\n````\n\nResult:\n\n```text\n1\n2\n```" in text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 
 from agent_magics.notebook._turn._views import TerminalView
 from agent_magics.wire import StatusChanged
 from tests.support.agent_events import (
+    ended,
     plan,
     replied,
     text,
@@ -65,3 +67,22 @@ def test_no_control_sequence_reaches_the_terminal() -> None:
 def test_making_room_is_told() -> None:
     output = shown(text("Let me look."), StatusChanged("compacting"), StatusChanged("busy"))
     assert output == "Let me look.\n[compacting] the conversation is summarized to make room\n"
+
+
+def test_a_silent_model_is_told_of() -> None:
+    stream = io.StringIO()
+    view = TerminalView(stream)
+    view.open()
+    for silent in (29.0, 31.0, 45.0, 61.0):
+        view._heard = time.monotonic() - silent
+        view.tick()
+    assert stream.getvalue() == "[agent] no answer for 30 s\n[agent] no answer for 60 s\n"
+    view.handle(tool_runs(input={"command": "sleep 99"}))
+    view._heard -= 300  # a tool at work is no silence of the model
+    view.tick()
+    assert stream.getvalue().count("no answer") == 2
+
+
+def test_a_turn_without_a_word_says_so() -> None:
+    assert "without a word" in shown(tool_runs(), tool_done(), ended())
+    assert "without a word" not in shown(text("Done."), ended())

@@ -31,12 +31,13 @@ Requests = Callable[[Sandbox], list[Awaitable[Any]]]
 
 
 def all_requests(box: Sandbox) -> list[Awaitable[Any]]:
-    """One of each kind, numbered 1 to 12."""
+    """One of each kind, numbered 1 to 13."""
     return [
         box.run("x", max_output=1000, stdin=b"input"),
         box.run("x", max_output=1000, on_output=lambda stream, data: None),
         box.read_file("f", max_bytes=1000),
         box.write_file("f", b"content"),
+        box.write_file("f", b"content", follow=False),
         box.delete_file("f"),
         box.list_files(limit=5),
         box.open_file("f"),

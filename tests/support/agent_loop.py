@@ -50,6 +50,9 @@ class RecordedCall:
     def output(self, stream: str, chunk: bytes) -> None:
         self.live.append((stream, chunk))
 
+    async def permit_write(self, path: str) -> None:
+        pass
+
     def edited(self, path: str) -> None:
         self.record.edited.append(path)
 

@@ -17,6 +17,7 @@ from agent_magics.sandbox import (
     Interrupt,
     Limits,
     OpenFile,
+    PathIsLink,
     SandboxGone,
     SandboxUnavailable,
 )
@@ -143,10 +144,18 @@ class FakeSandbox:
         data = await self.read_file(path)
         return OpenFile(path, len(data), data, 1, None)  # type: ignore[arg-type]
 
-    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes]) -> None:
+    async def write_file(
+        self, path: str, data: bytes | AsyncIterable[bytes], *, follow: bool = True
+    ) -> None:
         if not isinstance(data, bytes):
             data = b"".join([piece async for piece in data])
         target = self._host(path)
+        if not follow and target.is_relative_to(self.workspace):
+            base, real = self.workspace.resolve(), target.resolve()
+            if not real.is_relative_to(base):
+                raise PathIsLink(path, str(real))
+            if (leads := real.relative_to(base)) != target.relative_to(self.workspace):
+                raise PathIsLink(path, f"/workspace/{leads}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 

@@ -24,12 +24,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage
+from pydantic_ai.messages import ModelMessage, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo
 
 from agent_magics.engine._errors import BadRequest
+from agent_magics.engine._parts import was_run
 from agent_magics.engine._prompts import NewSession, Prompt
-from agent_magics.engine._sessions import Session
+from agent_magics.engine._sessions import Session, add_tokens, no_tokens
+from agent_magics.wire import MessageJSON
 from tests.support.engine_harness import Harness, Step, call, engine_in, say, think
 from tests.support.legal_history import check_legal
 
@@ -220,6 +222,55 @@ async def _check(harness: Harness, journal: Journal) -> None:
         assert session.turn is None
         if history := await harness.engine._services.history.load(session.id):
             check_legal(history)
+            _check_failures_are_told(history, await harness.engine.messages.history(session.id))
+        counted = session.metrics()
+        recorded = recorded_metrics(await harness.engine.messages.history(session.id))
+        assert {name: counted[name] for name in recorded} == recorded  # type: ignore[literal-required]
+
+
+def recorded_metrics(messages: list[MessageJSON]) -> dict[str, Any]:
+    """What the session's metrics must be, as its messages say."""
+    steps = 0
+    calls: Counter[str] = Counter()
+    tokens = no_tokens()
+    cost: float | None = 0.0
+    for message in messages:
+        if message["info"]["role"] == "assistant":
+            add_tokens(tokens, message["info"]["tokens"])
+            spent = message["info"]["cost"]
+            cost = None if cost is None or spent is None else cost + spent
+        for part in message["parts"]:
+            steps += part["type"] == "step-finish"
+            if part["type"] == "tool" and was_run(part):
+                calls[part["tool"]] += 1
+    return {
+        "messages": len(messages),
+        "steps": steps,
+        "toolCalls": calls.total(),
+        "toolUsage": dict(calls),
+        "tokens": tokens,
+        "cost": cost,
+    }
+
+
+def _check_failures_are_told(history: list[ModelMessage], messages: list[MessageJSON]) -> None:
+    """No call that failed is told to the model as one that succeeded."""
+    failed = {
+        part["callID"]
+        for message in messages
+        for part in message["parts"]
+        if part["type"] == "tool" and part["state"]["status"] == "error"
+    }
+    succeeded = {
+        part["callID"]
+        for message in messages
+        for part in message["parts"]
+        if part["type"] == "tool" and part["state"]["status"] == "completed"
+    }
+    for message in history:
+        for part in message.parts:
+            if isinstance(part, ToolReturnPart) and part.tool_call_id in failed - succeeded:
+                assert part.outcome in ("failed", "retried"), part
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mcp.server.mcpserver import Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
 
 server = MCPServer("test")
 
@@ -52,6 +53,31 @@ def wait() -> str:
     """Never answers."""
     time.sleep(3600)
     return ""
+
+
+def note(word: str) -> str:
+    if file := os.environ.get("CALLS"):
+        with Path(file).open("a") as calls:
+            calls.write(f"{word}\n")
+    return word
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def look() -> str:
+    """Only looks."""
+    return note("look")
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False))
+def change() -> str:
+    """Changes something."""
+    return note("change")
+
+
+@server.tool()
+def silent() -> str:
+    """Does not say what it does."""
+    return note("silent")
 
 
 @server.tool()

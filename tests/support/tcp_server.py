@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -11,15 +12,18 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 class TcpServer:
     """`handler` serves each connection; when it ends, or `stop` ends it, that is closed."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
         self.opened = 0
         self._handler = handler
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self, host: str, port: int = 0) -> int:
         """Its port."""
-        self._server = await asyncio.start_server(self._connected, host, port, limit=1 << 24)
+        self._server = await asyncio.start_server(
+            self._connected, host, port, limit=1 << 24, ssl=self._tls
+        )
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 

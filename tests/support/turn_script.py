@@ -20,8 +20,8 @@ import widget from '/turn.js';
 const { initialize, render } = widget();
 const listeners = [];
 window.typeset = [];
-const typeset = box => window.typeset.push(
-  ...[...box.querySelectorAll('.agent-formula')].map(formula => formula.textContent));
+const typeset = box => window.typeset.push(box.textContent);
+window.MathJax = { typeset, typesetPromise: typeset, Hub: { Queue: typeset } };
 const model = {
   widget_manager: { rendermime: { latexTypesetter: { typeset } } },
   get: () => undefined,

@@ -199,13 +199,24 @@ def test_a_change_is_shown_line_by_line(script: Script) -> None:
     expect(script.page.locator("summary")).to_contain_text("+1 \u22121")
 
 
-def test_only_formulas_are_typeset_once_they_are_complete(script: Script) -> None:
+def test_formulas_are_drawn_without_a_typesetter(script: Script) -> None:
     script.follow(text("It costs $5 or $6. So $x_1"))
-    assert script.page.evaluate("() => window.typeset") == []
-    script.follow(text("^2$ it is.\n\n$$\na\n- b\n$$\n\nEnd.\n\n"), ended())
-    found = script.page.evaluate("() => window.typeset")
-    assert sorted({*found}) == ["$$a\n- b$$", "$x_1^2$"]
-    expect(script.page.locator(".agent-formula")).to_have_count(2)
+    page = script.page
+    expect(page.locator("math")).to_have_count(0)
+    source = r"\style{background:url(http://evil.test)}{x}"
+    script.follow(text("^2$ it is, $" + source + "$.\n\n$$\n\\frac{a}{b}\n$$\n\nEnd.\n\n"), ended())
+    expect(page.locator(".agent-formula > math")).to_have_count(2)
+    expect(page.locator("code")).to_have_text(f"${source}$")
+    sizes = """() => [...document.querySelectorAll('math')].map(math => {
+        const [part] = math.children;
+        const [over, under] = [...part.children].map(one => one.getBoundingClientRect());
+        return [part.namespaceURI, math.getAttribute('display'), over.bottom <= under.top + 1];
+    })"""
+    mathml = "http://www.w3.org/1998/Math/MathML"
+    assert page.evaluate(sizes)[1] == [mathml, "block", True]  # a line between a and b
+    assert page.evaluate("() => window.typeset") == []
+    ignored = "() => document.querySelector('.agent-turn').classList.contains('mathjax_ignore')"
+    assert page.evaluate(ignored)
 
 
 def test_times_go_on_between_events(script: Script) -> None:
@@ -238,6 +249,16 @@ ATTACKS = [
     "<template><script>window.__xss = 1</script></template><base href='http://evil.test/'>",
     "<pre><code>ab</code><data value='1k1<script>'></data><data value='9k'></data></pre>",
     "<ol start='1e9' type='x' id='cell'><li class='jp-Dialog' id='main'>x</li></ol>",
+    "<math href='http://evil.test'><mrow style='position:fixed' class='jp-Dialog' id='main'>"
+    "<mi mathbackground='red' mathsize='90em' onclick='window.__xss=1'>x</mi></mrow></math>",
+    "<math><mspace width='-90em' height='90em'/><mpadded voffset='-9em' lspace='-9em' width='9em'>"
+    "<mglyph src='http://evil.test/glyph'/><maction actiontype='statusline'>x</maction></mpadded>"
+    "</math>",
+    "<math><semantics><annotation-xml encoding='text/html'><img src=x onerror='window.__xss=1'>"
+    "</annotation-xml></semantics><mtext><img src='http://evil.test/i'></mtext></math>",
+    "<math><mi><svg onload='window.__xss=1'></svg></mi><constructor>x</constructor></math>",
+    "<a href='https://good.test@evil.test/'>x</a><a href='/api/shutdown'>y</a>"
+    "<a href='//evil.test'>z</a>",
     "<td style='text-align:left;position:fixed'>x</td><details open ontoggle='window.__xss=1'>",
 ]
 
@@ -252,7 +273,7 @@ def test_hostile_html_past_the_first_wall_stays_inert(script: Script, attack: st
              ...document.querySelectorAll('main .agent-text :not(.agent-copy, .agent-table)'),
            ].flatMap(e => [
              ...[e.tagName].filter(t => !/^(A|P|PRE|CODE|SPAN|DIV|BUTTON|OL|LI|TABLE|TBODY|TR|TD)$/
-               .test(t)),
+               .test(t) && !/^(math|mi|mrow|mspace|mpadded|mtext)$/.test(t)),
              ...[...e.attributes].filter(a => !['class', 'type', 'style'].includes(a.name))
                .map(a => `${e.tagName}@${a.name}`),
              ...[...e.classList].filter(c => !/^(agent-|language-)/.test(c)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from agent_magics.notebook._turn._permissions import question
 from agent_magics.widgets import TurnRecord
 from agent_magics.widgets._describe import always_label, ask_blocks, tool_blocks, tool_facts
 from agent_magics.wire import PermissionRequest, ToolPart
@@ -26,6 +28,13 @@ def test_a_change_is_a_diff_before_it_is_made() -> None:
     assert (path.text, path.kind) == ("/workspace/a.py", "line")
     assert change == ("", " one\n-two\n+2⟦U+202E⟧", "diff")
     assert ask_blocks(request("edit", **EDIT))[:2] == [path, change]
+
+
+def test_why_it_is_asked_stands_first() -> None:
+    asked = replace(request("edit", **EDIT), reason="This file changes\u202e what commands do.")
+    assert ask_blocks(asked)[0] == ("", "This file changes⟦U+202E⟧ what commands do.", "words")
+    assert ask_blocks(asked)[1:] == ask_blocks(request("edit", **EDIT))
+    assert "\n  This file changes" in question(asked)
 
 
 def test_afterwards_it_is_what_the_tool_has_changed() -> None:
@@ -58,6 +67,12 @@ def test_the_saved_diff_has_its_signs_and_its_colours() -> None:
 
 def test_always_says_what_it_is_about() -> None:
     assert always_label(request("bash", "git *")) == 'Always allow "git *" in this session'
+    assert always_label(request("bash", "ls *", command="ls a")).startswith(
+        'Always allow "ls *" in'
+    )
+    for always, command in (("make a", "make a"), ("ls [*]; x", "ls *; x"), ("ls > *", "ls > *")):
+        label = always_label(request("bash", always, command=command))
+        assert label == "Always allow exactly this command in this session"
     assert always_label(request("bash", "*")) == "Always allow every command in this session"
     assert always_label(request("db_query", "*")) == (
         "Always allow every use of db_query in this session"

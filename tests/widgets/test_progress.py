@@ -7,7 +7,15 @@ import pytest
 from agent_magics.widgets import TurnRecord
 from agent_magics.widgets._advice import error_words
 from agent_magics.widgets._progress import facts, status_words
-from agent_magics.wire import AgentEvent, StepFinished, StepFinishPart, Tokens, WireError
+from agent_magics.wire import (
+    AgentEvent,
+    SendResult,
+    StepFinished,
+    StepFinishPart,
+    Tokens,
+    TurnEnded,
+    WireError,
+)
 from tests.support.agent_events import (
     asked,
     ended,
@@ -87,3 +95,41 @@ def test_an_error_names_the_next_step() -> None:
     record = after(ended("error", "slow down"))
     assert "%agent_model" in record.html()
     assert "%agent_model" in record.text()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("MessageOutputLengthError", "cut off by the token limit"),
+        ("ContentFilterError", "refused by the provider"),
+        ("ContextOverflowError", "cut off: the context window is full"),
+        ("ReplyIncompleteError", "cut off"),
+        ("APIError", "failed"),
+    ],
+)
+def test_a_reply_that_was_cut_is_never_called_done(error: str, words: str) -> None:
+    result = SendResult("msg_2", "Half a", error=WireError(error, "It ended early."))
+    record = after(text("Half a"), TurnEnded("error", result))
+    assert status_words(record) == words
+    assert "It ended early." in record.text() and words in record.html()
+    assert "done" not in record.text()
+
+
+def test_a_silent_model_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def words(*events: AgentEvent, silent: float) -> str:
+        record = after(*events)
+        record.heard -= silent
+        return status_words(record)
+
+    assert words(thought("Hm."), silent=9) == "thinking"
+    assert words(thought("Hm."), silent=47) == "thinking, no answer for 40 s"
+    assert words(text("Half a"), silent=130) == "writing, no answer for 2 min 10 s"
+    assert words(tool_runs(title="Wait"), silent=130) == "running bash: Wait"
+    assert words(asked(), silent=130) == "waiting for you"
+    assert words(ended(), silent=130) == "done"
+
+
+def test_a_turn_without_a_word_says_so() -> None:
+    said = "ended its turn without a word"
+    assert said in after(tool_runs(), tool_done(), ended()).text()
+    assert said not in after(text("Done."), ended()).text()

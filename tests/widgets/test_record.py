@@ -97,7 +97,7 @@ def test_html_shows_everything() -> None:
         "no such file",
         "<table>",
         "demo/guide",
-        "$0.2500",
+        "<span>$</span>0.2500",
         "15 tokens",
         f"data:image/png;base64,{base64.b64encode(PNG).decode()}",
     ):

@@ -8,13 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_magics.widgets import TerminalTail, terminal_text, visible
+from agent_magics.notebook._text import printable
+from agent_magics.widgets import TerminalTail, TurnRecord, readable, terminal_text, visible
+from agent_magics.widgets._describe import ask_blocks
+from agent_magics.widgets._ops import OpWriter
+from tests.support.agent_events import asked, replied, tool_done
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("plain text, ünïcode ✓ 👩‍💻", "plain text, ünïcode ✓ 👩‍💻"),
+        ("plain text, ünïcode ✓ 日本 한국 עברית", "plain text, ünïcode ✓ 日本 한국 עברית"),
+        ("e\u0301 n\u0303 \u0e17\u0e35\u0e48", "e\u0301 n\u0303 \u0e17\u0e35\u0e48"),
         ("two\nlines\tand a tab", "two\nlines\tand a tab"),
         ("rm \u202e txt.exe", "rm ⟦U+202E⟧ txt.exe"),
         ("zero\u200bwidth \u2066iso\u2069", "zero⟦U+200B⟧width ⟦U+2066⟧iso⟦U+2069⟧"),
@@ -28,6 +33,71 @@ from agent_magics.widgets import TerminalTail, terminal_text, visible
 )
 def test_visible(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+HIDDEN = [
+    *(0x00, 0x07, 0x0B, 0x0C, 0x0D, 0x7F, 0x80, 0x85, 0x9F, 0xD800, 0xDFFF),
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180E, 0x180F),
+    *(0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F)),
+    *(0x2060, 0x2061, 0x2062, 0x2063, 0x2064, 0x2065, *range(0x2066, 0x2070)),
+    *(0x3164, 0xFE00, 0xFE0E, 0xFE0F, 0xFEFF, 0xFFA0, 0xFFF0, 0xFFF8, 0xFFF9, 0xFFFB),
+    *(0xA0, 0x1680, 0x2000, 0x2003, 0x2007, 0x200A, 0x202F, 0x205F, 0x3000, 0x2800),
+    *(0x1BCA0, 0x1BCA3, 0x1D159, 0x1D173, 0x1D17A, 0x16FE4, 0x13430, 0x13441),
+    *(0xE0000, 0xE0001, 0xE0020, 0xE0041, 0xE007F, 0xE0100, 0xE01EF, 0xE0FFF),
+    *(0xE000, 0xF8FF, 0xF0000, 0x10FFFD, 0x378, 0xFFFE, 0xFFFF, 0x10FFFF),
+    *(0x600, 0x6DD, 0x70F, 0x890, 0x8E2, 0x110BD),
+]
+
+
+@pytest.mark.parametrize("code", HIDDEN, ids=hex)
+def test_whatever_cannot_be_seen_is_spelled_out_where_people_decide(code: int) -> None:
+    hidden = chr(code)
+    name = chr(0x2400 + code) if code < 0x20 else f"⟦U+{code:04X}⟧"
+    command = f"rm {hidden}x"
+    assert visible(command) == f"rm {name}x"
+    request = asked(metadata={"command": command}, patterns=(command,), always=(command,))
+    assert [block.text for block in ask_blocks(request.request)] == [f"rm {name}x"]
+    record = TurnRecord()
+    record.handle(request)
+    ask = next(op for op in OpWriter(record).changes() if op["op"] == "ask")
+    assert ask["blocks"][0]["text"] == f"rm {name}x"
+    assert f'"rm {name}x"' in ask["always"]
+    record.handle(replied())
+    record.handle(tool_done(input={"command": command}))
+    assert hidden not in record.text().replace("\n", "") or hidden in "\n"
+    assert hidden not in record.html() or code == 0x0A
+    assert f"rm {name}x" in record.text()
+    assert record.html().count(f"rm {name}x") == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👩\u200d💻 ❤\ufe0f 1\ufe0f\u20e3 👍🏽 🏳\ufe0f\u200d🌈 👩\u200d❤\ufe0f\u200d👨",
+        "می\u200cخواهم क्\u200dष ශ්\u200dරී",  # noqa: RUF001
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        "葛\U000e0100 ᠠ\u180b",
+        "10\u00a0000\u202f€\u3000 e\u0301",
+    ],
+)
+def test_prose_keeps_what_emoji_and_scripts_need(text: str) -> None:
+    assert readable(text) == text
+    assert visible(text) != text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\u200db \u200c x\ufe0f y\ufe00", "a⟦U+200D⟧b ⟦U+200C⟧ x⟦U+FE0F⟧ y⟦U+FE00⟧"),
+        ("x\U000e0100\U000e0041", "x⟦U+E0100⟧⟦U+E0041⟧"),
+        ("🏴\U000e0041\U000e007f", "🏴⟦U+E0041⟧⟦U+E007F⟧"),
+        ("a\u202eb\u2060\u00ad\u3164", "a⟦U+202E⟧b⟦U+2060⟧⟦U+00AD⟧⟦U+3164⟧"),
+        ("z" + "\u0301" * 5, "z\u0301\u0301\u0301⟦U+0301⟧⟦U+0301⟧"),
+    ],
+)
+def test_prose_hides_nothing_else(text: str, shown: str) -> None:
+    assert readable(text) == shown
+    assert printable(text) == shown  # although str.isprintable() says yes to some of it
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,10 @@ def test_permission_request() -> None:
     assert request.patterns == ("ls -l",)
     assert request.always == ("ls *",)
     assert (request.message_id, request.call_id) == ("msg_2", "call_1")
-    assert wire.PermissionRequest.from_json({"id": "per_2", "sessionID": "s"}).call_id == ""
+    empty = wire.PermissionRequest.from_json({"id": "per_2", "sessionID": "s"})
+    assert (empty.call_id, empty.reason) == ("", "")
+    why = wire.PermissionRequest.from_json({"id": "per_3", "sessionID": "s", "reason": "Why."})
+    assert why.reason == "Why."
 
 
 def test_metrics_shell_file_todo() -> None:

@@ -10,15 +10,20 @@ from __future__ import annotations
 from ._errors import ModelError, ModelNotFound, ProviderAuth
 from ._price import is_priced, price
 from ._registry import DEMO_MODEL, ModelRegistry, ResolvedModel
+from ._reply_stream import BadEncoding, NotAStream, ReplyCut, Silence
 from ._windows import Window
 
 __all__ = [
     "DEMO_MODEL",
+    "BadEncoding",
     "ModelError",
     "ModelNotFound",
     "ModelRegistry",
+    "NotAStream",
     "ProviderAuth",
+    "ReplyCut",
     "ResolvedModel",
+    "Silence",
     "Window",
     "is_priced",
     "price",

@@ -7,10 +7,27 @@ for. They don't retry: the turn loop does, visibly.
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
+import os
+import ssl
+import urllib.request
 from collections import OrderedDict
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import httpx2
+
+from agent_magics.wire import is_loopback
+
+from .._config import ProviderKind, TimeoutsConfig
+from .._http import routed
+from ._errors import ProviderUnusable
+from ._reply_stream import watch_replies
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -21,12 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Access", "ClientCache"]
 
-CONNECT_TIMEOUT = 15.0
-READ_TIMEOUT = 300.0
-"""Seconds without a byte; models that reason may be silent for minutes."""
 WRITE_TIMEOUT = 60.0
+_PROXIES = ("http", "https", "socks5", "socks5h")
 _MAX_CLIENTS = 32
 _NO_KEY = "no-key"
+_CLOSING: set[asyncio.Task[None]] = set()
+"""Clients that are being closed after they were let go."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,7 @@ class Access:
     family: Family
     base_url: str
     key: str
+    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
 
     def __repr__(self) -> str:
         return f"Access({self.provider_id!r}, {self.family!r}, {self.base_url!r})"
@@ -56,7 +74,7 @@ class ClientCache:
         """The model `model_id` through the client for `access`."""
         provider = self._providers.get(access)
         if provider is None:
-            provider = self._providers[access] = _provider(access)
+            provider = self._providers[access] = _made(access)
         self._providers.move_to_end(access)
         while len(self._providers) > _MAX_CLIENTS:
             self._providers.popitem(last=False)
@@ -102,6 +120,48 @@ def _model(family: Family, model_id: str, provider: Any) -> Model:
             return OpenAIChatModel(model_id, provider=provider)
 
 
+def _made(access: Access) -> Any:
+    """The provider. Raises ProviderUnusable where the environment's proxies or files forbid it."""
+    if complaint := _complaint(access.base_url):
+        raise _unusable(access, complaint)
+    try:
+        return _provider(access)
+    except ssl.SSLError as error:
+        named = _named("SSL_CERT_FILE", "SSL_CERT_DIR")
+        raise _unusable(access, f"{named} names a file that holds no certificates") from error
+
+
+def _complaint(base_url: str) -> str:
+    """What is wrong with the environment that the SDKs' HTTP clients read; else empty."""
+    proxies = {} if is_loopback(base_url) else urllib.request.getproxies()
+    for name, value in proxies.items():
+        if name not in ("http", "https", "all"):
+            continue
+        scheme = urlsplit(value if "://" in value else f"http://{value}").scheme
+        variable = _named(f"{name.upper()}_PROXY", f"{name}_proxy")
+        if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+            return f"{variable} names a SOCKS proxy, for which the package 'socksio' is missing"
+        if scheme not in _PROXIES:
+            return f"{variable} is not an http://, https:// or socks5:// address"
+    file = os.environ.get("SSL_CERT_FILE", "")
+    if file and not Path(file).is_file():
+        return f"SSL_CERT_FILE names a file that does not exist ({file})"
+    return ""
+
+
+def _named(*names: str) -> str:
+    """The first of these variables that is set."""
+    return next((name for name in names if os.environ.get(name)), names[0])
+
+
+def _unusable(access: Access, complaint: str) -> ProviderUnusable:
+    return ProviderUnusable(
+        f"No requests to {access.provider_id!r} are possible: {complaint}. Correct that where the "
+        "engine was started, then restart it.",
+        providerID=access.provider_id,
+    )
+
+
 def _provider(access: Access) -> Any:
     if access.family == "anthropic":
         return _anthropic_provider(access)
@@ -143,43 +203,61 @@ def _is_openai(base_url: str) -> bool:
 
 
 def _openai_client(access: Access) -> AsyncOpenAI:
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     client = AsyncOpenAI(
         api_key=access.key or _NO_KEY,
         base_url=access.base_url,
         max_retries=0,
-        timeout=_timeout(),
+        timeout=_timeout(access.timeouts),
+        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
     )
     if not _is_openai(access.base_url):
         # The SDK takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID: nobody else's business.
         client.organization = client.project = None
-    _join_deltas(client)
+    _watch(client, access.timeouts, "openai")
     return client
 
 
 def _anthropic_provider(access: Access) -> Any:
-    from anthropic import AsyncAnthropic
+    from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
     from pydantic_ai.providers.anthropic import AnthropicProvider
 
     client = AsyncAnthropic(
         api_key=access.key or _NO_KEY,
         base_url=access.base_url,
         max_retries=0,
-        timeout=_timeout(),
+        timeout=_timeout(access.timeouts),
+        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
     )
-    _join_deltas(client)
+    _watch(client, access.timeouts, "anthropic")
     return AnthropicProvider(anthropic_client=client)
 
 
-def _join_deltas(client: AsyncOpenAI | AsyncAnthropic) -> None:
-    from ._joining import join_deltas
+def _watch(
+    client: AsyncOpenAI | AsyncAnthropic, timeouts: TimeoutsConfig, protocol: ProviderKind
+) -> None:
+    client._client.event_hooks["response"].append(watch_replies(timeouts, protocol))
 
-    # Not by an HTTP client of our own: the SDK's closes itself when it is let go.
-    client._client.event_hooks["response"].append(join_deltas)
+
+def _timeout(timeouts: TimeoutsConfig) -> httpx2.Timeout:
+    # `read` counts until the reply begins; from then on `watch_replies` does.
+    return httpx2.Timeout(timeouts.first_byte, connect=timeouts.connect, write=WRITE_TIMEOUT)
 
 
-def _timeout() -> Any:
-    import httpx2
+def _http_client(kind: Any, base_url: str) -> Any:
+    """An SDK's own kind of HTTP client, which closes itself when it is let go, as the SDK's do."""
+    return _closing(kind)(**routed(httpx2, base_url))
 
-    return httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT)
+
+@cache
+def _closing(kind: Any) -> Any:
+    def __del__(self: Any) -> None:  # noqa: N807
+        # without a loop the connections are gone, too; without attributes it was never made
+        with suppress(RuntimeError, AttributeError):
+            if not self.is_closed:
+                closing = asyncio.get_running_loop().create_task(self.aclose())
+                _CLOSING.add(closing)
+                closing.add_done_callback(_CLOSING.discard)
+
+    return type(kind.__name__, (kind,), {"__del__": __del__})

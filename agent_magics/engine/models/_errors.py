@@ -3,14 +3,15 @@ Why a model can't be used.
 
     ModelError
     ├── ModelNotFound    no such provider or model; lists what there is
-    └── ProviderAuth     the key is missing; names the environment variable
+    ├── ProviderAuth     the key is missing; names the environment variable
+    └── ProviderUnusable the environment's proxy or certificates can't be used
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-__all__ = ["ModelError", "ModelNotFound", "ProviderAuth"]
+__all__ = ["ModelError", "ModelNotFound", "ProviderAuth", "ProviderUnusable"]
 
 
 class ModelError(Exception):
@@ -38,3 +39,9 @@ class ProviderAuth(ModelError):
     """The provider's key is missing or can't be a key."""
 
     wire_name = "ProviderAuthError"
+
+
+class ProviderUnusable(ModelError):
+    """The environment of the engine says to reach it in a way that is impossible."""
+
+    wire_name = "APIError"

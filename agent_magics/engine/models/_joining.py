@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-__all__ = ["join_deltas", "join_frames"]
+__all__ = ["JoinedStream", "join_frames"]
 
 _LINGER = 0.004
 """Seconds between two reads of a stream: what comes within is read together."""
@@ -29,15 +29,7 @@ _VOLATILE = "obfuscation"
 """OpenAI's random padding of a delta."""
 
 
-async def join_deltas(response: httpx2.Response) -> None:
-    """A response hook for an SDK's HTTP client: event streams are read through `_JoinedStream`."""
-    kind = response.headers.get("content-type", "")
-    if kind.startswith("text/event-stream") and "content-encoding" not in response.headers:
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _JoinedStream(response.stream)
-
-
-class _JoinedStream(httpx2.AsyncByteStream):
+class JoinedStream(httpx2.AsyncByteStream):
     """
     Reads ahead while the reader is busy with what it has got.
 

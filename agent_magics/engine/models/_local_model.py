@@ -11,19 +11,21 @@ import httpx2
 from openai import AsyncOpenAI
 from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ModelAPIError
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse
+from pydantic_ai.messages import FinishReason, ModelMessage, ModelRequest, ModelResponse
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse
-from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIStreamedResponse
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.settings import ModelSettings
 
+from .._config import TimeoutsConfig
 from ._gateway import gateway_provider
 from ._local import LocalServer, LocalServerError
 from ._local_server import CONTEXT
+from ._reply_stream import watch_replies
 
 __all__ = ["LocalModel"]
 
-READ_TIMEOUT = 300.0
+_TIMEOUTS = TimeoutsConfig()
 _PROFILE = OpenAIModelProfile(
     context_window=CONTEXT,
     supports_image_input=False,
@@ -40,6 +42,13 @@ _SETTINGS = ModelSettings(
 )
 
 
+class _LocalReply(OpenAIStreamedResponse):
+    """A base model never ends its reply by itself: its limit of tokens is its usual end."""
+
+    def _map_finish_reason(self, key: Any) -> FinishReason | None:
+        return super()._map_finish_reason("stop" if key == "length" else key)
+
+
 class LocalModel(OpenAIChatModel):
     """Starts its server before the first request and after a crash."""
 
@@ -51,7 +60,9 @@ class LocalModel(OpenAIChatModel):
             max_retries=0,
             # A proxy in the environment has no business with this machine's own server.
             http_client=httpx2.AsyncClient(
-                trust_env=False, timeout=httpx2.Timeout(READ_TIMEOUT, connect=10.0)
+                trust_env=False,
+                timeout=httpx2.Timeout(_TIMEOUTS.first_byte, connect=_TIMEOUTS.connect),
+                event_hooks={"response": [watch_replies(_TIMEOUTS, "openai")]},
             ),
         )
         super().__init__(
@@ -89,12 +100,16 @@ class LocalModel(OpenAIChatModel):
         ) as stream:
             yield stream
 
+    @property
+    def _streamed_response_cls(self) -> type[OpenAIStreamedResponse]:
+        return _LocalReply
+
     async def _ready(self) -> None:
         try:
             base_url, key = await self._server.ensure()
         except (LocalServerError, OSError) as error:
             message = f"The local model did not start: {error}"
-            raise ModelAPIError(self.model_name, message) from error
+            raise ModelAPIError(self.model_name, message) from None  # no model server's problem
         self._client_of_server.base_url = base_url
         self._client_of_server.api_key = key
 

@@ -199,7 +199,9 @@ class ModelRegistry:
                 f"{spec.name} has no usable address: set {names} to an http:// or https:// URL.",
                 providerID=spec.id,
             )
-        return Access(spec.id, spec.family, url, key)
+        configured = self._config.providers.get(spec.id)
+        timeouts = configured.timeouts if configured else None
+        return Access(spec.id, spec.family, url, key, timeouts or self._config.timeouts)
 
     def _credentials(self, spec: ProviderSpec) -> tuple[str, str]:
         """Key and address, both from the caller or both from the engine's environment."""

@@ -15,7 +15,7 @@ from pydantic_ai.tool_manager import ToolManager
 from agent_magics.sandbox import SandboxUnavailable
 from agent_magics.wire import PartJSON
 
-from .._calls import result_text
+from .._calls import complaints, result_text
 from ._context import TurnDeps, tool_context
 from ._output import MAX_OUTPUT, cap_text
 
@@ -108,16 +108,11 @@ async def _run(
     except SandboxUnavailable as error:
         outcome.fatal = error
     except ValidationError as error:
-        outcome.error = f"Wrong arguments: {_complaints(error)}"
+        outcome.error = f"Wrong arguments: {complaints(error)}"
     except Exception as error:  # the engine has logged what was unforeseen
         outcome.error = str(error) or type(error).__name__
     if outcome.error is not None:
         ctx.deps.fail_call(outcome.part, outcome.error)
-
-
-def _complaints(error: ValidationError) -> str:
-    found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-    return "; ".join(found)
 
 
 def _report(outcomes: Sequence[_Outcome]) -> ToolReturn[str]:

@@ -46,6 +46,13 @@ class ToolContext(Protocol):
     def output(self, stream: str, chunk: bytes) -> None:
         """Live output of the running tool; `stream` is "stdout" or "stderr"."""
 
+    async def permit_write(self, path: str) -> None:
+        """
+        Ask whether the running call may write to `path`, which its arguments don't name.
+
+        Raises ToolFailed when it may not.
+        """
+
     def edited(self, path: str) -> None:
         """The file at the absolute `path` in the container was written."""
 

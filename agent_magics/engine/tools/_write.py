@@ -7,6 +7,8 @@ import difflib
 from pydantic_ai import ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
 
+from agent_magics.sandbox import PathIsLink
+
 from .._paths import short_path
 from ._context import ToolContext, TurnDeps, checked, file_errors, meant, tool_context, tool_path
 from ._output import cap_text
@@ -32,9 +34,7 @@ async def write(ctx: RunContext[TurnDeps], filePath: str, content: str) -> str:
     path = tool_path(filePath)
     data = _encode(content)
     before = await _existing(call, path)
-    with file_errors(path):
-        real = await meant(call, path)
-        await call.sandbox.write_file(real, data)
+    real = await _put(call, path, data)
     call.edited(real)
     call.metadata(diff=_diff(before or "", content, path), created=before is None)
     verb = "Wrote" if before is None else "Replaced"
@@ -74,12 +74,26 @@ async def edit(
     if found > 1 and not replaceAll:
         raise ToolFailed(_ambiguous(before, old, found))
     after = before.replace(old, new)
-    with file_errors(path):
-        real = await meant(call, path)
-        await call.sandbox.write_file(real, _encode(after))
+    real = await _put(call, path, _encode(after))
     call.edited(real)
     call.metadata(diff=_diff(before, after, path), replacements=found)
     return f"Edited {path}: {found} replacement{'s' if found > 1 else ''}."
+
+
+async def _put(call: ToolContext, path: str, data: bytes) -> str:
+    """
+    Write the file; where a link leads elsewhere, only after that path was permitted, too.
+
+    The path as the container has it.
+    """
+    with file_errors(path):
+        real = await meant(call, path)
+        try:
+            await call.sandbox.write_file(real, data, follow=False)
+        except PathIsLink as link:
+            await call.permit_write(link.target)
+            await call.sandbox.write_file(link.target, data, follow=False)
+    return real
 
 
 def _encode(text: str) -> bytes:

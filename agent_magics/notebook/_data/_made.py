@@ -13,7 +13,6 @@ import io
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ...wire import FilePart, SendResult, ToolPart
@@ -116,7 +115,7 @@ def _fetched(session: SessionHandle, path: str, size: int) -> MadeFile:
 
 
 def _bundle(file: MadeFile) -> dict[str, Any]:
-    from ...widgets import visible
+    from ...widgets import page, page_text, visible
 
     if not file.path:
         return _note(file.why)
@@ -128,15 +127,17 @@ def _bundle(file: MadeFile) -> dict[str, Any]:
         html, text = render(file.data)
     except _Unreadable as error:
         return _note(f"{name} is not shown: {error}")
-    caption = f'<div style="{_CAPTION}">{escape(name)}</div>'
+    caption = f'<div style="{_CAPTION}">{page_text(name)}</div>'
     return {
-        "text/html": f'{caption}<div style="{_BOX}">{html}</div>',
+        "text/html": page(f'{caption}<div style="{_BOX}">{html}</div>'),
         "text/plain": f"{name}\n{text}",
     }
 
 
 def _note(text: str) -> dict[str, Any]:
-    return {"text/html": f'<div style="{_CAPTION}">{escape(text)}</div>', "text/plain": text}
+    from ...widgets import page, page_text
+
+    return {"text/html": page(page_text(text), _CAPTION), "text/plain": text}
 
 
 class _Unreadable(Exception):
@@ -158,26 +159,26 @@ def _image(data: bytes) -> Rendered:
 
 
 def _markdown(data: bytes) -> Rendered:
-    from ...widgets import render_markdown, visible
+    from ...widgets import readable, render_markdown
 
     text = _decoded(data)
     shown = text[:_SHOWN]
     cut = "<p>[cut here]</p>" if len(text) > _SHOWN else ""
-    return render_markdown(shown) + cut, visible(shown)
+    return render_markdown(shown) + cut, readable(shown)
 
 
 def _html(data: bytes) -> Rendered:
-    from ...widgets import visible
+    from ...widgets import readable
     from ._safe_html import safe_html
 
     text = _decoded(data)
     html, cut = safe_html(text, _SHOWN)
-    return html + ("<p>[cut here]</p>" if cut else ""), visible(text[:2000])
+    return html + ("<p>[cut here]</p>" if cut else ""), readable(text[:2000])
 
 
 def _csv(data: bytes) -> Rendered:
     """The head of a table, and how many lines follow."""
-    from ...widgets import visible
+    from ...widgets import page_text, readable
 
     text = _decoded(data)
     first = text.split("\n", 1)[0]
@@ -189,10 +190,10 @@ def _csv(data: bytes) -> Rendered:
         raise _Unreadable(f"it is no CSV: {error}") from None
     if not rows:
         return "<p>(empty)</p>", "(empty)"
-    head, *body = [[_shortened(visible(cell)) for cell in row] for row in rows]
+    head, *body = [[_shortened(readable(cell)) for cell in row] for row in rows]
     more = _lines_after(text, len(rows))
-    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
-    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body]
+    lines = ["".join(f"<th>{page_text(cell)}</th>" for cell in head)]
+    lines += ["".join(f"<td>{page_text(cell)}</td>" for cell in row) for row in body]
     table = "".join(f"<tr>{line}</tr>" for line in lines)
     note = f"<p>… and about {more} more rows</p>" if more else ""
     plain = "\n".join("  ".join(row) for row in (head, *body))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from html.parser import HTMLParser
 
-from ...widgets import visible
+from ...widgets import page_text, readable
 
 __all__ = ["safe_html"]
 
@@ -73,7 +72,7 @@ class _Maker(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._dropped:
-            self._put(escape(visible(data)))
+            self._put(page_text(readable(data)))
 
     def finished(self) -> str:
         """What was made, with all elements closed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...widgets import always_label, ask_blocks, ask_title, visible
+from ...widgets import always_label, ask_blocks, ask_title, readable, visible
 
 if TYPE_CHECKING:
     from ...wire import (
@@ -72,13 +72,13 @@ def status_of(info: SessionInfo | None, permissions: Iterable[PermissionRequest]
 def session_json(info: SessionInfo) -> dict[str, Any]:
     return {
         "id": info.id,
-        "title": visible(info.title),
+        "title": readable(info.title),
         "model": visible(info.model),
         "agent": visible(info.agent),
         "sandbox": info.sandbox,
         "isolated": info.isolated,
         "updated": info.time_updated,
-        "error": visible(info.error.message) if info.error else "",
+        "error": readable(info.error.message) if info.error else "",
     }
 
 
@@ -91,13 +91,13 @@ def sessions_json(sessions: Iterable[SessionInfo], current_id: str) -> list[dict
     ]
     shown.sort(key=lambda info: info.time_updated, reverse=True)
     return [
-        {"id": info.id, "title": visible(info.title), "updated": info.time_updated}
+        {"id": info.id, "title": readable(info.title), "updated": info.time_updated}
         for info in shown[:_MOST_SESSIONS]
     ]
 
 
 def todo_json(todo: Todo) -> dict[str, str]:
-    return {"content": visible(todo.content), "status": todo.status}
+    return {"content": readable(todo.content), "status": todo.status}
 
 
 def permission_json(request: PermissionRequest) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def artifact_json(artifact: Artifact) -> dict[str, Any]:
     return {
         "key": artifact.key,
         "name": visible(artifact.key),
-        "description": visible(artifact.description),
+        "description": readable(artifact.description),
         "mime": artifact.mime,
         "size": artifact.size,
     }

@@ -18,7 +18,6 @@ import json
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,12 @@ from IPython.core.error import UsageError
 
 from ...widgets import (
     TODO_MARKS,
+    attribute_text,
     clock,
+    inert_markdown,
+    page,
+    page_text,
+    readable,
     render_markdown,
     tool_blocks,
     tool_facts,
@@ -47,6 +51,7 @@ __all__ = ["agent_export"]
 
 FORMAT, VERSION = "agent-magics-conversation", 1
 
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"
     "pre{background:#8881;padding:.5rem .8rem;border-radius:4px;overflow:auto}"
@@ -91,17 +96,21 @@ def _json(info: SessionInfo, messages: Sequence[Message]) -> str:
 
 def _markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
     title = one_line(info.title or info.id)
-    return "\n\n".join([f"# {title}", _facts(info, messages), *_sections(messages)]) + "\n"
+    pieces = [f"# {title}", _facts(info, messages), *_sections(messages)]
+    return inert_markdown("\n\n".join(pieces) + "\n")
 
 
 def _html(info: SessionInfo, messages: Sequence[Message]) -> str:
-    title = escape(visible(info.title or info.id))
+    title = visible(info.title or info.id)
     sections = [_facts(info, messages), *_sections(messages)]
     body = "\n".join(render_markdown(section) for section in sections)
+    whole = page(f"<h1>{page_text(title)}</h1>\n{body}")
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{attribute_text(title)}</title>"
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<style>{_STYLE}</style><h1>{title}</h1>\n{body}</html>\n"
+        f"<style>{_STYLE}</style><body>{whole}</body></html>\n"
     )
 
 
@@ -139,9 +148,9 @@ def _who(info: MessageInfo) -> str:
 def _part(part: Any) -> str:
     match part:
         case TextPart():
-            return "" if part.synthetic else visible(part.text)
+            return "" if part.synthetic else readable(part.text)
         case ReasoningPart():
-            return "\n".join(f"> {line}" for line in visible(part.text).splitlines())
+            return "\n".join(f"> {line}" for line in readable(part.text).splitlines())
         case ToolPart():
             return _plan(part) if part.is_shown_by_todos else _tool(part)
         case FilePart():
@@ -166,7 +175,7 @@ def _tool(part: ToolPart) -> str:
             pieces += [*([f"{block.label}:"] if block.label else []), fenced(block.text, kind)]
         elif block.text != title:
             pieces.append(f"{block.label}: {_code(block.text)}".removeprefix(": "))
-    if result := visible(without_escapes(part.state.output or part.state.error)):
+    if result := readable(without_escapes(part.state.output or part.state.error)):
         pieces += ["Result:", fenced(result)]
     return "\n\n".join(pieces)
 

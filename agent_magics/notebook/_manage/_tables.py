@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...widgets import TODO_MARKS, Columns, Facts, Listing, clock, size_text
+from ...widgets import TODO_MARKS, Columns, Facts, Listing, clock, size_text, visible
 from ...wire import spelled_name
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def _parts(message: Message) -> list[str]:
 def rules_table(rules: Sequence[PermissionRule]) -> Listing[Any]:
     columns: Columns = {
         "id": lambda r: r.id,
-        "tool": lambda r: r.permission,
-        "pattern": lambda r: r.pattern,
+        "tool": lambda r: visible(r.permission),
+        "pattern": lambda r: visible(r.pattern),
         "action": lambda r: r.action,
     }
     empty = "Nothing is always allowed in this session, beyond the engine's rules."

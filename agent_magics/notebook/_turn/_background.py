@@ -149,9 +149,11 @@ class BackgroundTurn:
                 self._future.set_result(result)
             except BaseException as error:
                 self._placed.set()
-                if isinstance(error, TurnFailed):
-                    after(error.result)
-                self._future.set_exception(error)
+                try:
+                    if isinstance(error, TurnFailed):
+                        after(error.result)
+                finally:  # whatever happens, nobody waits for ever
+                    self._future.set_exception(error)
 
         threading.Thread(target=run, name=f"agent-magics {self.name}", daemon=True).start()
 

@@ -193,14 +193,18 @@ class PermissionDesk:
 
 
 def _subject(request: PermissionRequest) -> str:
+    from ...widgets import visible
+
     asker = "" if request.parent_id is None else f" for {request.asker}"
-    return f"{request.permission}: {', '.join(request.patterns) or 'any'}{asker}"
+    return visible(f"{request.permission}: {', '.join(request.patterns) or 'any'}{asker}")
 
 
 def question(request: PermissionRequest) -> str:
     """The request in full, as plain text, for the keyboard."""
     asker = one_line(request.asker_capitalized, 200)
     lines = [f"{asker} asks for permission: {request.permission}"]
+    if request.reason:
+        lines.append(f"  {one_line(request.reason, 500)}")
     lines += [f"    {pattern}" for pattern in request.patterns]
     for name, value in request.metadata.items():
         text = str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -141,7 +142,9 @@ class _Command:
             self._stopped = True
             stream = self._stream
         if stream is not None:  # closing it takes a moment
-            threading.Thread(target=stream.close, name="agent-magics stop", daemon=True).start()
+            threading.Thread(
+                target=_close, args=(stream,), name="agent-magics stop", daemon=True
+            ).start()
 
     def _run(self) -> None:
         limit = self._settings.timeout
@@ -161,6 +164,13 @@ class _Command:
             self._pump.post(stream.result)
         except Exception as error:
             self._pump.post(error)
+
+
+def _close(stream: ShellStream) -> None:
+    from ...client import AgentError
+
+    with contextlib.suppress(AgentError, OSError):  # a lost engine has ended the command as well
+        stream.close()
 
 
 class _Writer:

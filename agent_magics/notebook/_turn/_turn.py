@@ -76,6 +76,7 @@ class _Click(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Note:
     text: str
+    kind: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,7 @@ class ShownTurn:
         elif isinstance(item, _Click):
             self._desk.clicked(*item)
         elif isinstance(item, _Note):
-            self._view.note(item.text)
+            self._view.note(item.text, item.kind)
         elif isinstance(item, _FromPage) and isinstance(self._view, WidgetView):
             self._view.receive(item.content)
         elif isinstance(item, _Image):
@@ -370,7 +371,7 @@ class ShownTurn:
             self._cancelled.set()
             turn = self._turn
         if turn is not None and not self._is_over():
-            self._in_background(turn.abort)
+            self._in_background(self._abort, turn)
         return turn
 
     # -- in background threads -------------------------------------------------------------------
@@ -394,6 +395,12 @@ class ShownTurn:
                 turn.abort()
         except Exception as error:
             self._pump.post(_NotStarted(error))
+
+    def _abort(self, turn: Turn) -> None:
+        try:
+            turn.abort()
+        except Exception as error:  # the engine is gone, or does not answer
+            self._pump.post(_Note(f"The stop did not reach the engine: {error}", "warning"))
 
     def _deliver(self, request_id: str, reply: Any, message: str | None) -> None:
         assert self._session is not None  # an event has come, so there is a session

@@ -23,6 +23,7 @@ __all__ = ["HeadlessView", "TerminalView", "TurnView", "WidgetView"]
 
 OnReply = Callable[[str, str, str | None], None]
 
+_SILENCE = 30.0  # seconds without an event after which a console says so, then twice as long
 _HEADLESS_INTERVAL = 1.0  # seconds between two updates of an output that nobody may be watching
 
 
@@ -185,6 +186,7 @@ class HeadlessView:
         self._output = _Output()
         self._record: TurnRecord
         self._changed = False
+        self._silence = 0
         self._drawn = 0.0
 
     def open(self) -> None:
@@ -214,6 +216,8 @@ class HeadlessView:
 
     def tick(self) -> None:
         now = time.monotonic()
+        if self._record.silence != self._silence:
+            self._silence, self._changed = self._record.silence, True
         if self._changed and now - self._drawn >= _HEADLESS_INTERVAL:
             self._draw()
             self._drawn = time.monotonic()
@@ -246,14 +250,22 @@ class TerminalView:
         self._show_reasoning = show_reasoning
         self._at_line_start = True
         self._reasoning = False
+        self._spoken = False
         self._called: set[str] = set()
         self._todos = ""
+        self._busy: set[str] = set()
+        """Tool calls that run and questions that are open: nobody waits for the model then."""
+        self._heard = time.monotonic()
+        self._next_word = _SILENCE
 
     def open(self) -> None:
         return
 
     def handle(self, event: AgentEvent) -> None:
+        self._heard, self._next_word = time.monotonic(), _SILENCE
+        self._note_waits(event)
         if event.type == "text-delta":
+            self._spoken = True
             self._switch(reasoning=False)
             self._write(event.delta)
         elif event.type == "reasoning-delta":
@@ -278,6 +290,8 @@ class TerminalView:
             self._line("[compacting] the conversation is summarized to make room")
         elif event.type == "permission-replied":
             self._line(f"[permission] {event.reply}")
+        elif event.type == "turn-ended" and not (event.result.error or self._spoken):
+            self.note("The agent ended its turn without a word.")
 
     def note(self, text: str, kind: str = "info") -> None:
         self._line(f"[{kind}] {text}" if kind != "info" else f"[agent] {text}")
@@ -293,7 +307,22 @@ class TerminalView:
         return
 
     def tick(self) -> None:
+        silence = time.monotonic() - self._heard
+        if silence >= self._next_word and not self._busy:
+            self._line(f"[agent] no answer for {self._next_word:.0f} s")
+            self._next_word *= 2
         self._out.flush()
+
+    def _note_waits(self, event: AgentEvent) -> None:
+        if event.type in ("tool-start", "tool-update", "tool-complete", "tool-error"):
+            runs = event.part.state.status == "running"
+            (self._busy.add if runs else self._busy.discard)(event.part.id)
+        elif event.type == "permission-asked":
+            self._busy.add(event.request.id)
+        elif event.type == "permission-replied":
+            self._busy.discard(event.request_id)
+        elif event.type == "turn-ended":
+            self._busy.add("the end")
 
     def took(self, seconds: float) -> None:
         return

@@ -66,11 +66,40 @@ def _open_regular(path: str) -> tuple[int, os.stat_result]:
     return fd, found
 
 
+def _under(base: str, path: str) -> bool:
+    return path == base or path.startswith(base.rstrip("/") + "/")
+
+
+class LinkedError(OSError):
+    """The path leads elsewhere: `target`."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(errno.ELOOP, os.strerror(errno.ELOOP))
+        self.target = target
+
+
+def _real_path(path: str, bases: tuple[str, ...], follow: bool) -> str:
+    """
+    Where `path` leads. Raises LinkedError unless `follow`, if that is elsewhere.
+
+    Links on the way to one of `bases` don't count.
+    """
+    target = os.path.realpath(path)
+    if follow:
+        return target
+    base = next((base for base in bases if _under(base, path)), "/")
+    real = os.path.realpath(base)
+    seen = base.rstrip("/") + target[len(real.rstrip("/")) :] if _under(real, target) else target
+    if os.path.normpath(seen) != os.path.normpath(path):
+        raise LinkedError(seen)
+    return target
+
+
 class Writing:
     """A file on its way: a temporary file next to it, renamed at the end."""
 
-    def __init__(self, path: str) -> None:
-        target = os.path.realpath(path)  # a link is written through, as every editor does
+    def __init__(self, path: str, bases: tuple[str, ...], follow: bool) -> None:
+        target = _real_path(path, bases, follow)  # a link is written through, as editors do
         folder, self._name = os.path.split(target)
         try:
             os.makedirs(folder, mode=0o755, exist_ok=True)
@@ -178,8 +207,9 @@ class Files:
     def change(self, number: int, request: dict[str, Any]) -> None:
         self._tasks[number] = change(self._workspace, **request)
 
-    def begin_write(self, number: int, path: str) -> None:
-        self._begin(number, functools.partial(Writing, path))
+    def begin_write(self, number: int, path: str, follow: bool) -> None:
+        bases = (self._workspace, "/tmp")
+        self._begin(number, functools.partial(Writing, path, bases, follow))
 
     def begin_put(self, number: int, request: dict[str, Any]) -> None:
         self._begin(number, functools.partial(Restoring, self._workspace, **request))
@@ -187,6 +217,9 @@ class Files:
     def _begin(self, number: int, writing: Callable[[], Writing | Restoring]) -> None:
         try:
             self._writings[number] = writing()
+        except LinkedError as error:
+            self._out.send(DATA, number, os.fsencode(error.target))
+            self._fail(number, error)
         except (OSError, ValueError) as error:
             self._fail(number, error)
 

@@ -122,7 +122,7 @@ class Agent:
         elif kind == DELETE:
             self._files.delete(number, request["path"])
         elif kind == WRITE:
-            self._files.begin_write(number, request["path"])
+            self._files.begin_write(number, request["path"], request["follow"])
         elif kind == SCAN:
             self._files.scan(number, request)
         elif kind == FETCH:

@@ -23,7 +23,7 @@ RUN = 1  # command, cwd, env, limit
 STDIN = 2  # bytes; any number of them before RUN of the same request
 KILL = 3  # grace (seconds), reason
 READ = 4  # path, limit
-WRITE = 5  # path
+WRITE = 5  # path, follow: false refuses a path with a link in it
 WRITE_DATA = 6  # bytes
 WRITE_END = 7  # empty
 DELETE = 8  # path
@@ -50,6 +50,7 @@ STDOUT = 66  # bytes
 STDERR = 67  # bytes
 EXIT = 68  # code, killed_by, truncated, background: last frame of a RUN
 DATA = 69  # READ: bytes; LIST, SCAN, JOBS: JSON array of rows; FETCH: a letter and what it says;
+# WRITE: the path that a link leads to, before FAIL;
 # PIECE: JSON of size and inode, then bytes
 DONE = 70  # empty: last frame of a file request
 FAIL = 71  # errno, message: last frame of a request that failed

@@ -14,7 +14,7 @@ const TODO_STATES = new Set(['pending', 'in_progress', 'completed', 'cancelled']
 export const DRAW = {
   head: (view, op) => view.drawHead(op),
   facts: (view, op) => view.drawFacts(op),
-  text: (view, op) => view.part(op.id, () => new Reply(view.store)).draw(op),
+  text: (view, op) => view.part(op.id, () => new Reply()).draw(op),
   think: (view, op) => view.part(op.id, newThought).body.append(op.more),
   tool: (view, op) => view.part(op.id, () => new Tool()).draw(op),
   output: (view, op) => view.part(op.id, () => new Tool()).output.append(op.more, op.back),

@@ -4,15 +4,12 @@ import { element } from './page.js';
 import { safe } from './safe.js';
 
 /** @typedef {import('./page.js').Op} Op */
-/** @typedef {import('./view.js').Store} Store */
 
 export const CHUNK = 16000; // characters that the page lays out, or passes over, as one
 
 /** A text of the agent: finished blocks, in chunks, and the one that still grows. */
 export class Reply {
-  /** @param {Store} store */
-  constructor(store) {
-    this.store = store;
+  constructor() {
     this.root = element('div', 'agent-text');
     this.open = element('div', 'agent-open');
     this.root.append(this.open);
@@ -32,9 +29,6 @@ export class Reply {
         this.html = this.html.slice(op.done);
       }
       this.open.replaceChildren(safe(this.html));
-      if (op.final) {
-        this.typeset(this.open);
-      }
     }
     if (op.tail !== undefined) {
       this.open.replaceChildren(op.tail);
@@ -57,15 +51,6 @@ export class Reply {
     const made = element('div');
     made.append(safe(html));
     this.chunk.append(made);
-    this.typeset(made);
-  }
-
-  /** @param {Element} box */
-  typeset(box) {
-    if (box.querySelector('.agent-formula')) {
-      box.classList.add('mathjax_ignore'); // all but the formulas, whatever it looks like
-      void this.store.typeset(box);
-    }
   }
 }
 

@@ -4,8 +4,42 @@ import { copyable, element, grouped } from './page.js';
 
 const TAGS = new Set(
   ('P BR HR STRONG B EM I S DEL CODE PRE BLOCKQUOTE UL OL LI H1 H2 H3 H4 H5 H6 ' +
-    'TABLE THEAD TBODY TR TH TD A SPAN VAR').split(' ')
+    'TABLE THEAD TBODY TR TH TD A SPAN').split(' ')
 );
+// As in `_links.py`.
+const LINK =
+  /^(?:https?:\/\/[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?\.?(?::[0-9]{1,5})?(?:[/?#][!#-;=?-[\]_a-z~]*)?|mailto:[a-z0-9!#$&'*+/=?^_{|}~.-]{1,64}@[a-z0-9.-]{1,253}(?:\?[!#-;=?-[\]_a-z~]*)?)$/i;
+const MATHML = 'http://www.w3.org/1998/Math/MathML';
+// As in `_formulas.py`: the elements of a formula and their attributes.
+/** @type {Record<string, string[]>} */
+const FORMULA = {
+  math: ['display'],
+  mfrac: ['linethickness'],
+  mi: ['mathvariant'],
+  mn: [],
+  mo: ['fence', 'form', 'largeop', 'maxsize', 'minsize', 'movablelimits', 'stretchy'],
+  mover: ['accent'],
+  mpadded: ['depth', 'height', 'width'],
+  mphantom: [],
+  mroot: [],
+  mrow: ['class'],
+  mspace: ['width'],
+  msqrt: [],
+  mstyle: ['displaystyle', 'scriptlevel'],
+  msub: [],
+  msubsup: [],
+  msup: [],
+  mtable: ['class', 'displaystyle'],
+  mtd: ['class'],
+  mtext: [],
+  mtr: [],
+  munder: ['accentunder'],
+  munderover: []
+};
+const DEEPEST = 150; // elements of a formula in each other
+const VALUE = /^(true|false|block|normal|prefix|infix|postfix|[0-2](\.[0-9]+)?em|[0-2])$/;
+const CLASS =
+  /^agent-(boxed|overline|underline|(left|center|right)(-lined)?|equation-(left|right))$/;
 const ROWS = 1000; // rows of a table, items of a list that are shown without a click
 const SHORT_CELL = 28; // characters of a table's cell that are not broken into lines
 
@@ -83,13 +117,16 @@ function paint(pre, runs) {
  * @returns {Node}
  */
 function rebuilt(from) {
+  if (from.localName === 'math' && from.namespaceURI === MATHML) {
+    return formula(from);
+  }
   if (!TAGS.has(from.tagName)) {
     return document.createTextNode(from.textContent || '');
   }
   const made = document.createElement(from.tagName);
   if (made instanceof HTMLAnchorElement) {
     const address = from.getAttribute('href') || '';
-    if (/^(https?:\/\/|mailto:)/i.test(address)) {
+    if (address.length <= 4000 && LINK.test(address)) {
       made.href = address;
       made.target = '_blank';
       made.rel = 'noopener noreferrer nofollow';
@@ -108,9 +145,6 @@ function rebuilt(from) {
     const short = (from.textContent || '').length <= SHORT_CELL;
     made.className = short ? 'agent-cell' : 'agent-cell agent-wide';
   }
-  if (made.tagName === 'VAR') {
-    return formula(from.textContent || '');
-  }
   rebuild(from, made);
   if (made instanceof HTMLTableElement) {
     return scrollable(made);
@@ -119,12 +153,41 @@ function rebuilt(from) {
 }
 
 /**
- * TeX as it is written, for a typesetter to find.
- * @param {string} source
+ * A formula made anew; one that stands by itself scrolls in its own box.
+ * @param {Element} from
  */
-function formula(source) {
-  const block = source.startsWith('$$') ? ' agent-formula-block' : '';
-  return element('span', `agent-formula mathjax_process${block}`, source);
+function formula(from) {
+  const isBlock = from.getAttribute('display') === 'block';
+  const box = element('span', isBlock ? 'agent-formula agent-formula-block' : 'agent-formula');
+  box.append(mathml(from, 0));
+  return box;
+}
+
+/**
+ * @param {Element} from
+ * @param {number} depth
+ * @returns {Node}
+ */
+function mathml(from, depth) {
+  const names = from.namespaceURI === MATHML ? FORMULA[from.localName] : undefined;
+  if (!Array.isArray(names) || depth > DEEPEST) {
+    return document.createTextNode(from.textContent || '');
+  }
+  const made = document.createElementNS(MATHML, from.localName);
+  for (const name of names) {
+    const value = from.getAttribute(name);
+    if (value !== null && (name === 'class' ? CLASS : VALUE).test(value)) {
+      made.setAttribute(name, value);
+    }
+  }
+  for (const node of from.childNodes) {
+    if (node.nodeType === Node.TEXT_NODE) {
+      made.append(node.textContent || '');
+    } else if (node instanceof Element) {
+      made.append(mathml(node, depth + 1));
+    }
+  }
+  return made;
 }
 
 /**

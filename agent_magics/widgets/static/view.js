@@ -6,6 +6,9 @@ import { duration, element, stopwatch } from './page.js';
 /** @typedef {import('./page.js').Model} Model */
 /** @typedef {import('./page.js').Op} Op */
 
+// No page's typesetter looks for formulas here.
+const NOT_TYPESET = 'mathjax_ignore tex2jax_ignore asciimath2jax_ignore';
+
 /** One per model: hears everything from the model's birth and outlives its views. */
 export class Store {
   /** @param {Model} model */
@@ -16,9 +19,6 @@ export class Store {
     this.ops = [];
     /** @type {Set<View>} */
     this.views = new Set();
-    /** @type {any} */
-    const manager = model.widget_manager;
-    this.typesetter = manager?.rendermime?.latexTypesetter;
     model.on('msg:custom', (/** @type {any} */ message) => this.receive(message));
   }
 
@@ -49,24 +49,6 @@ export class Store {
   resync() {
     this.model.send({ kind: 'hello', next: this.next });
   }
-
-  /**
-   * Have the page's typesetter set the formulas in `box`, if it has one.
-   * @param {Element} box
-   */
-  async typeset(box) {
-    /** @type {any} */
-    const page = window;
-    try {
-      if (this.typesetter) {
-        await this.typesetter.typeset(box);
-      } else {
-        await page.MathJax?.typesetPromise?.([box]);
-      }
-    } catch (error) {
-      console.warn('agent-magics: formulas stay as TeX', error);
-    }
-  }
 }
 
 export class View {
@@ -76,7 +58,7 @@ export class View {
    */
   constructor(store, host) {
     this.store = store;
-    this.root = element('div', 'agent-turn');
+    this.root = element('div', `agent-turn ${NOT_TYPESET}`);
     this.head = element('div', 'agent-head');
     this.facts = element('span', 'agent-all-facts');
     this.log = element('div', 'agent-log');

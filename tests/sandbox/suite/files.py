@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from agent_magics.sandbox import FileStat, Sandbox
+from agent_magics.sandbox import FileStat, PathIsLink, Sandbox
 
 ALL_BYTES = bytes(range(256))
 
@@ -39,6 +39,25 @@ async def test_mode_and_links_are_kept(sandbox: Sandbox) -> None:
     assert shown.stdout == b"new 750\nlink\n"
     await sandbox.write_file("plain", b"")
     assert (await sandbox.run("stat -c %a plain")).stdout == b"644\n"
+
+
+async def test_a_write_that_follows_no_link(sandbox: Sandbox) -> None:
+    links = "ln -s ../there d/on; ln -s on d/twice; ln -s /etc d/out; ln -s ../there/f d/file"
+    await sandbox.run(f"mkdir d there; {links}")
+    leads = {
+        "d/on/f": "/workspace/there/f",
+        "/workspace/d/twice/new/f": "/workspace/there/new/f",
+        "d/out/f": "/etc/f",
+        "d/file": "/workspace/there/f",
+    }
+    for path, target in leads.items():
+        with pytest.raises(PathIsLink) as caught:
+            await sandbox.write_file(path, b"x", follow=False)
+        assert caught.value.target == target and caught.value.filename == path
+    assert (await sandbox.run("ls -A there")).stdout == b""
+    for path in ("there/f", "/workspace/new/a/f", "d/../there/g"):
+        await sandbox.write_file(path, b"x" * 300_000, follow=False)
+        assert len(await sandbox.read_file(path)) == 300_000
 
 
 async def test_missing(sandbox: Sandbox) -> None:

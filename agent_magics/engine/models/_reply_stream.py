@@ -1,0 +1,264 @@
+"""
+The bytes of a reply on their way from the model server to its SDK.
+
+Here it is seen whether a reply is a stream at all, whether it came to its end, and how long its
+server was silent; the SDKs tell none of this. What is wrong is raised as a `ReplyError`, in the
+middle of what the SDK reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx2
+
+from .._config import ProviderKind, TimeoutsConfig
+from ._joining import JoinedStream
+
+__all__ = [
+    "BadEncoding",
+    "NotAStream",
+    "ReplyCut",
+    "ReplyError",
+    "Silence",
+    "StreamFailed",
+    "watch_replies",
+]
+
+_STREAM = "text/event-stream"
+_WANTED = re.compile(rb'"stream"\s*:\s*true')
+_ERROR_PATIENCE = 30.0
+"""Seconds without a byte of an error's body."""
+_MOST_OF_A_PAGE = 1 << 16
+_TAIL = 80
+"""Bytes kept of what was read: what is looked for may be cut by the network."""
+
+# In JSON the quotes within a text are escaped, so that no text can look like these.
+_BEGINS = {"openai": b'"choices"', "anthropic": b'"message_start"'}
+_ENDS = {
+    "openai": re.compile(rb'"finish_reason"\s*:\s*"|[\r\n]data: ?\[DONE\]'),
+    "anthropic": re.compile(rb'"stop_reason"\s*:\s*"|"message_stop"|[\r\n]event: ?message_stop'),
+}
+_FAILED = re.compile(rb'[\r\n]data: ?(\{[^\r\n]*"object"\s*:\s*"error"[^\r\n]*)[\r\n]')
+_CONTENT = re.compile(
+    rb'"(?:content|text|thinking|reasoning|reasoning_content|reasoning_text|thought|partial_json|'
+    rb'arguments|name|refusal|data|signature|finish_reason|stop_reason)"\s*:\s*"[^"]'
+)
+_BEGUN = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[^\s\w]|\w+[^\w]|\w{8})")
+"""Enough of a reply to see what it is."""
+_FRAME = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*[<{\[]")
+
+
+class ReplyError(httpx2.TransportError):
+    """Root of what can be wrong with the bytes of a reply."""
+
+
+class ReplyCut(ReplyError):
+    """The connection was closed in order, but the reply had not come to its end."""
+
+
+class BadEncoding(ReplyError):
+    """The bytes are not compressed as their head says."""
+
+
+class NotAStream(ReplyError):
+    """Something else than an event stream came: the beginning of it is `body`."""
+
+    def __init__(self, status: int, kind: str, body: bytes) -> None:
+        super().__init__(f"not an event stream: {kind or 'no content type'}")
+        self.status = status
+        self.kind = kind
+        self.body = body
+
+
+class StreamFailed(NotAStream):
+    """The stream holds an error, in `body`, or nothing that the protocol knows."""
+
+
+class Silence(ReplyError):
+    """The server was silent for longer than `seconds`; `limit` and `key` name the setting."""
+
+    def __init__(self, limit: str, seconds: float, key: str) -> None:
+        super().__init__(f"nothing for {seconds:g} s")
+        self.limit = limit
+        self.seconds = seconds
+        self.key = key
+
+
+Hook = Callable[[httpx2.Response], Awaitable[None]]
+
+
+def watch_replies(timeouts: TimeoutsConfig, protocol: ProviderKind) -> Hook:
+    """A response hook for the HTTP client of the SDK that speaks this protocol."""
+
+    async def hook(response: httpx2.Response) -> None:
+        request = response.request
+        kind = response.headers.get("content-type", "")
+        if response.has_redirect_location:
+            return
+        # A redirect makes a GET of the request, for instance of a login page.
+        if request.method != "POST" and not kind.startswith("text/html"):
+            return
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            response.stream = _Decoded(response.stream, encoding)
+            del response.headers["content-encoding"]
+        patience: dict[str, float | None] = request.extensions.get("timeout", {})
+        if response.status_code >= 400:
+            patience["read"] = _ERROR_PATIENCE
+            return
+        if not _is_stream_wanted(request):
+            return
+        patience["read"] = None
+        watched = _Watched(response.stream, timeouts, protocol)
+        if response.status_code < 300 and "content-encoding" not in response.headers:
+            await watched.look(response.status_code, kind)
+            response.stream = JoinedStream(watched)
+
+    return hook
+
+
+def _is_stream_wanted(request: httpx2.Request) -> bool:
+    try:
+        return request.method != "POST" or _WANTED.search(request.content) is not None
+    except httpx2.RequestNotRead:  # sent again to where it was redirected
+        return True
+
+
+class _Decoded(httpx2.AsyncByteStream):
+    """Decompressed here: a damaged stream is an error of the reply, not one of the library."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, encoding: str) -> None:
+        self._stream = stream
+        self._bytes = stream.__aiter__()
+        self._encoding = encoding
+        self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._begun = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await anext(self._bytes)
+        try:
+            try:
+                text = self._decoder.decompress(data)
+            except zlib.error:
+                if self._begun or self._encoding != "deflate":
+                    raise
+                self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)  # without zlib's own head
+                text = self._decoder.decompress(data)
+        except zlib.error as error:
+            raise BadEncoding(f"not {self._encoding}") from error
+        self._begun = True
+        return text
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Watched(httpx2.AsyncByteStream):
+    def __init__(
+        self, stream: httpx2.AsyncByteStream, timeouts: TimeoutsConfig, protocol: ProviderKind
+    ) -> None:
+        self._stream = stream
+        self._bytes = stream.__aiter__()
+        self._timeouts = timeouts
+        self._begins, self._ends = _BEGINS[protocol], _ENDS[protocol]
+        self._held: list[bytes] = []
+        self._head = b""
+        self._spoken = False
+        """Whether anything came that the protocol knows."""
+        self._tail = b"\n"
+        self._begun = False
+        self._ended = False
+        self._without_content = 0.0
+        """Seconds waited since the last content."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return self._held.pop(0) if self._held else await self._next()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def look(self, status: int, kind: str) -> None:
+        """Read the beginning. Raises NotAStream, and what reading raises."""
+        head = b""
+        while not _BEGUN.match(head):
+            try:
+                data = await self._next()
+            except StopAsyncIteration:
+                raise NotAStream(status, kind, head) from None
+            self._held.append(data)
+            head += data
+        if _FRAME.match(head) or (kind.startswith(_STREAM) and not _PAGE.match(head)):
+            return
+        while len(head) < _MOST_OF_A_PAGE:
+            try:
+                head += await self._next()
+            except (StopAsyncIteration, httpx2.TransportError):
+                break
+        raise NotAStream(status, kind, head)
+
+    async def _next(self) -> bytes:
+        loop, began = asyncio.get_running_loop(), 0.0
+        limit, seconds = self._limit()
+        try:
+            async with asyncio.timeout(seconds) as patience:
+                began = loop.time()
+                data = await anext(self._bytes)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            longest: float = getattr(self._timeouts, limit)
+            raise Silence(limit, longest, self._timeouts.key) from None
+        except StopAsyncIteration:
+            if self._begun and not self._spoken:
+                raise StreamFailed(200, _STREAM, _data(self._head)) from None
+            if self._ended or not self._begun:
+                raise
+            raise ReplyCut("the reply has no end") from None
+        except httpx2.TransportError:
+            if self._ended:  # all has been said; how the connection ends does not matter
+                raise StopAsyncIteration from None
+            raise
+        self._take(data, loop.time() - began)
+        return data
+
+    def _limit(self) -> tuple[str, float]:
+        """Which setting holds now, and for how many seconds."""
+        timeouts = self._timeouts
+        if not self._begun:
+            return "first_byte", timeouts.first_byte
+        left = max(0.0, timeouts.content - self._without_content)
+        return min(("between_bytes", timeouts.between_bytes), ("content", left), key=lambda x: x[1])
+
+    def _take(self, data: bytes, waited: float) -> None:
+        self._begun = self._begun or bool(data)
+        seen = self._tail + data
+        self._ended = self._ended or self._ends.search(seen) is not None
+        if not self._spoken:
+            self._spoken = self._begins in seen
+            self._head = (self._head + data)[:_MOST_OF_A_PAGE]
+        if b'"error"' in seen and (failed := _FAILED.search(seen)):
+            raise StreamFailed(200, _STREAM, failed[1])
+        self._without_content += waited
+        if any(found.end() > len(self._tail) for found in _CONTENT.finditer(seen)):
+            self._without_content = 0.0
+        self._tail = seen[-_TAIL:]
+
+
+def _data(frames: bytes) -> bytes:
+    """The first of the frames that holds anything."""
+    found = (
+        line.removeprefix(b"data:").strip() for line in frames.splitlines() if line[:5] == b"data:"
+    )
+    return next((data for data in found if data not in (b"", b"[DONE]")), b"")

@@ -1,0 +1,369 @@
+"""Why a model server could not answer: one sentence of ours, over both protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+import shutil
+from typing import Any
+
+import pytest
+from pydantic_ai.direct import model_request_stream
+from pydantic_ai.messages import ModelRequest
+
+from agent_magics.engine._causes import provider_sentence
+from agent_magics.engine._config import EngineConfig, ProviderConfig, TimeoutsConfig
+from agent_magics.engine._retry import RetryPolicy, turn_error
+from agent_magics.engine._text import Scrubber
+from agent_magics.engine.models import ModelError, ModelRegistry
+from tests.support.raw_server import answer, raw_server
+from tests.support.tcp_server import TcpServer
+from tests.support.tls import Authority
+
+KEY = "sk-secret-0123456789"
+LIBRARIES = re.compile(
+    r"pydantic|httpx|httpcore|anyio|openai\.|anthropic\.|docs\.python|pip install|errors\.|"
+    r"[A-Za-z]+(Error|Exception|Timeout)\b|Traceback|\{\"|\[Errno|_ssl\.c|max_tokens"
+)
+PROTOCOLS = ("openai", "anthropic")
+HALF = {
+    "openai": b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+    b'[{"index":0,"delta":{"content":"Half a"},"finish_reason":null}]}\n\n',
+    "anthropic": b'event: message_start\ndata: {"type":"message_start","message":{"id":"m1","type":'
+    b'"message","role":"assistant","content":[],"model":"m","stop_reason":null,"stop_sequence":null'
+    b',"usage":{"input_tokens":1,"output_tokens":1}}}\n\nevent: content_block_start\ndata: {"type":'
+    b'"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":'
+    b'"text_delta","text":"Half a"}}\n\n',
+}
+
+
+def as_json(value: Any, status: str, **more: str) -> bytes:
+    return answer(json.dumps(value).encode(), "application/json", status, **more)
+
+
+def registry(base_url: str, timeouts: TimeoutsConfig | None = None) -> ModelRegistry:
+    config = EngineConfig(
+        providers={
+            "openai-like": ProviderConfig("openai", base_url + "/v1", "LAB_KEY"),
+            "anthropic-like": ProviderConfig("anthropic", base_url, "LAB_KEY"),
+        },
+        timeouts=timeouts or TimeoutsConfig(),
+    )
+    return ModelRegistry(config, {"LAB_KEY": KEY})
+
+
+async def failure(
+    base_url: str, protocol: str, timeouts: TimeoutsConfig | None = None
+) -> tuple[Exception, dict[str, Any]]:
+    """What a request fails with, and what a turn says of it."""
+    models = registry(base_url, timeouts)
+    try:
+        model = models.resolve(f"{protocol}-like/big-model").model
+        async with model_request_stream(model, [ModelRequest.user_text_prompt("hi")]) as stream:
+            async for _ in stream:
+                pass
+    except Exception as error:
+        told = turn_error(error, f"{protocol}-like", Scrubber([KEY]))
+        return error, {"name": told["name"], **told["data"]}
+    finally:
+        await models.aclose()
+    raise AssertionError("the request did not fail")
+
+
+def check(message: str, *expected: str) -> None:
+    """One line in plain words, with what is expected, without anything of a library or a key."""
+    assert "\n" not in message and len(message) < 700
+    assert KEY not in message and not LIBRARIES.search(message), message
+    assert message.endswith("."), message
+    for words in expected:
+        assert re.search(words, message), (words, message)
+
+
+PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>please</body></html>"
+NESTED = {"error": {"message": json.dumps({"error": {"message": "deep trouble"}})}}
+ANSWERS: dict[str, tuple[bytes, tuple[str, ...]]] = {
+    "401": (
+        as_json({"error": {"message": "bad key"}}, "401 No"),
+        ("not accept the key", "bad key"),
+    ),
+    "401-echo": (as_json({"error": {"message": f"key {KEY}"}}, "401 No"), ("redacted",)),
+    "403": (as_json({"message": "not for you"}, "403 No"), ("refuses access", "not for you")),
+    "403-page": (answer(PAGE, "text/html", "403 No"), ("web page: Sign in", "proxy", "base_url")),
+    "402": (as_json({"error": "pay first"}, "402 Pay"), ("no credit", "pay first")),
+    "404-model": (
+        as_json({"error": {"message": "no such model", "code": "model_not_found"}}, "404 No"),
+        ("has no model 'big-model'", "no such model", "Choose another model"),
+    ),
+    "404-plain": (answer(b"404 page not found", "text/plain", "404 No"), ("base_url is wrong",)),
+    "404-detail": (as_json({"detail": "Not Found"}, "404 Not Found"), ("Not Found",)),
+    "405": (as_json({"detail": "Method Not Allowed"}, "405 No"), ("Method Not Allowed",)),
+    "413": (answer(PAGE.replace(b"Sign in", b"413"), "text/html", "413 No"), ("web page", "413")),
+    "413-json": (as_json({"error": "too big"}, "413 Too Large"), ("too large", "Send less")),
+    "422": (
+        as_json({"detail": [{"loc": ["body"], "msg": "field required"}]}, "422 No"),
+        ("field required",),
+    ),
+    "429-hour": (
+        as_json({"error": {"message": "slow down"}}, "429 Slow", retry_after="3600"),
+        ("no more requests", "slow down", r"wait 1 h;"),
+    ),
+    "429-90-minutes": (
+        as_json({"error": {"message": "later"}}, "429 Slow", retry_after="5400"),
+        ("wait 1 h 30 min",),
+    ),
+    "429-quota": (
+        as_json({"error": {"message": "no money", "code": "insufficient_quota"}}, "429 Slow"),
+        ("429", "no money"),
+    ),
+    "400-list": (as_json([{"error": {"message": "in a list"}}], "400 No"), ("in a list",)),
+    "400-nested": (as_json(NESTED, "400 No"), ("deep trouble",)),
+    "400-dump": (as_json({"code": 17, "ok": False}, "400 No"), (r"refused the request.*400",)),
+    "500": (as_json({"error": {"message": "oops"}}, "500 No"), ("problem of its own", "oops")),
+    "502-page": (answer(PAGE, "text/html", "502 No"), ("502", "web page: Sign in", "later")),
+    "503-empty": (answer(b"", "text/plain", "503 No"), ("503", "Try again later")),
+    "529": (as_json({"error": {"type": "overloaded_error"}}, "529 No"), ("529",)),
+    "login-page": (answer(PAGE, "text/html"), (r"web page \(Sign in\)", "base_url")),
+    "page-as-stream": (answer(PAGE), (r"web page \(Sign in\)",)),
+    "json-200": (as_json({"error": {"message": "in disguise"}}, "200 OK"), ("in disguise",)),
+    "json-detail": (as_json({"detail": "nobody"}, "200 OK"), ("answered: nobody",)),
+    "json-other": (as_json({"status": "ok"}, "200 OK"), ("JSON that is no reply",)),
+    "text-200": (answer(b"It works!", "text/plain"), (r"no reply of a model \(It works!\)",)),
+    "empty-200": (answer(b"", "text/plain"), ("empty reply",)),
+    "empty-stream": (answer(b""), ("empty reply",)),
+    "done-only": (answer(b"data: [DONE]\n\n"), ("empty reply|before its end",)),
+    "comments-only": (answer(b": hello\n\n: hello\n\n"), ("empty reply",)),
+    "error-object": (
+        answer(b'data: {"object":"error","message":"vllm broke","code":400}\n\ndata: [DONE]\n\n'),
+        ("vllm broke",),
+    ),
+    "bad-gzip": (
+        answer(b"data: {}\n\n", content_encoding="gzip"),
+        ("damaged", "compressed"),
+    ),
+    "bad-gzip-error": (
+        answer(b"not gzip", "application/json", "500 No", content_encoding="gzip"),
+        ("damaged|500",),
+    ),
+    "gzip-error": (
+        answer(
+            gzip.compress(b'{"error":{"message":"packed"}}'),
+            "application/json",
+            "400 No",
+            content_encoding="gzip",
+        ),
+        ("packed",),
+    ),
+    "no-http": (b"SSH-2.0-OpenSSH_9.6\r\n", ("does not answer in HTTP|closed the connection",)),
+    "closed": (b"", ("closed the connection|broke|lost",)),
+    "redirects": (
+        answer(b"", "text/plain", "307 Move", location="/v1/chat/completions"),
+        ("redirects without end",),
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_answers(name: str, protocol: str) -> None:
+    sent, expected = ANSWERS[name]
+    async with raw_server(sent) as server:
+        _, told = await failure(f"http://127.0.0.1:{server.port}", protocol)
+    check(told["message"], *expected, f"'{protocol}-like'")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("status", ["302 Found", "303 See Other"])
+async def test_a_redirect_to_a_login_page(status: str, protocol: str) -> None:
+    async with raw_server(answer(PAGE, "text/html")) as page:
+        there = f"http://127.0.0.1:{page.port}/login"
+        async with raw_server(answer(b"", "text/plain", status, location=there)) as server:
+            _, told = await failure(f"http://127.0.0.1:{server.port}", protocol)
+    check(told["message"], r"web page \(Sign in\) instead of a reply")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_reply_that_is_cut(protocol: str) -> None:
+    chunk = b"%x\r\n%b\r\n" % (len(HALF[protocol]), HALF[protocol])
+    head = answer(b"", transfer_encoding="chunked")
+    for pieces, words, reset in (
+        ((answer(HALF[protocol]),), "ended the reply before its end", False),
+        ((head + chunk + b"0\r\n\r\n",), "ended the reply before its end", False),
+        ((head + chunk,), "in the middle of the reply", False),
+        ((head + chunk,), "reset the connection|in the middle of the reply|broke", True),
+    ):
+        async with raw_server(*pieces, reset=reset) as server:
+            error, told = await failure(f"http://127.0.0.1:{server.port}", protocol)
+        assert RetryPolicy().wait(error, 99) is None
+        check(told["message"], words)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("limit", "pieces", "words"),
+    [
+        ("first_byte", (), "sent nothing for 0.2 s"),
+        ("first_byte", (answer(b""),), "sent nothing for 0.2 s"),
+        ("between_bytes", (answer(b""), "half"), "sent nothing more for 0.2 s"),
+        ("content", (answer(b""), *[b": ping\n\n", 0.02] * 200), "only keep-alives for 0.2 s"),
+        ("content", (answer(b""), "half", *[b": ping\n\n", 0.02] * 200), "only keep-alives"),
+        ("content", (answer(b""), *["empty", 0.02] * 200), "only keep-alives"),
+    ],
+)
+async def test_silence(protocol: str, limit: str, pieces: Any, words: str) -> None:
+    empty = {
+        "openai": b'data: {"choices":[{"index":0,"delta":{"content":""}}]}\n\n',
+        "anthropic": b'event: ping\ndata: {"type": "ping"}\n\n',
+    }
+    known = {"half": HALF[protocol], "empty": empty[protocol]}
+    timeouts = TimeoutsConfig(**{limit: 0.2}, key="[timeouts] in /etc/ours.toml")
+    sent = [known.get(piece, piece) for piece in pieces]
+    async with raw_server(*sent, hold=True) as server:
+        error, told = await failure(f"http://127.0.0.1:{server.port}", protocol, timeouts)
+    check(told["message"], words) if pieces else check(told["message"], "first_byte")
+    assert limit in told["message"]
+    assert RetryPolicy().wait(error, 1) is None  # minutes have passed: once is enough
+
+
+async def test_a_slow_reply_is_left_alone() -> None:
+    """Content resets the limits, whatever pings are between."""
+    timeouts = TimeoutsConfig(first_byte=30, between_bytes=30, content=0.4)
+    pieces: list[Any] = [answer(b"")]
+    for _ in range(8):
+        pieces += [HALF["openai"], 0.1, b": ping\n\n"]
+    pieces.append(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n')
+    async with raw_server(*pieces) as server:
+        models = registry(f"http://127.0.0.1:{server.port}", timeouts)
+        model = models.resolve("openai-like/big-model").model
+        async with model_request_stream(model, [ModelRequest.user_text_prompt("hi")]) as stream:
+            async for _ in stream:
+                pass
+            text = stream.get().parts[0]
+        await models.aclose()
+    assert getattr(text, "content", "") == "Half a" * 8  # without [DONE], with a reason: whole
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("url", "words", "lasting"),
+    [
+        ("http://127.0.0.1:9", r"http://127.0.0.1:9 refused the connection", False),
+        ("http://me:secret@127.0.0.1:9", r"http://127.0.0.1:9 refused", False),
+        ("http://no-such-host.invalid", r"no-such-host.invalid can't be found", False),
+    ],
+)
+async def test_addresses(protocol: str, url: str, words: str, lasting: bool) -> None:
+    _, told = await failure(url, protocol)
+    check(told["message"], words, "Check its address")
+    assert "secret" not in told["message"] and told["isRetryable"] is not lasting
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl program")
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_certificates(
+    authority: Authority, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = ("20200101000000Z", "20210101000000Z")
+    for tls, trusted, words in (
+        (authority.certify("localhost", past), True, "certificate of .* has expired"),
+        (authority.certify("elsewhere.example"), True, "is for another host name"),
+        (authority.certify("localhost"), False, "issued by an authority .* SSL_CERT_FILE"),
+        (authority.self_signed("localhost"), False, "is self-signed.*SSL_CERT_FILE"),
+    ):
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        else:
+            monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        async with raw_server(tls=tls) as server:
+            error, told = await failure(f"https://localhost:{server.port}", protocol)
+        check(told["message"], words, f"https://localhost:{server.port}")
+        assert RetryPolicy().wait(error, 1) is None and told["isRetryable"] is False
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    server_without = TcpServer(plain)
+    port = await server_without.start("127.0.0.1")
+    _, told = await failure(f"https://localhost:{port}", protocol)
+    await server_without.stop()
+    check(told["message"], "does not speak TLS")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", r"wants a name.*\(407\)"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", r"refused to connect to https://api.example.*403"),
+    ],
+)
+async def test_proxies(
+    protocol: str, reply: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with raw_server(reply) as proxy:
+        _clean(monkeypatch)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:{KEY}@127.0.0.1:{proxy.port}")
+        _, told = await failure("https://api.example", protocol)
+        check(told["message"], words, f"the proxy http://127.0.0.1:{proxy.port}")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_proxies_that_are_not_there(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _clean(monkeypatch)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    _, told = await failure("https://api.example", protocol)
+    check(told["message"], "the proxy http://127.0.0.1:9 refused", "HTTPS_PROXY")
+    for name, value, words in (
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "ALL_PROXY names a SOCKS proxy.*socksio|refused"),
+        ("HTTPS_PROXY", "ftp://127.0.0.1:9", "is not an http://"),
+        ("SSL_CERT_FILE", "/nowhere/at/all.pem", "SSL_CERT_FILE names a file that does not exist"),
+    ):
+        _clean(monkeypatch)
+        monkeypatch.setenv(name, value)
+        error, _ = await failure("https://api.example", protocol)
+        assert isinstance(error, ModelError) or "refused" in words
+        check(getattr(error, "message", ""), words)
+
+
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"error": {"message": "a"}}, "a"),
+        ({"error": "a"}, "a"),
+        ({"message": "a"}, "a"),
+        ({"Message": "a"}, "a"),
+        ({"detail": "a"}, "a"),
+        ({"title": "b", "detail": "a"}, "a"),
+        ({"detail": [{"msg": "a"}]}, "a"),
+        ({"errors": [{"message": "a"}]}, "a"),
+        ([{"error": {"message": "a"}}], "a"),
+        ({"error": {"message": '{"error": {"message": "a"}}'}}, "a"),
+        ({"error": {"message": "b", "metadata": {"raw": '{"message": "a"}'}}}, "a"),
+        ({"error_description": "a", "error": "b"}, "a"),
+        ("a\n  b", "a b"),
+        ('{"cut": "dump', ""),
+        ({"error": {"code": 5}}, ""),
+        (None, ""),
+        ({"error": True}, ""),
+        ("<html><title>a &amp; b</title>", "a web page: a & b"),
+        ("<html><head><style>p {}</style></head><p>a</p>", "a web page: a"),
+        ("x" * 1000, "x" * 399 + "…"),
+    ],
+)
+def test_the_providers_own_sentence(body: Any, sentence: str) -> None:
+    assert provider_sentence(body) == sentence
