@@ -23,7 +23,11 @@ def spelled_name(path: str) -> str:
 
 
 def unspelled_name(path: str) -> str:
-    """The name, as `os.fsdecode` has it, that `spelled_name` may have made this of."""
+    """
+    The name, as `os.fsdecode` has it, that `spelled_name` may have made this of; else `path`.
+
+    Never another spelling of a name that is UTF-8, which rules about paths would not know.
+    """
     if not _SPELLED.search(path):
         return path
     parts = re.split(r"\\x([89a-f][0-9a-f])", path)
@@ -32,5 +36,4 @@ def unspelled_name(path: str) -> str:
         for index, part in enumerate(parts)
     )
     name = os.fsdecode(data)
-    # Bytes that are UTF-8 after all are another spelling of a plain name: that one must be given.
     return name if spelled_name(name) == path else path
