@@ -10,7 +10,10 @@ for everything. It holds when
 - the engine starts, or refuses in one line and leaves every byte of the file as it was;
 - no answer is an unforeseen error, and damage that is met when reading is gone after a restart;
 - every workspace is still there, as a session's or as one without a session, which is recovered;
-- every session that is whole, or was made whole, takes a prompt.
+- every session that is whole, or was made whole, takes a prompt;
+- every session has the files that it had, and one that does not say what is missing has exactly the
+  messages that it had: `whole`. Else its messages are fewer or marked, or its counters differ
+  from them: `partly`.
 """
 
 from __future__ import annotations
