@@ -120,7 +120,7 @@ class EngineProcess:
         return httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
                 uds=str(self.state / "engine.sock"),
-                verify=False,  # noqa: S501 - no TLS on a Unix socket; its context is slow to make
+                verify=False,  # no TLS on a Unix socket, and its context is slow to make
             ),
             base_url="http://agent",
             headers={"Authorization": f"Bearer {self.info['token']}"},
