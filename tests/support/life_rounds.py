@@ -331,10 +331,10 @@ async def _check(harness: Harness, home: Path, journal: Journal, report: Report,
     mixed = set(journal.mixed)
     for name in sorted(await _listed(harness)):
         place = home / "sessions" / name / "workspace"
-        found[name] = {}
-        if place.is_dir():  # else another database has brought it, or nothing was in it
-            found[name] = {path.name: path.read_text() for path in place.iterdir()}
-        _check_files(found[name], journal, name)
+        files: dict[str, str] = {}
+        if place.is_dir():  # else another or an older database has brought it
+            files = found[name] = {path.name: path.read_text() for path in place.iterdir()}
+        _check_files(files, journal, name)
         messages = await _get(harness, f"/session/{name}/message")
         prompts[name] = [m["info"]["id"] for m in messages if m["info"]["role"] == "user"]
         if not lost:
