@@ -363,7 +363,12 @@ def _check_files(files: dict[str, str], journal: Journal, name: str) -> None:
     if name in journal.ending:  # an older database knows it again, with what is left
         return
     for path, allowed in journal.files.get(name, {}).items():
-        assert files.get(path, "") in allowed, f"{path} of {name} is not what was written"
+        stands = files.get(path, "")
+        # The fake container writes in place: what was being written may be cut.
+        cut = any(text.startswith(stands) for text in allowed[1:])
+        assert stands in allowed or cut, (
+            f"{path} of {name}: {len(stands)} of {[len(text) for text in allowed]}"
+        )
 
 
 async def _listed(harness: Harness) -> set[str]:
