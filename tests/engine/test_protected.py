@@ -640,6 +640,15 @@ def test_a_pattern_of_the_configuration_means_what_the_user_wrote(
     assert run(command, pattern) == "allow"
 
 
+@pytest.mark.parametrize("command", ["l*", "r* x", "p?thon3 x.py", "l[sn] x"])
+def test_always_for_a_line_with_wildcards_is_that_line(command: str) -> None:
+    """A `*` in the line is the shell's; in a rule it would stand for any text."""
+    (always,) = decide(DEFAULT_RULES, "bash", {"command": command}).always
+    assert run(command, always) == "allow"
+    for other in ("ls", "ln x", "ls x", "rm -rf x", "rm -rf /; x", "python3 x.py", "r", "l"):
+        assert run(other, always) == "ask"
+
+
 def test_wider_answers_of_earlier_versions_do_not_hold() -> None:
     for pattern in ("git *", "find *", "python3 *", "./run.sh *", "make *", "sudo *", "sort *"):
         assert not is_offered_still("bash", pattern)
@@ -669,23 +678,22 @@ def test_no_builtin_of_this_bash_that_evaluates_is_missing(tmp_path: Path) -> No
     listed = subprocess.run(
         ["bash", "-c", "compgen -b"], capture_output=True, text=True, timeout=30
     )
-    names = set(listed.stdout.split()) - {"exec", "logout", "suspend", "fg", "bg", ":", "["}
-    found = set()
-    for index, name in enumerate(sorted(names)):
-        folder = tmp_path / str(index)
-        folder.mkdir()
-        lines = [f"{name} {shape}" for shape in SHAPES]
-        lines = [
-            line.replace("X", f"'a[$(touch {n})]'").replace("ID", f"'touch {n}'")
-            for n, line in enumerate(lines)
-        ]
-        script = "\n".join(f"( a=(1); {line} ) <<< y" for line in lines)
-        command = ["bash", "--norc", "-c", script]
-        subprocess.run(command, cwd=folder, capture_output=True, timeout=30)
-        for number in [n for n in range(len(lines)) if (folder / str(n)).exists()]:
-            found.add(name)
-            line = lines[number]
-            assert run(line, f"{name} *") == "ask", line
+    names = set(listed.stdout.split()) - {"exec", "kill", "logout", "suspend", "fg", "bg", ":", "["}
+    lines = {
+        f"{name}-{n}": f"{name} {shape}".replace("X", f"'a[$(: >{name}-{n})]'").replace(
+            "ID", f"': >{name}-{n};'"
+        )
+        for name in sorted(names)
+        for n, shape in enumerate(SHAPES)
+    }
+    script = "\n".join(f"( a=(1); {line} ) <<< y" for line in lines.values())
+    command = ["bash", "--norc", "-c", script]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, start_new_session=True)
+    ran = {path.name for path in tmp_path.iterdir()} & lines.keys()
+    found = {mark.rpartition("-")[0] for mark in ran}
+    for mark in ran:
+        line = lines[mark]
+        assert run(line, f"{mark.rpartition('-')[0]} *") == "ask", line
     assert {"printf", "test", "read", "unset", "trap", "mapfile"} <= found
 
 
