@@ -69,8 +69,8 @@ _WITH_ARGUMENTS = """
 frac dfrac tfrac cfrac binom dbinom tbinom sqrt overline underline overbrace underbrace
 overrightarrow overleftarrow overleftrightarrow overset underset stackrel substack xrightarrow
 xleftarrow hat widehat bar vec dot ddot tilde widetilde check breve acute grave mathring boxed
-not limits nolimits mathbb mathbf mathcal mathfrak mathit mathrm mathsf mathtt mathscr boldsymbol bm bra
-ket braket
+not limits nolimits mathbb mathbf mathcal mathfrak mathit mathrm mathsf mathtt mathscr boldsymbol
+bm bra ket braket
 """
 _STYLE = frozenset(("displaystyle", "textstyle", "scriptstyle"))
 _COMMANDS = frozenset(
