@@ -140,19 +140,25 @@ class Mirror:
 
     def _seen(self, session: SessionHandle, facets: set[str]) -> dict[str, Any]:
         """The state with a fresh look at `facets`; what can't be had stays as it was."""
-        from ...client import AgentError
+        from ...client import AgentError, ConnectionFailed
 
         same = self._state["session"] is not None and self._state["session"]["id"] == session.id
         state = dict(self._state) if same else shape.empty_state()
-        state["problem"] = ""
-        for facet in sorted(facets & _LOOKS.keys()):
+        if "info" in facets:
+            state["problem"] = ""
+        for facet in sorted(facets & _LOOKS.keys(), key=lambda facet: (facet != "info", facet)):
             try:
                 state.update(_LOOKS[facet](self, session))
+            except ConnectionFailed as error:
+                _log.info("no %s: %s", facet, error)
+                state["problem"] = one_line(str(error))
+                self._info, self._permissions, state["permissions"] = None, [], []
+                break  # no use in asking, and waiting, for the others
             except AgentError as error:
                 _log.info("no %s: %s", facet, error)
                 if facet == "info":
                     state["problem"] = one_line(str(error))
-        state["status"] = shape.status_of(self._info, self._permissions)
+        state["status"] = shape.status_of(self._info, self._permissions, state["problem"])
         return state
 
     def _look_at_info(self, session: SessionHandle) -> dict[str, Any]:
