@@ -14,10 +14,9 @@ from tests.support.scripted_llm import ThreadedLLM
 
 pytestmark = [pytest.mark.kernel, pytest.mark.container]
 
-_KERNELS = kernel_pythons()
 _SCRIPT = {
     "scenarios": {
-        "slow": {"turns": [{"do": [{"text": "word " * 2000, "delay": 0.01}]}]},
+        "slow": {"turns": [{"do": [{"text": "word " * 2000, "delay": 0.1}]}]},
         "hello": {"turns": [{"do": [{"text": "Hello."}]}]},
     }
 }
@@ -43,8 +42,9 @@ def works(front: FrontEnd) -> None:
     assert front.run("print(r.text)") == "Hello.\n"
 
 
-@pytest.mark.parametrize("python", list(_KERNELS.values()), ids=list(_KERNELS))
-def test_cells_and_threads_of_a_killed_engine(python: str, tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+def test_cells_and_threads_of_a_killed_engine(tmp_path: Path) -> None:
+    python = next(iter(kernel_pythons().values()))
     config = tmp_path / "config.toml"
     environment = {
         "AGENT_MAGICS_CONFIG": str(config),
@@ -90,7 +90,6 @@ def shell_and_background(front: FrontEnd, llm: ThreadedLLM) -> None:
     (line,) = lines(front, wait)
     assert "The engine stopped in the middle of this turn" in line
     assert "The engine stopped" in str(front.outputs(background)[0]["text/plain"])
-    works(front)
     assert engine_pid(front) != before
 
 
@@ -110,7 +109,7 @@ def turn_and_background(front: FrontEnd, llm: ThreadedLLM, page: HubFront, confi
     )
     page.until(status="error", permissions=[])
     assert str(config) in page.state["problem"]
-    for cell in ("%agent_wait", "%agent_messages", "%agent hi", "%agent_shell true"):
+    for cell in ("%agent_wait", "%agent hi"):
         later = front.execute(cell)
         front.until(lambda later=later: front.is_done(later), what=cell)
         (line,) = lines(front, later)
