@@ -213,6 +213,13 @@ async def test_answers(name: str, protocol: str, models: ModelRegistry) -> None:
     check(told["message"], *ANSWERS[name][1], f"'{protocol}-like'")
 
 
+@pytest.mark.parametrize(("protocol", "other"), [PROTOCOLS, PROTOCOLS[::-1]])
+async def test_a_stream_of_the_other_protocol(protocol: str, other: str) -> None:
+    async with raw_server(answer(HALF[other])) as server:
+        _, told = await failure(f"http://127.0.0.1:{server.port}", protocol)
+    check(told["message"], "(?i)speaks the protocol of " + other, f'Set kind = "{other}"')
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("status", ["302 Found", "303 See Other"])
 async def test_a_redirect_to_a_login_page(status: str, protocol: str) -> None:
