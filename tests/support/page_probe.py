@@ -62,6 +62,9 @@ _ELEMENTS = r"""
       }
     }
     for (const link of root.querySelectorAll('a[href]')) {
+      if (link.closest('.jp-RenderedText') && link.getAttribute('href') === '') {
+        continue;  // JupyterLab's own, of what looks like a path in anybody's plain text
+      }
       const isLoose = rel.split(' ').some(word => word && !link.relList.contains(word));
       if (!/^(https?:\/\/|mailto:)/i.test(link.getAttribute('href')) || isLoose) {
         found.push(`link ${told(link)}`);
