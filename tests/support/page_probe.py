@@ -62,8 +62,8 @@ _ELEMENTS = r"""
       }
     }
     for (const link of root.querySelectorAll('a[href]')) {
-      if (link.closest('.jp-RenderedText') && link.getAttribute('href') === '') {
-        continue;  // JupyterLab's own, of what looks like a path in anybody's plain text
+      if (link.closest('.jp-RenderedText') && !/^\s*javascript:/i.test(link.href)) {
+        continue;  // JupyterLab's own, of what looks like an address or a path in any plain text
       }
       const isLoose = rel.split(' ').some(word => word && !link.relList.contains(word));
       if (!/^(https?:\/\/|mailto:)/i.test(link.getAttribute('href')) || isLoose) {
