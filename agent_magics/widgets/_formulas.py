@@ -338,8 +338,10 @@ class _Builder:
 
     def _accent(self, tag: str, base: _Made, accent: _Made) -> _Made:
         name = "accent" if tag == "mover" else "accentunder"
-        both = self._around("(", base) + self._around("", accent, ")")
-        return _Made(f'<{tag} {name}="true">{both}</{tag}>', tag="mrow")
+        both = self._around("", base) + self._around("", accent)
+        # signs inside would be higher than a letter and lift the accent
+        made = _Made(f'<{tag} {name}="true">{both}</{tag}>', tag=tag)
+        return _Made(self._around("(", made, ")"), tag="mrow")
 
     def _table(self, element: Element, depth: int) -> _Made:
         rows = []

@@ -195,6 +195,9 @@ def test_what_a_formula_looks_like() -> None:
     assert made(r"\infty+\langle", block=False) == (
         '<math><mi>∞</mi><mo>+</mo><mo stretchy="false">⟨</mo></math>'
     )
+    accent = '<mover accent="true"><mi>m</mi><mo stretchy="true">¯</mo></mover>'
+    assert made(r"\bar m", block=False) == f"<math>{accent}</math>"
+    assert accent in made(r"\bar m", standalone=True)
     rows = made(r"\begin{aligned}a&=b\end{aligned}")
     assert 'class="agent-equation-right"' in rows
     assert 'style="text-align:right;padding:.3em 0 .3em 1em"' in made(
