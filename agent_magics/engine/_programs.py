@@ -73,6 +73,9 @@ _BRACES = re.compile(r"\{.*(?:,|\.\.).*\}", re.DOTALL)
 _REVISION_BRACES = re.compile(r"@\{[\w/:-]*\}(?=$|\.\.|[~^:])")
 _OUTPUT_OPTION = re.compile(r"--o(?:u(?:t(?:p(?:u(?:t)?)?)?)?)?(?:=|$)")
 _SUFFIX_OPTION = re.compile(r"-[A-Za-z]*S|--su")
+_LONGEST = 1000
+"""Characters of an argument; a longer one, or one with more `=`, is not looked into."""
+_MOST_VALUES = 20
 _INTO_LAST = _words("cp ln mv")
 _INTO_ANY = _words("shuf tee tree uniq")
 
@@ -145,6 +148,8 @@ def writes_protected_path(
     elif program in _READERS | _LAUNCHING or command.launches:
         return False
     elif is_protected(workdir) or _hides_its_target(program, arguments):
+        return True
+    if any(len(w.text) > _LONGEST or w.text.count("=") > _MOST_VALUES for w in arguments):
         return True
     paths = {path for text in _operands(arguments) for path in _paths(text, workdir)}
     return any(is_protected(path) or reader_of(path, allowed) is not None for path in paths)
