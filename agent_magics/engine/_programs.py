@@ -69,7 +69,6 @@ What paths its arguments name says nothing more.
 _PATTERN = frozenset("*?[")
 _COUNTS_INTO_VARIABLE = re.compile(r"%[^%a-zA-Z]*[hlLqjzt]*n")
 _PLAIN_VARIABLE = re.compile(r"\$\{?(?:HOME|PWD|TMPDIR)\b\}?")
-_BRACES = re.compile(r"\{.*(?:,|\.\.).*\}", re.DOTALL)
 _REVISION_BRACES = re.compile(r"@\{[\w/:-]*\}(?=$|\.\.|[~^:])")
 _OUTPUT_OPTION = re.compile(r"--o(?:u(?:t(?:p(?:u(?:t)?)?)?)?)?(?:=|$)")
 _SUFFIX_OPTION = re.compile(r"-[A-Za-z]*S|--su")
@@ -184,7 +183,8 @@ def _is_pattern(word: Word) -> bool:
 def _is_unclear(text: str) -> bool:
     """Whether the shell may make any name of it: a variable, or alternatives in braces."""
     left = _REVISION_BRACES.sub("", _PLAIN_VARIABLE.sub("", text))
-    return "$" in left or _BRACES.search(left) is not None
+    inside = left[left.find("{") : left.rfind("}")] if "{" in left else ""
+    return "$" in left or "," in inside or ".." in inside
 
 
 def _paths(text: str, workdir: str) -> Iterator[str]:
