@@ -69,10 +69,12 @@ What paths its arguments name says nothing more.
 _PATTERN = frozenset("*?[")
 _COUNTS_INTO_VARIABLE = re.compile(r"%[^%a-zA-Z]*[hlLqjzt]*n")
 _PLAIN_VARIABLE = re.compile(r"\$\{?(?:HOME|PWD|TMPDIR)\b\}?")
-_BRACES = re.compile(r"\{.*(?:,|\.\.).*\}", re.DOTALL)
 _REVISION_BRACES = re.compile(r"@\{[\w/:-]*\}(?=$|\.\.|[~^:])")
 _OUTPUT_OPTION = re.compile(r"--o(?:u(?:t(?:p(?:u(?:t)?)?)?)?)?(?:=|$)")
 _SUFFIX_OPTION = re.compile(r"-[A-Za-z]*S|--su")
+_LONGEST = 1000
+"""Characters of an argument; a longer one, or one with more `=`, is not looked into."""
+_MOST_VALUES = 20
 _INTO_LAST = _words("cp ln mv")
 _INTO_ANY = _words("shuf tee tree uniq")
 
@@ -146,6 +148,8 @@ def writes_protected_path(
         return False
     elif is_protected(workdir) or _hides_its_target(program, arguments):
         return True
+    if any(len(w.text) > _LONGEST or w.text.count("=") > _MOST_VALUES for w in arguments):
+        return True
     paths = {path for text in _operands(arguments) for path in _paths(text, workdir)}
     return any(is_protected(path) or reader_of(path, allowed) is not None for path in paths)
 
@@ -179,7 +183,8 @@ def _is_pattern(word: Word) -> bool:
 def _is_unclear(text: str) -> bool:
     """Whether the shell may make any name of it: a variable, or alternatives in braces."""
     left = _REVISION_BRACES.sub("", _PLAIN_VARIABLE.sub("", text))
-    return "$" in left or _BRACES.search(left) is not None
+    inside = left[left.find("{") : left.rfind("}")] if "{" in left else ""
+    return "$" in left or "," in inside or ".." in inside
 
 
 def _paths(text: str, workdir: str) -> Iterator[str]:

@@ -566,6 +566,13 @@ def test_commands_of_git_that_read_do_not_write(command: str) -> None:
     assert not decide(DEFAULT_RULES, "bash", {"command": command}).always[0].endswith(" *")
 
 
+@pytest.mark.parametrize(
+    "command", [f"cp {'=' * 9000}x y", f"cp {'{,' * 9000} y", f"cp -{'t' * 20_000} y"]
+)
+def test_arguments_that_take_long_to_judge_are_asked_about(command: str) -> None:
+    assert run(command, "cp *") == "ask"
+
+
 def test_arguments_are_relative_to_where_the_command_runs() -> None:
     assert run("cp -t. /tmp/evil/config", "cp *", workdir=".git") == "ask"
     assert run("cp -tb /tmp/evil/config", "cp *", workdir="/tmp/.config/a") == "ask"
