@@ -26,10 +26,10 @@ from ._state import (
     Holder,
     StartError,
     StateFiles,
+    data_directory,
     default_data_dir,
     default_state_dir,
     in_use,
-    private_directory,
     process_birth,
 )
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         state = StateFiles(options.state_dir)
-        data_dir = private_directory(options.data_dir)
+        data_dir = data_directory(options.data_dir)
         lock = DataLock(data_dir)
         if holder := lock.acquire():
             return _join(options, state, holder, data_dir)

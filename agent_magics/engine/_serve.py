@@ -262,7 +262,8 @@ class _Process:
     async def _watch(self, engine: Engine, presence: Presence) -> None:
         """Leave when nobody has been there for a while."""
         grace = self._options.grace
-        if grace is None:
+        if grace is None:  # it stays until it is told to leave
+            await self._stop.wait()
             return
         while engine.busy or (presence.alone_for <= grace and not self._damaged):  # noqa: ASYNC110
             await asyncio.sleep(min(0.25, max(0.02, grace / 4)))

@@ -18,13 +18,17 @@ from agent_magics.client import ShellOutput
 from agent_magics.notebook._session import SessionKeeper
 from agent_magics.wire import (
     AgentEvent,
+    Artifact,
     Attachment,
+    FileEntry,
     FilePart,
+    Message,
     PermissionAsked,
     PermissionReplied,
     PermissionRequest,
     SendResult,
     SessionInfo,
+    SessionMetrics,
     ShellResult,
     TextDelta,
     TextPart,
@@ -196,6 +200,20 @@ class FakeShellStream:
         self._session.shell_closed.set()
 
 
+class FakeEvents:
+    """The events of a session in which nothing happens; they end when they are closed."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[AgentEvent]:
+        self._closed.wait()
+        return iter(())
+
+    def close(self) -> None:
+        self._closed.set()
+
+
 class FakeSession:
     """`calls` lists what was asked of it, `replies` the permission replies by request id."""
 
@@ -263,6 +281,27 @@ class FakeSession:
 
     def get_info(self) -> SessionInfo:
         return SessionInfo(self.id, "Fake", sandbox="bubblewrap")
+
+    def parsed_events(self) -> FakeEvents:
+        return FakeEvents()
+
+    def get_metrics(self) -> SessionMetrics:
+        return SessionMetrics(self.id)
+
+    def get_permissions(self) -> list[PermissionRequest]:
+        return []
+
+    def get_todos(self) -> list[Todo]:
+        return []
+
+    def get_messages(self) -> list[Message]:
+        return []
+
+    def list_artifacts(self) -> list[Artifact]:
+        return []
+
+    def list_files(self, path: str) -> list[FileEntry]:
+        return []
 
     def changed(self) -> None:
         with self._condition:
