@@ -138,9 +138,6 @@ class EngineNotResponding(ConnectionFailed):
             pid,
         )
 
-    def __reduce__(self) -> tuple[type[EngineNotResponding], tuple[str, int]]:
-        return type(self), (str(self), self.pid)
-
 
 class ProtocolError(AgentError):
     """The server's answer is not what the protocol says."""
