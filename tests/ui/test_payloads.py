@@ -22,7 +22,7 @@ from tests.support.jupyter import NotebookPage, OpenNotebook, Reopen
 from tests.support.page_probe import COVERED, Watch
 from tests.support.turn_script import ORIGIN, Script
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 LOAD = """
 from tests.support import fake_session
