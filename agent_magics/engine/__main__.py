@@ -149,10 +149,18 @@ def _serve(
     options: Options, state: StateFiles, data_dir: Path, listener: socket.socket, token: str
 ) -> int:
     os.environ["PYDANTIC_AI_NO_BANNER"] = "1"
+    from ._config import ConfigError, EngineConfig
+
+    try:  # first: what is wrong with it is told before the slowest is imported
+        config = EngineConfig.load(None, os.environ)
+    except ConfigError as error:
+        raise StartError(str(error)) from error
+
     from ._serve import ServeOptions, run
 
     return run(
         ServeOptions(
+            config=config,
             listener=listener,
             token=token,
             data_dir=data_dir,

@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 from typing import Any, Literal
 
-__all__ = ["FrontEnd", "cell_id", "current_shell", "front_end", "is_watched", "kernel_of"]
+__all__ = [
+    "BACKGROUND_TURNS",
+    "FrontEnd",
+    "cell_id",
+    "current_shell",
+    "front_end",
+    "is_watched",
+    "kernel_of",
+]
+
+BACKGROUND_TURNS = "_agent_magics_background"
+"""The shell's attribute that holds its turns in the background, once there has been one."""
 
 FrontEnd = Literal["kernel", "headless", "terminal", "plain"]
 """
@@ -18,8 +29,9 @@ FrontEnd = Literal["kernel", "headless", "terminal", "plain"]
 
 def current_shell() -> Any:
     """The running `InteractiveShell`, `None` in plain Python. Never imports IPython."""
-    ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
+    # another thread may be importing it
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return None if get_ipython is None else get_ipython()
 
 
 def kernel_of(shell: Any) -> Any:

@@ -24,6 +24,7 @@ from traitlets.config import Configurable
 from ._data._failures import FailureWatch
 from ._data._names import named_in
 from ._data._prompt import expand
+from ._frontend import BACKGROUND_TURNS
 from ._options import (
     SANDBOXES,
     TURN_PARSERS,
@@ -121,8 +122,10 @@ class AgentMagics(Magics, Configurable):  # type: ignore[misc]  # IPython's base
 
     def announce(self, *_: Any) -> None:
         """For IPython's `post_run_cell`: tell which turns in the background have ended since."""
-        if background := sys.modules.get(f"{__package__}._turn._background"):
-            background.turns_of(self.shell).announce()
+        # looked up on the shell: importing what makes them would take time, and another thread
+        # may be at it
+        if turns := getattr(self.shell, BACKGROUND_TURNS, None):
+            turns.announce()
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @needs_local_scope  # type: ignore[untyped-decorator]

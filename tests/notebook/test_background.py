@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -81,6 +83,18 @@ def test_the_end_is_announced_once(
     assert "has ended" not in capsys.readouterr().out
     with pytest.raises(UsageError, match="no turn runs"):
         shell.run_line_magic("agent_wait", "")
+
+
+def test_a_cell_may_end_while_another_thread_imports_what_runs_turns(
+    shell: Any,
+    client: FakeClient,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = turns_of.__module__
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))  # as it is until its last line ran
+    shell.run_cell("x = 1")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_turns_of_one_session_run_one_after_the_other(

@@ -18,13 +18,17 @@ from agent_magics.client import ShellOutput
 from agent_magics.notebook._session import SessionKeeper
 from agent_magics.wire import (
     AgentEvent,
+    Artifact,
     Attachment,
+    FileEntry,
     FilePart,
+    Message,
     PermissionAsked,
     PermissionReplied,
     PermissionRequest,
     SendResult,
     SessionInfo,
+    SessionMetrics,
     ShellResult,
     TextDelta,
     TextPart,
@@ -67,6 +71,7 @@ class FakeTurn:
         self.aborted = threading.Event()
         self.outcome = "completed"
         self.error: WireError | None = None
+        self.finish_reason = "stop"
         self._on_event = on_event
         self._text = ""
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -144,11 +149,14 @@ class FakeTurn:
             self.outcome = "aborted"
             self.error = WireError("MessageAbortedError", "The turn was aborted.")
         text = TextPart("prt_text", "msg_a", self.session.id, self._text)
-        self._on_event(
-            TurnEnded(
-                self.outcome, SendResult("msg_a", self._text, parts=(text,), error=self.error)
-            )
+        result = SendResult(
+            "msg_a",
+            self._text,
+            parts=(text,),
+            error=self.error,
+            finish_reason=self.finish_reason,
         )
+        self._on_event(TurnEnded(self.outcome, result))
 
 
 class FakeShellStream:
@@ -190,6 +198,20 @@ class FakeShellStream:
 
     def close(self) -> None:
         self._session.shell_closed.set()
+
+
+class FakeEvents:
+    """The events of a session in which nothing happens; they end when they are closed."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[AgentEvent]:
+        self._closed.wait()
+        return iter(())
+
+    def close(self) -> None:
+        self._closed.set()
 
 
 class FakeSession:
@@ -259,6 +281,27 @@ class FakeSession:
 
     def get_info(self) -> SessionInfo:
         return SessionInfo(self.id, "Fake", sandbox="bubblewrap")
+
+    def parsed_events(self) -> FakeEvents:
+        return FakeEvents()
+
+    def get_metrics(self) -> SessionMetrics:
+        return SessionMetrics(self.id)
+
+    def get_permissions(self) -> list[PermissionRequest]:
+        return []
+
+    def get_todos(self) -> list[Todo]:
+        return []
+
+    def get_messages(self) -> list[Message]:
+        return []
+
+    def list_artifacts(self) -> list[Artifact]:
+        return []
+
+    def list_files(self, path: str) -> list[FileEntry]:
+        return []
 
     def changed(self) -> None:
         with self._condition:
@@ -338,6 +381,13 @@ def endless(turn: FakeTurn) -> None:
 def flood(turn: FakeTurn) -> None:
     for number in range(20_000):
         turn.say(f"{number} ")
+
+
+def cut(turn: FakeTurn) -> None:
+    """What came before the token limit looks like a whole answer."""
+    turn.say('{"name": "Rome", "people": 3}')
+    turn.finish_reason = "length"
+    turn.fail("MessageOutputLengthError", "The reply was cut off: it reached the token limit.")
 
 
 def broken(turn: FakeTurn) -> None:

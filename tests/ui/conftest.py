@@ -131,7 +131,7 @@ def reopen(
         live.close()
         server.end_sessions()
         server.use_kernel(live.name, "of-another-machine")
-        page = NotebookPage(browser_context, server, live.name, "lab")
+        page = NotebookPage(browser_context, server, live.name, live.app)
         pages.append(page)
         page.open(kernel=False)
         page.page.locator(".jp-Dialog button", has_text="No Kernel").click()

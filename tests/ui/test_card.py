@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.support.jupyter import OpenNotebook
 from tests.support.kernels import ROOT
+from tests.support.page_probe import COVERED
 
 pytestmark = [pytest.mark.browser, pytest.mark.kernel]
 
@@ -57,23 +58,6 @@ question = asked(metadata=command, patterns=pattern, always=pattern)
 widget = turn(*hostile(1), question, *hostile(2))
 """
 
-COVERED = """
-const card = document.querySelector('.agent-ask');
-card.scrollIntoView({ block: 'center' });
-const box = card.getBoundingClientRect();
-const covered = [];
-let points = 0;
-for (let x = box.left + 1; x < box.right - 1; x += 5) {
-  for (let y = box.top + 1; y < box.bottom - 1; y += 3) {
-    const hit = document.elementFromPoint(x, y);
-    points += 1;
-    if (!card.contains(hit)) {
-      covered.push([x, y, hit && hit.className]);
-    }
-  }
-}
-return { points, covered: covered.slice(0, 5), height: box.height };
-"""
 BOXES = """
 const style = one => getComputedStyle(one);
 const card = document.querySelector('.agent-ask');

@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
 from .._errors import TurnFailed
-from .._frontend import current_shell, front_end
+from .._frontend import BACKGROUND_TURNS, current_shell, front_end
 from ._pump import CommPump
 from ._turn import Begin, ShownTurn, TurnSettings
 
@@ -24,7 +24,6 @@ __all__ = ["BackgroundTurn", "BackgroundTurns", "asked_in_vain", "begin_turn", "
 
 _LOOK = 0.5  # seconds between two looks at a turn that is waited for
 _MOST = 100
-_TURNS = "_agent_magics_background"
 
 
 class BackgroundTurn:
@@ -211,11 +210,11 @@ def asked_in_vain(*names: str) -> TurnFailed:
 
 def turns_of(shell: Any) -> BackgroundTurns:
     """Kept on the shell: they survive a reload of the extension."""
-    turns: BackgroundTurns | None = getattr(shell, _TURNS, None)
+    turns: BackgroundTurns | None = getattr(shell, BACKGROUND_TURNS, None)
     if turns is None:
         turns = BackgroundTurns()
         if shell is not None:
-            setattr(shell, _TURNS, turns)
+            setattr(shell, BACKGROUND_TURNS, turns)
     return turns
 
 
