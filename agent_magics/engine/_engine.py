@@ -136,6 +136,7 @@ class Engine:
         self.unclaimed = Unclaimed(
             store,
             self.sessions,
+            self.messages,
             self.containers,
             self.snapshots,
             sessions_dir,

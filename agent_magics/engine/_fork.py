@@ -20,10 +20,10 @@ from ._artifacts import copy_artifacts
 from ._checkpoints import Checkpoint, Checkpoints
 from ._errors import file_errors
 from ._ids import new_id, now_ms
-from ._parts import was_run
+from ._messages import counted
 from ._plan import Tree
 from ._revert import turn_start
-from ._sessions import Session, SessionBook, Usage, add_tokens
+from ._sessions import Session, SessionBook, Usage
 from ._snapshots import EXCLUDED, NOT_STORED, VANISHED, Snapshots
 from ._store import Store
 
@@ -213,18 +213,9 @@ def _new_session(origin: _Origin) -> Session:
 
 def _usage(origin: _Origin) -> Usage:
     """What the copied messages cost."""
-    usage = Usage(len(origin.messages), context_used=origin.context_used)
+    usage = counted(origin.messages)
+    usage.context_used = origin.context_used
     usage.context_limit = origin.session.usage.context_limit
-    for message in origin.messages:
-        info = message["info"]
-        if info["role"] == "assistant":
-            add_tokens(usage.tokens, info["tokens"])
-            cost = info.get("cost")
-            usage.cost = None if usage.cost is None or cost is None else usage.cost + cost
-        for part in message["parts"]:
-            usage.steps += part["type"] == "step-finish"
-            if part["type"] == "tool" and was_run(part):
-                usage.tools[part["tool"]] = usage.tools.get(part["tool"], 0) + 1
     return usage
 
 

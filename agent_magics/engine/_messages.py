@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from agent_magics.wire import MessageInfoJSON, MessageJSON, PartJSON
@@ -10,11 +11,11 @@ from ._errors import NotFound
 from ._ids import now_ms
 from ._log import EventLog
 from ._records import sound_message, sound_part
-from ._sessions import shelf
+from ._sessions import Usage, add_tokens, shelf
 from ._store import Store
 from ._text import dumps
 
-__all__ = ["MessageBook", "is_closed"]
+__all__ = ["MessageBook", "counted", "is_closed"]
 
 _UPSERT_MESSAGE = """
 INSERT INTO message(id, session_id, data) VALUES (?, ?, ?)
@@ -162,3 +163,25 @@ class MessageBook:
             f"SELECT message_id, id, data FROM part WHERE {where} ORDER BY rowid", *arguments
         )
         return [row for row in rows if isinstance(row[1], str)]
+
+
+def counted(messages: Iterable[MessageJSON]) -> Usage:
+    """The counters of these messages, without the context."""
+    usage = Usage()
+    for message in messages:
+        info = message["info"]
+        usage.messages += 1
+        if info["role"] == "assistant":
+            add_tokens(usage.tokens, info["tokens"])
+            cost = info.get("cost")
+            usage.cost = None if usage.cost is None or cost is None else usage.cost + cost
+        for part in message["parts"]:
+            usage.steps += part["type"] == "step-finish"
+            if part["type"] == "tool" and _was_run(part):
+                usage.tools[part["tool"]] = usage.tools.get(part["tool"], 0) + 1
+    return usage
+
+
+def _was_run(part: PartJSON) -> bool:
+    """Whether the call of a tool part was executed; rejected and unknown ones never were."""
+    return "title" in part["state"]

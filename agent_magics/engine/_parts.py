@@ -24,7 +24,7 @@ from ._ids import new_id, now_ms
 from ._messages import MessageBook
 from ._text import well_formed
 
-__all__ = ["ResponseParts", "new_part", "response_tokens", "was_run"]
+__all__ = ["ResponseParts", "new_part", "response_tokens"]
 
 
 def new_part(session_id: str, message_id: str, type: str, **values: Any) -> PartJSON:
@@ -141,8 +141,3 @@ def response_tokens(response: ModelResponse) -> TokensJSON:
         "reasoning": (usage.details or {}).get("reasoning_tokens", 0),
         "cache": {"read": usage.cache_read_tokens, "write": usage.cache_write_tokens},
     }
-
-
-def was_run(part: PartJSON) -> bool:
-    """Whether the call of a tool part was executed; rejected and unknown ones never were."""
-    return "title" in part["state"]

@@ -31,6 +31,7 @@ __all__ = [
     "add_tokens",
     "all_tokens",
     "no_tokens",
+    "raise_usage",
     "shelf",
 ]
 
@@ -90,6 +91,22 @@ def add_usage(total: Usage, more: Usage) -> None:
         total.tools[tool] = total.tools.get(tool, 0) + calls
     add_tokens(total.tokens, more.tokens)
     total.cost = None if total.cost is None or more.cost is None else total.cost + more.cost
+
+
+def raise_usage(usage: Usage, least: Usage) -> None:
+    """Raise the counters of `usage` to those of `least`; not its context."""
+    usage.messages = max(usage.messages, least.messages)
+    usage.steps = max(usage.steps, least.steps)
+    for tool, calls in least.tools.items():
+        usage.tools[tool] = max(usage.tools.get(tool, 0), calls)
+    tokens, more = usage.tokens, least.tokens
+    tokens["input"] = max(tokens["input"], more["input"])
+    tokens["output"] = max(tokens["output"], more["output"])
+    tokens["reasoning"] = max(tokens["reasoning"], more["reasoning"])
+    for kind in ("read", "write"):
+        tokens["cache"][kind] = max(tokens["cache"][kind], more["cache"][kind])
+    unknown = usage.cost is None or least.cost is None
+    usage.cost = None if unknown else max(usage.cost or 0.0, least.cost or 0.0)
 
 
 class RunningTurn(Protocol):

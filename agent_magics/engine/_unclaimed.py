@@ -24,8 +24,9 @@ from ._containers import Containers
 from ._database import BACKUPS, DAMAGED
 from ._errors import Conflict, NotFound
 from ._ids import new_id, now_ms
+from ._messages import MessageBook, counted
 from ._records import is_session_id, time_of_id
-from ._sessions import Session, SessionBook
+from ._sessions import Session, SessionBook, raise_usage
 from ._snapshots import Snapshots
 from ._store import Store
 from ._text import spelled_out, well_formed
@@ -55,6 +56,7 @@ class Unclaimed:
         self,
         store: Store,
         sessions: SessionBook,
+        messages: MessageBook,
         containers: Containers,
         snapshots: Snapshots,
         sessions_dir: Path,
@@ -62,6 +64,7 @@ class Unclaimed:
     ) -> None:
         self._store = store
         self._sessions = sessions
+        self._messages = messages
         self._containers = containers
         self._snapshots = snapshots
         self._sessions_dir = sessions_dir
@@ -141,7 +144,7 @@ class Unclaimed:
         with self._store.group():
             self._copy_rows(source, session)
             self._sessions.add(session)
-        await self._store.flushed()
+        await self._count(session)
         if is_bare:
             await self._restore_files(session)
         log.info("made a session of the workspace %s", name)
@@ -164,8 +167,14 @@ class Unclaimed:
             )
             self._copy_rows(source, session)
             self._sessions.save(session)
-        await self._store.flushed()
+        await self._count(session)
         return session
+
+    async def _count(self, session: Session) -> None:
+        """Its metrics are at least those of its messages; what was reverted stays spent."""
+        raise_usage(session.usage, counted(await self._messages.history(session.id)))
+        self._sessions.save(session)
+        await self._store.flushed()
 
     def _made_up(self, session_id: str) -> Session:
         """A session of which nothing is known but its files."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,17 @@ async def test_a_lost_store_deletes_nothing(
 async def test_what_a_kept_store_knows_comes_back(home: tuple[Path, str]) -> None:
     data, session_id = home
     (data / "backups").mkdir()
-    (data / "engine.db").rename(data / "backups/engine-version1-20260101.db")
+    kept = data / "backups/engine-version1-20260101.db"
+    (data / "engine.db").rename(kept)
+    with closing(sqlite3.connect(kept, isolation_level=None)) as connection:
+        # as where the newest record of the session was lost and its messages were not
+        connection.execute("UPDATE session SET data = json_remove(data, '$.usage')")
     async with engine_in(data, [say("I do.")]) as harness:
         session = await recover(harness, session_id)
         assert session["title"] == "Paper"
         messages = (await harness.http.get(f"/session/{session_id}/message")).json()
+        metrics = (await harness.http.get(f"/session/{session_id}/metrics")).json()
+        assert metrics["messages"] == len(messages) and metrics["toolUsage"] == {"write": 1}
         assert messages[1]["parts"][-2]["text"] == "written"
         living = harness.engine.sessions.get(session_id)
         await harness.turn(living, "Do you remember?")
