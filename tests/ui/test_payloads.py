@@ -121,7 +121,7 @@ def test_payloads_are_inert_in_a_notebook(
     assert formula(saved, 1) == formula(saved, 4) == before
     assert again.problems(ROOTS, [LIVE, STATIC], rel=REWRITTEN) == []
 
-    document = nbformat.from_dict(saved.server.read(saved.name))
+    document = nbformat.read(saved.server.notebooks / saved.name, as_version=4)
     outputs = [output for cell in document.cells for output in cell.outputs]
     kinds = {kind for output in outputs for kind in output.get("data", ())}
     assert not kinds & {"text/markdown", "application/javascript", "image/svg+xml"}
