@@ -19,7 +19,7 @@ from ._errors import (
     SessionNotFound,
     error_from_response,
 )
-from ._protocol import json_body, session_path
+from ._protocol import json_body, session_path, why_lost
 from ._sse import SSE_HEADERS
 from ._stream import StreamPolicy
 
@@ -234,8 +234,8 @@ class Api:
             break
         if response is not None:
             raise error_from_response(response, missing=missing)
-        reason = str(failure) or type(failure).__name__
-        raise ConnectionFailed(f"The server does not answer: {reason}") from failure
+        reason = why_lost(failure) if failure is not None else "no answer"
+        raise ConnectionFailed(f"The server does not answer: {reason}.") from failure
 
     async def _answered(
         self, sending: _Sending, limit: float | None

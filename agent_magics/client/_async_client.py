@@ -47,7 +47,7 @@ class AsyncClient:
     An embedded engine whose process runs but does not answer is not ended while it has turns:
     requests raise `EngineNotResponding` after `timeout`. With `on_silence` they wait instead, for
     as long as it takes: it is called on the client's thread with a sentence that says what is
-    waited for, and with an empty text when the engine answers again or was replaced.
+    waited for, and with an empty text when that is over: it answers, was replaced, or has ended.
 
     Keys of model providers that stand in this process's environment go along with each prompt to
     the embedded engine, and to a `url` only with `forward_credentials=True`.

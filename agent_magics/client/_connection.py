@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from ._errors import (
     EngineStartError,
     ProtocolError,
 )
-from ._launch import EngineLauncher, check_protocol
+from ._launch import EngineLauncher, check_protocol, is_alive
 
 if TYPE_CHECKING:
     import httpx
@@ -44,6 +45,36 @@ class Connection:
         return bool(self.health.engine)
 
 
+class _Attempts:
+    """
+    Attempts to connect, one after the other. One that fails answers all who waited for it.
+
+    Else each of them would start an engine that can't start, and the last would wait for all.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._begun = 0
+        self._failed: tuple[int, float, ConnectionFailed] | None = None
+
+    @contextlib.asynccontextmanager
+    async def next(self, limit: float) -> AsyncIterator[None]:
+        """For an attempt of `limit` seconds. Raises what one that began since then has raised."""
+        known = self._begun
+        async with self._lock:
+            if self._failed is not None:
+                number, tried, error = self._failed
+                if number > known and tried >= limit:
+                    raise copy.copy(error) from error
+            self._begun += 1
+            self._failed = None
+            try:
+                yield
+            except ConnectionFailed as error:
+                self._failed = (self._begun, limit, error)
+                raise
+
+
 class Connector:
     """Keeps one `Connection`. Used from one event loop."""
 
@@ -52,14 +83,14 @@ class Connector:
     def __init__(self, *, timeout: float) -> None:
         self.timeout = timeout
         self._current: Connection | None = None
-        self._lock = asyncio.Lock()
+        self._attempts = _Attempts()
         self._closed = False
 
     async def get(self) -> Connection:
         """The connection. Raises `ConnectionFailed`, `ProtocolError` or `AuthError`."""
         if self._current is not None:
             return self._current
-        async with self._lock:
+        async with self._attempts.next(self.timeout):
             if self._closed:
                 raise ConnectionFailed("The client is closed.")
             if self._current is None:
@@ -184,9 +215,9 @@ class EmbeddedConnector(Connector):
         self._lease: asyncio.Task[None] | None = None
 
     async def is_silent(self, connection: Connection, seconds: float) -> bool:
-        if self._on_silence is None:
-            return False
         endpoint = connection.endpoint
+        if self._on_silence is None or not is_alive(endpoint.pid or 0):
+            return False
         if await run_in_daemon_thread(functools.partial(self._launcher.answers, endpoint)):
             self._tell("")
             return False
@@ -197,7 +228,7 @@ class EmbeddedConnector(Connector):
         return EngineNotResponding.after(seconds, connection.endpoint.pid or 0)
 
     def _tell(self, text: str) -> None:
-        """Once when the engine becomes silent, and once when it answers again."""
+        """Once when the engine becomes silent, and once when it is not waited for any more."""
         if self._on_silence is not None and bool(text) != self._silent:
             self._silent = bool(text)
             self._on_silence(text)
@@ -215,14 +246,13 @@ class EmbeddedConnector(Connector):
             self._launcher.ensure, within or self.timeout, on_silent=on_silent, cancelled=cancelled
         )
         try:
-            endpoint = await run_in_daemon_thread(ensure)
+            return await run_in_daemon_thread(ensure)
         finally:
             cancelled.set()
-        self._tell("")
-        return endpoint
+            self._tell("")  # also when there is none: it is not waited for any more
 
     async def renew(self, stale: Connection, within: float | None = None) -> Connection:
-        async with self._lock:
+        async with self._attempts.next(within or self.timeout):
             if self._closed:
                 raise ConnectionFailed("The client is closed.")
             if self._current is not None and self._current is not stale:

@@ -133,13 +133,10 @@ class EngineNotResponding(ConnectionFailed):
     def after(cls, seconds: float, pid: int) -> EngineNotResponding:
         """For a process that has been silent for so many seconds."""
         return cls(
-            f"The engine (process {pid}) has not answered for {seconds:.3g} s. It is busy or was "
+            f"The engine (process {pid}) has not answered for {seconds:.0f} s. It is busy or was "
             f"stopped; its turns are kept. Try again later, or end it: kill -9 {pid}",
             pid,
         )
-
-    def __reduce__(self) -> tuple[type[EngineNotResponding], tuple[str, int]]:
-        return type(self), (str(self), self.pid)
 
 
 class ProtocolError(AgentError):

@@ -26,7 +26,7 @@ from ._endpoint import Endpoint, Health
 from ._errors import ConnectionFailed, EngineNotResponding, EngineStartError, ProtocolMismatch
 from ._state_dir import EngineFile, StateDir
 
-__all__ = ["EngineLauncher", "check_protocol", "ensure_engine"]
+__all__ = ["EngineLauncher", "check_protocol", "ensure_engine", "is_alive"]
 
 _MODULE = "agent_magics.engine"
 _LOG_LIMIT = 4 * 1024 * 1024
@@ -144,7 +144,7 @@ class EngineLauncher:
 
     def _is_engine(self, engine: EngineFile) -> bool:
         """Whether this process is the engine, not one that got its old number."""
-        if not _is_alive(engine.pid):
+        if not is_alive(engine.pid):
             return False
         if engine.birth:
             return _birth(engine.pid) == engine.birth
@@ -347,7 +347,8 @@ def _birth(pid: int) -> int:
         return 0
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process that has not ended."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -11,7 +11,15 @@ from ._errors import ProtocolError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["api_path", "as_mapping", "json_body", "parse", "session_path", "status_name"]
+__all__ = [
+    "api_path",
+    "as_mapping",
+    "json_body",
+    "parse",
+    "session_path",
+    "status_name",
+    "why_lost",
+]
 
 T = TypeVar("T")
 
@@ -49,6 +57,19 @@ def json_body(response: httpx.Response) -> Any:
             f"{response.request.url.path} answered {kind} instead of JSON; "
             "is this server an agent-magics engine?"
         ) from error
+
+
+def why_lost(error: Exception) -> str:
+    """Why a connection that had been made brought no whole answer, without a library's words."""
+    import httpx
+
+    if isinstance(error, httpx.ConnectError):
+        return str(error) or "no connection can be made"
+    if isinstance(error, httpx.TimeoutException):
+        return "nothing came in time"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "it closed the connection"
+    return "the connection broke"
 
 
 def as_mapping(data: Any) -> Mapping[str, Any]:

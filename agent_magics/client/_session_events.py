@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent_magics.wire import WireEvent
 
 from ._errors import ConnectionFailed
+from ._protocol import why_lost
 from ._stream import EventStream
 from ._task_stream import Put
 
@@ -40,4 +41,4 @@ async def read_bytes(api: Api, session_id: str, position: str | None, put: Put[b
             async for chunk in response.aiter_bytes():
                 await put(chunk)
     except (httpx.TransportError, httpx.StreamError) as error:
-        raise ConnectionFailed(f"The event stream broke: {error!r}") from error
+        raise ConnectionFailed(f"The event stream ended: {why_lost(error)}.") from error

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from agent_magics.wire import ShellResult, WireError
 
 from ._errors import ApiError, BadRequest, ConnectionFailed, ProtocolError, SessionNotFound
-from ._protocol import parse, session_path
+from ._protocol import parse, session_path, why_lost
 from ._sse import iter_events
 from ._task_stream import Put, TaskStream
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncShellStream", "ShellOutput", "shell_request"]
 
 _STREAMS = ("stdout", "stderr")
+_LOST = "The engine was lost while the command ran ({}). The command was not run again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +140,10 @@ class _ShellReader:
                     if self.result is not None:
                         return
         except (httpx.TransportError, httpx.StreamError) as error:
-            raise ConnectionFailed(
-                f"The connection broke while the command ran: {error!r}"
-            ) from error
+            raise ConnectionFailed(_LOST.format(why_lost(error))) from error
         except ValueError as error:
             raise ProtocolError(f"output that cannot be read: {error!r}") from error
-        raise ConnectionFailed("The connection ended before the command did.")
+        raise ConnectionFailed(_LOST.format("the reply ended"))
 
     def _read(self, event: str, data: Any) -> list[ShellOutput]:
         if event in _STREAMS:

@@ -22,6 +22,7 @@ from ._errors import (
     RateLimited,
     ServerError,
 )
+from ._protocol import why_lost
 from ._sse import iter_events
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class EventStream:
         except httpx.ReadTimeout:
             return ConnectionFailed(f"nothing came for {self._policy.heartbeat:g} s")
         except (httpx.TransportError, httpx.StreamError) as error:
-            return ConnectionFailed(str(error) or type(error).__name__)
+            return ConnectionFailed(why_lost(error))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             return ProtocolError(f"an event that cannot be read: {error!r}")
         return ConnectionFailed("the server closed the stream")

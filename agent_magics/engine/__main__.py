@@ -26,10 +26,10 @@ from ._state import (
     Holder,
     StartError,
     StateFiles,
+    data_directory,
     default_data_dir,
     default_state_dir,
     in_use,
-    private_directory,
     process_birth,
 )
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         state = StateFiles(options.state_dir)
-        data_dir = private_directory(options.data_dir)
+        data_dir = data_directory(options.data_dir)
         lock = DataLock(data_dir)
         if holder := lock.acquire():
             return _join(options, state, holder, data_dir)
@@ -149,10 +149,18 @@ def _serve(
     options: Options, state: StateFiles, data_dir: Path, listener: socket.socket, token: str
 ) -> int:
     os.environ["PYDANTIC_AI_NO_BANNER"] = "1"
+    from ._config import ConfigError, EngineConfig
+
+    try:  # first: what is wrong with it is told before the slowest is imported
+        config = EngineConfig.load(None, os.environ)
+    except ConfigError as error:
+        raise StartError(str(error)) from error
+
     from ._serve import ServeOptions, run
 
     return run(
         ServeOptions(
+            config=config,
             listener=listener,
             token=token,
             data_dir=data_dir,

@@ -59,6 +59,11 @@ _HIDDEN = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE
 _HTML = re.compile(r"\s*<(!doctype|html|head|body|\?xml|[a-z]+[\s>])", re.IGNORECASE)
 
 
+_PROTOCOL_OF = {"message_start": "anthropic", "chat.completion.chunk": "openai"}
+"""How a stream of the other protocol begins."""
+_NAMES = {"anthropic": "Anthropic", "openai": "OpenAI"}
+
+
 class Cause(NamedTuple):
     """
     `what` goes on after "the model server", `next_step` is a sentence.
@@ -186,6 +191,12 @@ def _no_stream(error: NotAStream, url: str, _chain: Any) -> Cause:
         said = one_line(body, 120)
         what = f"{server} sent text that is no reply of a model ({said})"
         return Cause(what, base, lasting=True)
+    if isinstance(data, dict) and (
+        kind := _PROTOCOL_OF.get(str(data.get("type") or data.get("object")))
+    ):
+        what = f"{server} speaks the protocol of {_NAMES[kind]}"
+        step = f'Set kind = "{kind}" for this provider, and the base_url that belongs to it.'
+        return Cause(what, step, lasting=True)
     if isinstance(data, dict) and ("choices" in data or "content" in data):
         what = f"{server} sent its reply as a whole, although a stream was asked for"
         return Cause(what, "Switch streaming on in that server.", lasting=True)

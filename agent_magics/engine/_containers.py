@@ -114,6 +114,8 @@ class Containers:
         """The session's sandbox, running. Raises SandboxUnavailable, SandboxGone."""
         sandbox = self.get(session)
         owner = session.container or session.id
+        if session.listed and session.id in self.making:  # whoever made it was not answered
+            await self.made(session)
         self._uses[owner] += 1
         if sandbox.alive and owner not in self._stopping:
             return sandbox

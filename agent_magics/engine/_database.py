@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ._reserve import shortage_message
 from ._salvage import Salvaged, salvage
 
 __all__ = [
@@ -110,6 +111,7 @@ _SHORTAGES = frozenset(
         sqlite3.SQLITE_IOERR_TRUNCATE,
         sqlite3.SQLITE_IOERR_WRITE,
         sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_READONLY_DIRECTORY,
     }
 )
 """What SQLite says when it could not write, and nothing is damaged."""
@@ -150,6 +152,9 @@ def open_database(path: Path) -> None:
         StoreError: it is of a newer version, there is no room for a copy, or it can't be opened.
     """
     try:
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+            # SQLite would open it for reading, and never find out that it may be written again.
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         _finish_replacing(path)
         if _is_new(path):
             _create(path)
@@ -172,6 +177,11 @@ def open_database(path: Path) -> None:
 
 def unopened(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     """The error to raise for a database that could not be opened."""
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK | os.X_OK):
+        reason = shortage_message(path.parent, PermissionError(errno.EACCES, ""))
+        return StoreFull(f"The database {path} can't be opened: {reason}")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return StoreFull(f"The database {path} can't be opened. Run: chmod u+rw {path}")
     if isinstance(error, OSError):
         full, reason = error.errno in _NO_ROOM, error.strerror or type(error).__name__
     else:

@@ -23,7 +23,7 @@ __all__ = ["ConnectionLimits", "Guard", "GuardedProtocol"]
 
 _CHUNK = 16 << 10
 """Bytes that a reader takes at least within the time of `answer`."""
-_ANSWERS = 8
+_ANSWERS = 2
 """That a stranger gets on one connection."""
 _HEAD = 64 << 10
 """Bytes of a request's head."""

@@ -239,6 +239,18 @@ def _decide_edit(rules: Sequence[Rule], covering: Sequence[Rule], argument: str)
 
 def _why_protected(rules: Sequence[Rule], path: str) -> str:
     """Why a file at `path`, or at paths of that pattern, is asked about; "" where it is free."""
+    allowed = _allowed_commands(rules)
+    if allowed is None:
+        return ""
+    if is_protected(path):
+        return CHANGES_COMMANDS
+    if (pattern := reader_of(path, allowed)) is not None:
+        return f'Commands "{pattern}" are allowed, and this file decides what they do.'
+    return ""
+
+
+def _allowed_commands(rules: Iterable[Rule]) -> list[str] | None:
+    """The patterns of commands that are allowed; None where all are, without exception."""
     allowed: list[str] = []
     everything = False
     for rule in rules:
@@ -251,13 +263,7 @@ def _why_protected(rules: Sequence[Rule], path: str) -> str:
             allowed.append(rule.pattern)
         else:
             everything = False
-    if everything:
-        return ""
-    if is_protected(path):
-        return CHANGES_COMMANDS
-    if (pattern := reader_of(path, allowed)) is not None:
-        return f'Commands "{pattern}" are allowed, and this file decides what they do.'
-    return ""
+    return None if everything else allowed
 
 
 def _matches_path(rule: Rule, path: str) -> bool:
@@ -293,20 +299,29 @@ def _decide_network(rules: Sequence[Rule], host: str, port: Any) -> Decision:
 
 def _decide_bash(rules: Sequence[Rule], command: str, workdir: str) -> Decision:
     line = analyse(command)
-    touches = any(writes_protected_path(found, workdir) for found in line.commands)
-    reason = _NAMES_PROTECTED if touches and not line.opaque else ""
-    action = _bash_action(rules, line, workdir)
-    return Decision(action, (command,), (_always(line, workdir),), reason)
+    if line.opaque:
+        action = _bash_action(rules, line, [True] * len(line.commands))
+        return Decision(action, (command,), (_exact(line),))
+    allowed = _allowed_commands(rules) or ()
+    touching = [writes_protected_path(found, workdir, allowed) for found in line.commands]
+    exact = [t or evaluates(found) for t, found in zip(touching, line.commands, strict=True)]
+    reason = _NAMES_PROTECTED if any(touching) else ""
+    always = _always(line, exact[0])
+    return Decision(_bash_action(rules, line, exact), (command,), (always,), reason)
 
 
-def _bash_action(rules: Sequence[Rule], line: CommandLine, workdir: str) -> Action:
-    exact = (line.text, glob.escape(line.text))
+def _bash_action(rules: Sequence[Rule], line: CommandLine, needs_exact: Sequence[bool]) -> Action:
+    """`needs_exact`: for each command whether no pattern can mean it, as it may do more."""
+    exact = (_exact(line), glob.escape(line.text))
     start = max((i for i, rule in enumerate(rules) if rule.pattern in exact), default=-1)
     action: Action = rules[start].action if start >= 0 else "ask"
     later = rules[start + 1 :]
     if not line.commands:
-        return _command_action(action, later, line, None, workdir)
-    answers = [_command_action(action, later, line, found, workdir) for found in line.commands]
+        return _command_action(action, later, line, None)
+    answers = [
+        _command_action(action, later, line, found, needs_exact=exact)
+        for found, exact in zip(line.commands, needs_exact, strict=True)
+    ]
     return max(answers, key=_STRICTNESS.__getitem__)
 
 
@@ -315,7 +330,8 @@ def _command_action(
     rules: Sequence[Rule],
     line: CommandLine,
     command: SimpleCommand | None,
-    workdir: str,
+    *,
+    needs_exact: bool = True,
 ) -> Action:
     """
     The answer for one command of the line, starting from `action`.
@@ -327,8 +343,8 @@ def _command_action(
     uncertain = line.opaque or command is None or command.launches
     for rule in rules:
         matches = command is not None and not line.opaque and _matches(rule.pattern, command)
-        if matches and command is not None and rule.action == "allow":
-            matches = not _needs_exact(command, workdir)
+        if rule.action == "allow":
+            matches = matches and not needs_exact
         if rule.universal or matches:
             action = rule.action
         elif rule.action == "allow":
@@ -360,18 +376,15 @@ def _could_match(pattern: str, line: CommandLine, command: SimpleCommand | None)
     return any(_glob(pattern, spelling) for spelling in spellings)
 
 
-def _needs_exact(command: SimpleCommand, workdir: str) -> bool:
-    """Whether no pattern can mean this command: it may do more than its name says."""
-    return evaluates(command) or writes_protected_path(command, workdir)
-
-
-def _always(line: CommandLine, workdir: str) -> str:
-    if not line.simple:
-        return line.text
-    command = line.commands[0]
-    if not writes_protected_path(command, workdir) and (pattern := scope(command)):
+def _always(line: CommandLine, needs_exact: bool) -> str:
+    if line.simple and not needs_exact and (pattern := scope(line.commands[0])):
         return pattern
-    return glob.escape(line.text)
+    return _exact(line)
+
+
+def _exact(line: CommandLine) -> str:
+    """The pattern for this very line: its text, unless a `*` in that would be taken for ours."""
+    return glob.escape(line.text) if _is_plain(line.text) else line.text
 
 
 def is_offered_still(tool: str, pattern: str) -> bool:
@@ -382,7 +395,7 @@ def is_offered_still(tool: str, pattern: str) -> bool:
     """
     if tool != "bash" or not _PROGRAM_PATTERN.fullmatch(pattern):
         return True
-    return _always(analyse(pattern.removesuffix(" *")), WORKSPACE) == pattern
+    return decide((), "bash", {"command": pattern.removesuffix(" *")}).always == (pattern,)
 
 
 @lru_cache(maxsize=1024)

@@ -7,13 +7,13 @@ Whatever is not listed here is taken for a program that may run others or their 
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 
 from ._paths import container_path
-from ._protected import is_protected
-from ._shell import SimpleCommand
+from ._protected import is_protected, reader_of
+from ._shell import SimpleCommand, Word
 
 __all__ = ["evaluates", "scope", "writes_protected_path"]
 
@@ -66,14 +66,29 @@ Programs whose arguments or files are code: a pattern that a user wrote for one 
 What paths its arguments name says nothing more.
 """
 
+_PATTERN = frozenset("*?[")
 _COUNTS_INTO_VARIABLE = re.compile(r"%[^%a-zA-Z]*[hlLqjzt]*n")
 _PLAIN_VARIABLE = re.compile(r"\$\{?(?:HOME|PWD|TMPDIR)\b\}?")
-_OUTPUT_OPTION = re.compile(r"--?o(?:u(?:t(?:p(?:u(?:t)?)?)?)?)?(?:=|$)")
+_REVISION_BRACES = re.compile(r"@\{[\w/:-]*\}(?=$|\.\.|[~^:])")
+_OUTPUT_OPTION = re.compile(r"--o(?:u(?:t(?:p(?:u(?:t)?)?)?)?)?(?:=|$)")
+_SUFFIX_OPTION = re.compile(r"-[A-Za-z]*S|--su")
+_LONGEST = 1000
+"""Characters of an argument; a longer one, or one with more `=`, is not looked into."""
+_MOST_VALUES = 20
+_INTO_LAST = _words("cp ln mv")
+_INTO_ANY = _words("shuf tee tree uniq")
 
 
 def evaluates(command: SimpleCommand) -> bool:
-    """Whether bash itself may run what the arguments hold, or they change later commands."""
+    """
+    Whether the command does more than its name says.
+
+    Bash itself may run what the arguments hold, they change later commands, or a program that
+    reads is told to write.
+    """
     name = command.name
+    if command.program == "git":
+        return _git_writes(command)
     if name == "printf":
         return _printf_evaluates(command)
     if name == "test":  # `-v` and `-R` take an expression for the index of an array
@@ -88,6 +103,14 @@ def _printf_evaluates(command: SimpleCommand) -> bool:
     is_option = first.text.startswith("-") and first.text != "--"
     counts = any(_COUNTS_INTO_VARIABLE.search(word.text) for word in command.arguments)
     return is_option or first.expands or counts
+
+
+def _git_writes(command: SimpleCommand) -> bool:
+    sub = next((word.text for word in command.arguments), "")
+    return sub in _GIT_READERS and any(
+        _OUTPUT_OPTION.match(word.text) or (word.expands and _is_unclear(word.text))
+        for word in command.arguments
+    )
 
 
 def scope(command: SimpleCommand) -> str | None:
@@ -107,41 +130,61 @@ def scope(command: SimpleCommand) -> str | None:
     return None
 
 
-def writes_protected_path(command: SimpleCommand, workdir: str) -> bool:
+def writes_protected_path(
+    command: SimpleCommand, workdir: str, allowed: Sequence[str] = ()
+) -> bool:
     """
     Whether an argument may name a protected path as something to write.
 
-    Programs that only read are free to, and for programs whose arguments are code it means
-    nothing.
+    `allowed` are patterns of commands; the files that these look for are protected as well.
+    Programs that only read are free to name them, and for programs whose arguments are code it
+    means nothing.
     """
-    program = command.program
-    if program in _READERS | _LAUNCHING or command.launches:
-        return False
-    arguments = command.arguments
+    program, arguments = command.program, command.arguments
     if program == "git":
-        sub = arguments[0].text if arguments else ""
-        if sub not in _GIT_READERS:
+        if not _git_writes(command):
             return False
-        texts = [word.text for word in arguments]
-        named = [after for text, after in pairwise(texts) if _OUTPUT_OPTION.fullmatch(text)]
-        named += [text for text in texts if _OUTPUT_OPTION.match(text)]
-        return any(_names_protected(text, workdir) for text in named)
+    elif program in _READERS | _LAUNCHING or command.launches:
+        return False
+    elif is_protected(workdir) or _hides_its_target(program, arguments):
+        return True
+    if any(len(w.text) > _LONGEST or w.text.count("=") > _MOST_VALUES for w in arguments):
+        return True
+    paths = {path for text in _operands(arguments) for path in _paths(text, workdir)}
+    return any(is_protected(path) or reader_of(path, allowed) is not None for path in paths)
+
+
+def _hides_its_target(program: str, arguments: Sequence[Word]) -> bool:
+    """Whether the name of what is written does not stand in the arguments as it will be."""
+    if any(word.expands and _is_unclear(word.text) for word in arguments):
+        return True
+    if program in _INTO_ANY:
+        return any(_is_pattern(word) for word in arguments)
+    if program not in _INTO_LAST:
+        return False
+    options = [word for word in arguments if word.text.startswith("-")]
+    named = [word for word in arguments if not word.text.startswith("-")]
+    into = [*options, *named[-1:], *arguments[-1:]]
+    return any(map(_is_pattern, into)) or any(_SUFFIX_OPTION.match(w.text) for w in options)
+
+
+def _operands(arguments: Sequence[Word]) -> Iterator[str]:
+    """The arguments; those after `--` in the form that is no option."""
+    ended = False
     for word in arguments:
-        if word.expands and _is_unclear(word.text):
-            return True
-        if _names_protected(word.text, workdir):
-            return True
-    return False
+        yield f"./{word.text}" if ended and word.text.startswith("-") else word.text
+        ended = ended or word.text == "--"
+
+
+def _is_pattern(word: Word) -> bool:
+    return word.expands and not _PATTERN.isdisjoint(word.text)
 
 
 def _is_unclear(text: str) -> bool:
     """Whether the shell may make any name of it: a variable, or alternatives in braces."""
-    left = _PLAIN_VARIABLE.sub("", text)
-    return "$" in left or "{" in left
-
-
-def _names_protected(text: str, workdir: str) -> bool:
-    return any(is_protected(path) for path in _paths(text, workdir))
+    left = _REVISION_BRACES.sub("", _PLAIN_VARIABLE.sub("", text))
+    inside = left[left.find("{") : left.rfind("}")] if "{" in left else ""
+    return "$" in left or "," in inside or ".." in inside
 
 
 def _paths(text: str, workdir: str) -> Iterator[str]:
@@ -150,9 +193,9 @@ def _paths(text: str, workdir: str) -> Iterator[str]:
     if text.startswith("~/"):
         text = text[2:]
     if not text.startswith("-"):
-        yield container_path(f"{workdir}/{text}" if not text.startswith("/") else text)
+        yield container_path(posixpath.join(workdir, text))
+    elif not text.startswith("--"):  # where its letters end is not known
+        for start in range(2, len(text)):
+            yield container_path(posixpath.join(workdir, text[start:]))
     if "=" in text:
         yield from _paths(text.partition("=")[2], workdir)
-    elif text.startswith("-") and not text.startswith("--"):  # where its letters end is not known
-        for start in range(2, len(text)):
-            yield container_path(text[start:])

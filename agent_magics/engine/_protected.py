@@ -11,22 +11,29 @@ Protected always:
 - every name that begins with a dot, at any depth, except those known to hold no settings that a
   program acts on (`.gitignore`, `.github`, ...): settings of git, shells, editors, package
   managers, debuggers are of this form, and `.local`, `.config`, `.cache` besides;
+- every name that begins with a dash: to `cp * out/` it is an option;
 - `HEAD` (it makes a directory a repository), files that Python reads when it starts, and where
   it keeps packages.
 
 Protected while a rule allows a command that looks for them by itself: build files such as
-`Makefile` (for `make`), `package.json` (`npm`), `conftest.py` (`pytest`), and a program in the
+`Makefile` (for `make`), `package.json` (`npm`), `conftest.py` (`pytest`), modules named as
+Python's own (`python3 -m json.tool` begins with the directory it runs in), and a program in the
 workspace that a rule names (`./run.sh *`). A file that a command is given as its argument is what
-the command says and stays free: who allows `python3 plot.py` allows what `plot.py` holds.
+the command says and stays free: who allows `python3 plot.py` allows what `plot.py` holds, and who
+allows `pytest` the tests.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
+import sys
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 
-from ._paths import container_path, short_path
+from ._paths import container_path
+from ._shell import analyse
 
 __all__ = ["CHANGES_COMMANDS", "is_protected", "reader_of"]
 
@@ -58,51 +65,95 @@ _NODE = ("bun", "npm", "npx", "pnpm", "yarn")
 _PYTEST = ("nox", "py.test", "pytest", "tox")
 _PACKAGING = ("build", "hatch", "pdm", "pip", "pip3", "pipx", "poetry", "tox", "uv", "uvx")
 _LOOKED_FOR: dict[str, tuple[str, ...]] = {
+    "*-library": ("R", "Rscript"),
+    "*.conf.js": _NODE,
     "*.config.[cm]js": (*_NODE, "eslint", "vite", "webpack", "vitest", "jest"),
     "*.config.[jt]s": (*_NODE, "eslint", "vite", "webpack", "vitest", "jest"),
     "*.gemspec": ("bundle", "gem"),
     "*.mk": ("gmake", "make"),
+    "*.smk": ("snakemake",),
+    "alembic.ini": ("alembic",),
+    "binding.gyp": _NODE,
+    "brewfile": ("brew",),
+    "build.bazel": ("bazel",),
     "build.gradle*": ("gradle", "gradlew"),
     "build.rs": ("cargo",),
+    "build.sbt": ("sbt",),
+    "bun.lock*": _NODE,
+    "bunfig.toml": _NODE,
     "cargo.toml": ("cargo",),
     "cmakelists.txt": ("cmake", "ctest"),
     "compose.y*ml": ("docker", "docker-compose", "podman"),
+    "composer.json": ("composer", "php"),
+    "conanfile.*": ("conan",),
+    "conf.py": ("sphinx-build", "sphinx-autobuild"),
     "conftest.py": _PYTEST,
     "containerfile": ("docker", "podman"),
+    "default.nix": ("nix", "nix-build", "nix-shell"),
+    "deno.json*": ("deno",),
     "docker-compose.y*ml": ("docker", "docker-compose", "podman"),
     "dockerfile": ("docker", "podman"),
+    "dodo.py": ("doit",),
     "dvc.yaml": ("dvc",),
     "fabfile.py": ("fab",),
+    "flake.nix": ("nix",),
     "gemfile": ("bundle", "rake"),
     "gnumakefile": ("gmake", "make"),
+    "go.mod": ("go",),
+    "go.work": ("go",),
+    "gradle-wrapper.*": ("gradle", "gradlew"),
     "gruntfile.*": ("grunt",),
     "gulpfile.*": ("gulp",),
     "ipython_*config.py": ("ipython", "jupyter"),
     "jupyter_*config.*": ("jupyter", "jupyter-lab"),
     "justfile": ("just",),
     "lefthook.y*ml": ("git", "lefthook"),
+    "locustfile.py": ("locust",),
     "makefile": ("gmake", "make"),
     "meson.build": ("meson", "ninja"),
+    "mix.exs": ("mix",),
+    "mkdocs.y*ml": ("mkdocs",),
     "mypy.ini": ("dmypy", "mypy"),
     "node_modules": (*_NODE, "node"),
     "noxfile.py": ("nox",),
+    "package-lock.json": _NODE,
     "package.json": (*_NODE, "node"),
+    "pipfile*": ("pipenv",),
+    "pixi.toml": ("pixi",),
+    "pnpm-lock.yaml": _NODE,
+    "pnpm-workspace.yaml": _NODE,
     "pom.xml": ("mvn", "mvnw"),
-    "pylintrc": ("pylint",),
+    "pylintrc*": ("pylint",),
     "pyproject.toml": (*_PYTEST, *_PACKAGING, "black", "mypy", "pylint", "coverage", "isort"),
     "pytest.ini": _PYTEST,
+    "pytest.toml": _PYTEST,
     "rakefile": ("rake",),
+    "rust-toolchain*": ("cargo", "rustc", "rustup"),
     "sconstruct": ("scons",),
+    "settings.gradle*": ("gradle", "gradlew"),
     "setup.cfg": (*_PYTEST, *_PACKAGING, "flake8", "mypy", "pylint", "coverage"),
     "setup.py": _PACKAGING,
+    "shell.nix": ("nix", "nix-shell"),
     "snakefile": ("snakemake",),
     "taskfile.y*ml": ("task",),
     "tasks.py": ("inv", "invoke"),
-    "tox.ini": (*_PYTEST, "flake8", "coverage"),
+    "tox.ini": (*_PYTEST, "flake8", "pylint", "coverage"),
     "tsconfig*.json": (*_NODE, "tsc", "ts-node"),
+    "uv.toml": ("uv", "uvx"),
+    "vagrantfile": ("vagrant",),
+    "wscript": ("waf",),
+    "yarn.lock": _NODE,
 }
 """Names (or patterns of them) and the programs that look for them and run what they say."""
 
+_ANY_LOOKED_FOR = re.compile("|".join(map(translate, _LOOKED_FOR)))
+_MODULES = frozenset(map(str.casefold, sys.stdlib_module_names)) | {
+    *(*_PACKAGING, *_PYTEST, "black", "coverage", "flake8", "ipykernel", "ipython", "isort"),
+    *("jupyter", "mypy", "nbconvert", "nbstripout", "notebook", "pylint", "ruff", "virtualenv"),
+}
+"""Modules that `python3 -m` and `-c` use and expect to be those that are installed."""
+_PYTHON = re.compile(r"\bi?python[\d.]*\s(?:.*\s)?-[A-Za-z]*[mc]\b", re.DOTALL)
+_TEST_RUNNER = re.compile(r"-m (?:pytest|unittest)\b")
 _PROGRAM_WORD = re.compile(r"[\w.+-]+")
 
 
@@ -118,7 +169,7 @@ def _names(path: str) -> list[str]:
 def _decides(name: str) -> bool:
     if name.startswith("."):
         return name not in _HARMLESS
-    return name in _NAMES or name.endswith(_ENDINGS)
+    return name.startswith("-") or name in _NAMES or name.endswith(_ENDINGS)
 
 
 def reader_of(path: str, patterns: Iterable[str]) -> str | None:
@@ -129,14 +180,53 @@ def reader_of(path: str, patterns: Iterable[str]) -> str | None:
     names = _names(path)
     programs = {
         program
+        for name in names
+        if _ANY_LOOKED_FOR.fullmatch(name)
         for looked_for, readers in _LOOKED_FOR.items()
+        if fnmatchcase(name, looked_for)
         for program in readers
-        if any(fnmatchcase(name, looked_for) for name in names)
     }
-    own = {container_path(path), short_path(path)}
+    whole = "/" + "/".join(names)
+    shadows = _module(names) in _MODULES
     for pattern in patterns:
+        words, files, imports = _runs(pattern)
+        if not programs.isdisjoint(words) or (shadows and imports):
+            return pattern
         first = pattern.split(" ", 1)[0]
-        is_itself = "/" in first and container_path(first) in own
-        if is_itself or not programs.isdisjoint(_PROGRAM_WORD.findall(pattern)):
+        if any(fnmatchcase(program, first) for program in programs):
+            return pattern
+        if any(fnmatchcase(whole, file) for file in files):
             return pattern
     return None
+
+
+def _module(names: list[str]) -> str:
+    """The module that a file is when Python runs in its directory, or beside its package."""
+    stem, _, ending = names[-1].partition(".")
+    if not ending.endswith(("py", "so", "pyd")):
+        return ""
+    return names[-2] if stem == "__init__" and len(names) > 1 else stem
+
+
+@lru_cache(maxsize=1024)
+def _runs(pattern: str) -> tuple[frozenset[str], tuple[str, ...], bool]:
+    """
+    What a pattern for commands may run: words that may be programs, patterns of the paths of
+    files (wherever the command runs), and whether Python looks for modules where it runs.
+    """
+    named = []
+    for command in analyse(pattern).commands:
+        named.append(command.name)
+        if command.launches:
+            named += [word.text for word in command.arguments] or command.raw.split(" ")
+    files = tuple(_anywhere(name.casefold()) for name in named if "/" in name)
+    imports = bool(_PYTHON.search(pattern)) and not _TEST_RUNNER.search(pattern)
+    return frozenset(_PROGRAM_WORD.findall(pattern)), files, imports
+
+
+def _anywhere(file: str) -> str:
+    """A pattern for the path of `file`; a relative one is meant in any directory."""
+    if file.startswith("/"):
+        return posixpath.normpath(file)
+    steps = [step for step in posixpath.normpath(file).split("/") if step not in (".", "..")]
+    return "*/" + "/".join(steps)

@@ -28,7 +28,7 @@ from agent_magics.sandbox import open_sandbox
 
 from ._agents import AgentBook
 from ._app import create_app
-from ._config import ConfigError, EngineConfig, config_path
+from ._config import EngineConfig, config_path
 from ._engine import Engine
 from ._errors import log_unforeseen
 from ._extensions import Extensions
@@ -67,6 +67,7 @@ class ServeOptions:
     directory; it returns a new socket to listen at, if that is needed.
     """
 
+    config: EngineConfig
     listener: socket.socket
     token: str = field(repr=False)
     data_dir: Path
@@ -94,11 +95,7 @@ def run(options: ServeOptions) -> int:
     configure_logging(options.log_path)
     _allow_many_descriptors()
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    try:
-        config = EngineConfig.load(None, os.environ)
-    except ConfigError as error:
-        raise StartError(str(error)) from error
-    return asyncio.run(_Process(options, config).run())
+    return asyncio.run(_Process(options).run())
 
 
 def _allow_many_descriptors() -> None:
@@ -110,9 +107,9 @@ def _allow_many_descriptors() -> None:
 
 
 class _Process:
-    def __init__(self, options: ServeOptions, config: EngineConfig) -> None:
+    def __init__(self, options: ServeOptions) -> None:
         self._options = options
-        self._config = config
+        self._config = options.config
         self._stop = asyncio.Event()
         self._reason = ""
         self._failed = False
@@ -265,7 +262,8 @@ class _Process:
     async def _watch(self, engine: Engine, presence: Presence) -> None:
         """Leave when nobody has been there for a while."""
         grace = self._options.grace
-        if grace is None:
+        if grace is None:  # it stays until it is told to leave
+            await self._stop.wait()
             return
         while engine.busy or (presence.alone_for <= grace and not self._damaged):  # noqa: ASYNC110
             await asyncio.sleep(min(0.25, max(0.02, grace / 4)))

@@ -26,6 +26,7 @@ __all__ = [
     "Holder",
     "StartError",
     "StateFiles",
+    "data_directory",
     "default_data_dir",
     "default_state_dir",
     "in_use",
@@ -71,6 +72,8 @@ def private_directory(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StartError(f"{path} is not a directory; set another one.") from error
     except OSError as error:
         raise StartError(storage_problem(path, error)) from error
     if not stat.S_ISDIR(found.st_mode):
@@ -80,6 +83,25 @@ def private_directory(path: Path) -> Path:
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise StartError(f"{path} is open to other users; run: chmod 700 {path}")
     return path
+
+
+def data_directory(path: Path) -> Path:
+    """
+    As `private_directory`, for the data: a link to a directory of ours is followed.
+
+    Raises StartError, also for a link that leads nowhere: sessions would seem to be lost when the
+    disk that it leads to is not there, and a new directory would be made in its place.
+    """
+    try:
+        target = path.resolve()
+        if path.is_symlink() and not target.exists():
+            raise StartError(
+                f"{path} is a link to {target}, which does not exist. Mount its disk or make that "
+                "directory, or set another directory."
+            )
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise StartError(f"{path} is a link that can't be followed; set another one.") from error
+    return private_directory(target)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from functools import lru_cache
 from html import unescape
 from typing import TYPE_CHECKING
 
-from ._page import code_text
-from ._tex import rewritten
+from ._page import code_text, page_text
+from ._tex import RULE, rewritten
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -62,6 +62,12 @@ CLASSES = {
     "agent-center-lined": "border-left:1px solid",
     "agent-right": "text-align:right",
     "agent-right-lined": "text-align:right;border-left:1px solid",
+    "agent-left-ruled": "text-align:left;border-top:1px solid",
+    "agent-left-lined-ruled": "text-align:left;border-left:1px solid;border-top:1px solid",
+    "agent-center-ruled": "border-top:1px solid",
+    "agent-center-lined-ruled": "border-left:1px solid;border-top:1px solid",
+    "agent-right-ruled": "text-align:right;border-top:1px solid",
+    "agent-right-lined-ruled": "text-align:right;border-left:1px solid;border-top:1px solid",
     "agent-equation-left": "text-align:left;padding:.3em 0",
     "agent-equation-right": "text-align:right;padding:.3em 0 .3em 1em",
 }
@@ -104,6 +110,26 @@ _LIMITS = frozenset(
 _ORDINARY = frozenset("∞∅∠⊤△□◊")  # noqa: RUF001
 """Letters that the converter takes for operators, which would get room around them."""
 _FENCES = frozenset("⟨⟩⌊⌋⌈⌉{}[]()|‖∣∥")  # noqa: RUF001
+_SIZED = (
+    {r"\{": "{", r"\}": "}", r"\|": "‖", r"\uparrow": "↑", r"\downarrow": "↓"}
+    | {
+        rf"\{side}{name}": char
+        for name, chars in {
+            "angle": "⟨⟩",
+            "floor": "⌊⌋",
+            "ceil": "⌈⌉",
+            "brace": "{}",
+            "brack": "[]",
+            "vert": "||",
+            "Vert": "‖‖",
+        }.items()
+        for side, char in zip("lr", chars, strict=True)
+    }
+    | {r"\vert": "|", r"\Vert": "‖"}
+)
+"""Delimiters that the converter leaves as they are behind `\\big` and its like."""
+_CLOSING = frozenset(")]}⟩⌋⌉!")
+_FACTORS = frozenset("([{⟨⌊⌈√∑∏∐∫∬∭∮⋂⋃∂∇")  # noqa: RUF001
 _ACCENTS = {"^": "ˆ", "~": "˜", "`": "ˋ", "\u2015": "¯", "\u203e": "¯"}  # noqa: RUF001
 _ACCENTED = frozenset("ˆ˜ˋ¯´˘ˇ˙¨˚→←↔⏞⏟⎴⎵⏜⏝\u20db\u20dc")  # noqa: RUF001
 _LINE = "&#x02015;"
@@ -155,12 +181,16 @@ def _converted(tex: str, block: bool) -> Element:
 
 @dataclass(slots=True)
 class _Made:
-    """HTML of a part, its text as it reads in a line, and whether that is one word."""
+    """HTML of a part, its text as it reads in a line, and whether that is one word.
+
+    `is_name`: it is the name of a function, which has room around it, or that with scripts.
+    """
 
     html: str
     is_word: bool = True
     tag: str = ""
     text: str = ""
+    is_name: bool = False
 
 
 class _Builder:
@@ -187,14 +217,40 @@ class _Builder:
             if element.tag == "mpadded" and _is_solidus(element):
                 negated = True
                 continue
+            if negated and element.tag not in _LEAVES:
+                raise _NotAllowed
             part = self._made(element, display, depth, negated)
             negated = False
-            if made and _is_name(made[-1]) and part.text not in ("(", "[", "{") and part.html:
-                made.append(self._space("0.167em"))
-            elif made and made[-1].tag in _SCRIPTS and part.tag not in ("mo", "mspace"):
-                made.append(_Made(self._sign(" ")))
-            made.append(part)
+            if part.html:
+                made += self._between(made[-1], part) if made else ()
+                made.append(part)
+        if negated:
+            raise _NotAllowed
+        if self._standalone:
+            self._close_fractions(made)
         return made
+
+    def _between(self, last: _Made, part: _Made) -> Sequence[_Made]:
+        """The room and the signs between two parts of a row."""
+        if last.is_name and part.text not in ("(", "[", "{"):
+            return [self._space("0.167em")] if part.tag not in ("mo", "mspace") else ()
+        if part.is_name and (last.tag not in ("mo", "mspace") or last.text in _CLOSING):
+            return [self._space("0.167em")]
+        if "mod" in (one.text for one in (last, part) if one.tag == "mo"):
+            return [_Made(self._sign(" "))]
+        if last.tag in _SCRIPTS and part.tag not in ("mo", "mspace"):
+            return [_Made(self._sign(" "))]
+        return ()
+
+    def _close_fractions(self, made: list[_Made]) -> None:
+        """Brackets around fractions that a factor follows."""
+        follows = False
+        for place in range(len(made) - 1, -1, -1):
+            part = made[place]
+            if follows and part.tag == "mfrac":
+                made[place] = _Made(self._around("(", part, ")"), tag="mrow")
+            if part.tag not in ("", "mspace"):
+                follows = part.tag not in ("mo", "mtext") or part.text in _FACTORS
 
     def _made(self, element: Element, display: bool, depth: int, negated: bool = False) -> _Made:
         self._left -= 1
@@ -266,12 +322,19 @@ class _Builder:
             return self._accent(tag, first, rest[0])
         if display and first.text in _LIMITS:
             tag = {"msub": "munder", "msup": "mover", "msubsup": "munderover"}.get(tag, tag)
+        first, rest = self._apart(first), [self._apart(part) for part in rest]
         signs = {"msub": "_", "munder": "_", "msup": "^", "mover": "^"}.get(tag, "_^")
         scripts = "".join(
             self._around("" if _is_prime(part) else sign, self._closed(part))
             for sign, part in zip(signs, rest, strict=True)
         )
-        return _Made(f"<{tag}>{self._closed(first).html}{scripts}</{tag}>", tag=tag)
+        html = f"<{tag}>{self._closed(first).html}{scripts}</{tag}>"
+        return _Made(html, tag=tag, is_name=first.is_name)
+
+    def _apart(self, part: _Made) -> _Made:
+        """Something with scripts, that has or is one itself, is more than a word."""
+        is_word = part.is_word and part.tag not in _SCRIPTS
+        return _Made(part.html, is_word, part.tag, part.text, part.is_name)
 
     def _accent(self, tag: str, base: _Made, accent: _Made) -> _Made:
         name = "accent" if tag == "mover" else "accentunder"
@@ -287,16 +350,37 @@ class _Builder:
         for number, row in enumerate(element):
             if row.tag != "mtr":
                 raise _NotAllowed
+            is_ruled = self._take_rules(row)
             cells = "".join(
-                self._cell(cell, place, lines, is_equation, depth) for place, cell in enumerate(row)
+                self._cell(cell, place, lines, is_equation, is_ruled, depth)
+                for place, cell in enumerate(row)
             )
             sign = self._sign("; ") if number else ""
             rows.append(f"<mtr>{_put(cells, sign) if sign else cells}</mtr>")
         display = ' displaystyle="true"' if is_equation else ""
         return _Made(f"<mtable{display}>{''.join(rows)}</mtable>", False, "mtable")
 
+    def _take_rules(self, row: Element) -> bool:
+        """Whether a line is above the row; one below the last row is above an empty one."""
+        if not len(row):
+            return False
+        rules = [part for part in row[0] if self._text_of(part) == RULE]
+        for rule in rules:
+            row[0].remove(rule)
+        return bool(rules)
+
+    def _text_of(self, element: Element) -> str:
+        place = _PLACE.fullmatch(element.text or "") if element.tag == "mtext" else None
+        return self._texts[int(place[1])] if place else ""
+
     def _cell(
-        self, cell: Element, place: int, lines: Sequence[str], is_equation: bool, depth: int
+        self,
+        cell: Element,
+        place: int,
+        lines: Sequence[str],
+        is_equation: bool,
+        is_ruled: bool,
+        depth: int,
     ) -> str:
         if cell.tag != "mtd":
             raise _NotAllowed
@@ -311,7 +395,7 @@ class _Builder:
             name = f"agent-equation-{'right' if side == 'right' else 'left'}"
         else:
             lined = place and place <= len(lines) and lines[place - 1] == "solid"
-            name = f"agent-{side}{'-lined' if lined else ''}"
+            name = f"agent-{side}{'-lined' if lined else ''}{'-ruled' if is_ruled else ''}"
         sign = self._sign(", ") if place and not is_equation else ""
         return f"<mtd{self._class(name)}>{sign}{''.join(p.html for p in parts)}</mtd>"
 
@@ -324,7 +408,8 @@ class _Builder:
         text = unescape(element.text or "")
         if tag == "mtext" and (place := _PLACE.fullmatch(text)):
             text = self._texts[int(place[1])]
-        if "\\" in text and text != "\\":
+        text = _SIZED.get(text, text)
+        if ("\\" in text and text != "\\") or RULE in text:
             raise _NotAllowed
         if not text:
             return _Made("<mrow></mrow>", tag="mrow")
@@ -345,9 +430,12 @@ class _Builder:
             text = unicodedata.normalize("NFC", text + "\u0338")
         # Each delimiter of TeX in an element of its own: a typesetter would find pairs of them.
         pieces = [_with_edges(piece) for piece in _BREAKS.split(text) if piece]
-        html = "".join(f"<{tag}{attributes}>{code_text(piece)}</{tag}>" for piece in pieces)
+        # In the saved form also where the tags of formulas are dropped: those of HTML stay.
+        shown = page_text if self._standalone else code_text
+        html = "".join(f"<{tag}{attributes}>{shown(piece)}</{tag}>" for piece in pieces)
         is_word = tag in ("mi", "mn") or len(text) == 1
-        return _Made(html if len(pieces) == 1 else f"<mrow>{html}</mrow>", is_word, tag, text)
+        html = html if len(pieces) == 1 else f"<mrow>{html}</mrow>"
+        return _Made(html, is_word, tag, text, tag == "mi" and len(text) > 1)
 
     def _space(self, width: str) -> _Made:
         """Room; none of it moves anything back."""
@@ -392,7 +480,8 @@ class _Builder:
     def _closed(self, part: _Made) -> _Made:
         """A part in brackets where it is more than a word, as one element."""
         bracket = ("", "") if part.is_word else ("(", ")")
-        return _Made(self._around(bracket[0], part, bracket[1]), part.is_word, "mrow", part.text)
+        html = self._around(bracket[0], part, bracket[1])
+        return _Made(html, part.is_word, "mrow", part.text, part.is_name)
 
 
 def _with_edges(text: str) -> str:
@@ -415,11 +504,6 @@ def _is_binomial(elements: Sequence[Element]) -> bool:
     """Whether it is a fraction without a line in brackets, which the converter leaves loose."""
     opening, fraction, closing = elements
     return opening.tag == closing.tag == "mo" and fraction.get("linethickness") == "0"
-
-
-def _is_name(part: _Made) -> bool:
-    """Whether it is the name of a function, which has room behind it."""
-    return part.tag == "mi" and len(part.text) > 1
 
 
 def _is_prime(part: _Made) -> bool:

@@ -16,24 +16,17 @@ from ._page import page_text
 __all__ = ["inert_markdown"]
 
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
-_ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\])|!(?=\[)|\](?=\()|\](?=:)")
+_ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\()[\]])|!(?=\[)|\](?=\()|\](?=:)")
 _BROKEN = {"\\": "<span>&#92;</span>", "`": "<span>&#96;</span>"}
 _OPENING = re.compile(r"(.*?(?:`{3,}|~{3,})[ \t]*)([\w+#.-]{1,32}(?![^\s]))?")
-_DRAWN = frozenset(
-    (
-        "dot",
-        "geojson",
-        "graphviz",
-        "latex",
-        "math",
-        "mermaid",
-        "plantuml",
-        "tex",
-        "topojson",
-        "vega",
-    )
-)
-"""Languages of blocks that viewers draw instead of showing them."""
+_CODE_LANGUAGES = """
+bash c clojure cmake console cpp cs csharp csv css dart diff dockerfile elixir erlang fortran go
+haskell html http ini java javascript js json jsonl julia kotlin log lua make makefile matlab md
+markdown nim ocaml octave patch perl php powershell py pycon python python3 r ruby rust scala sh
+shell sql stan swift text toml ts tsv txt typescript vim xml yaml yml zig
+"""
+_LANGUAGES = frozenset(_CODE_LANGUAGES.split())
+"""Languages of blocks that viewers show. Others they may draw or run, each its own."""
 _ADDRESS = re.compile(r"\(([^\s()<>]*)")
 
 
@@ -59,7 +52,7 @@ def _opening(line: str) -> str:
     if match is None:
         return line
     language = match[2] or ""
-    return match[1] + ("text" if language.lower() in _DRAWN else language)
+    return match[1] + (language if not language or language.lower() in _LANGUAGES else "text")
 
 
 def _inert_line(line: str) -> str:

@@ -1,6 +1,8 @@
 r"""
 Formulas in Markdown: `$…$` and `\(…\)` in a line, `$$…$$` and `\[…\]` by themselves.
 
+`\begin{align}` and its like begin a formula by themselves as well.
+
 They are recognised so that Markdown leaves what is in them alone, and become MathML; a formula that
 is not allowed stays a readable source, as code. Prices and shell variables are no formulas.
 """
@@ -22,8 +24,15 @@ __all__ = ["MATH_BLOCK", "add_math"]
 MATH_BLOCK = "math_block"
 _LONGEST = 5_000
 """Characters that a formula in a line may have; the search for its end is not to take long."""
+_MOST = 60_000
+"""Characters of formulas in one text that are converted; each counts for `_EACH` more."""
+_EACH = 20
 _CLOSERS = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
-_WORD = re.compile(r"\w")
+# Scripts without blanks between words have formulas in the middle of a text.
+_WORD = re.compile(r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ua4cf\uac00-\uffef]")
+_ENDING = re.compile(r"(?:st|nd|rd|ths?|s)(?!\w)")
+"""What may follow a formula without a blank: the $n$th of $k$s."""
+_ENVIRONMENT = re.compile(r"\\begin\{((?:equation|align|alignat|gather|multline|eqnarray)\*?)\}")
 
 
 def add_math(parser: MarkdownIt) -> None:
@@ -45,7 +54,12 @@ def _block(state: Any, start: int, end: int, silent: bool) -> bool:
         return False
     first = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]].rstrip()
     closer = _CLOSERS.get(first[:2]) if first[:2] != "\\(" else None
-    if closer is None or (closer in first[2:] and first.find(closer, 2) != len(first) - 2):
+    environment = _ENVIRONMENT.match(first)
+    if environment is not None:
+        closer = rf"\end{{{environment[1]}}}"
+    if closer is None or (
+        closer in first[2:] and first.find(closer, 2) != len(first) - len(closer)
+    ):
         return False
     if silent:
         return True
@@ -59,9 +73,9 @@ def _block(state: Any, start: int, end: int, silent: bool) -> bool:
     state.line = line + 1
     body = state.getLines(start, line + 1, state.sCount[start], False).strip()
     token = state.push(MATH_BLOCK, "div", 0)
-    token.content = body[2:-2].strip() if closed else body
+    token.content = body[2:-2].strip() if closed and not environment else body
     token.map = [start, line + 1]
-    token.meta = {"closed": closed}
+    token.meta = {"closed": closed, "marks": not environment}
     return True
 
 
@@ -93,7 +107,8 @@ def _ends_at(text: str, start: int, most: int) -> tuple[str, int] | None:
     if end < start + 2 or text[start + 1].isspace() or text[end - 1].isspace():
         return None
     before, after = text[start - 1 : start], text[end + 1 : end + 2]
-    if _WORD.match(before) or _WORD.match(after) or "$" in (before, after):
+    is_in_word = _WORD.match(after) and not _ENDING.match(text, end + 1)
+    if _WORD.match(before) or is_in_word or "$" in (before, after):
         return None
     return "$", end
 
@@ -104,11 +119,11 @@ def _block_html(renderer: Any, tokens: Any, index: int, options: Any, env: Any) 
     if not token.meta["closed"]:
         text = readable(token.content)
         return f"<p>{page_text(text) if standalone else markup_text(text)}</p>\n"
-    html = formula_html(token.content, block=True, standalone=standalone)
+    html = _formula(token.content, env, block=True)
     if html is None:
-        html = _source(
-            f"$$\n{token.content}\n$$" if "\n" in token.content else f"$${token.content}$$"
-        )
+        between = "\n" if "\n" in token.content else ""
+        marks = ("$$" + between, between + "$$") if token.meta["marks"] else ("", "")
+        html = _source(f"{marks[0]}{token.content}{marks[1]}")
     if standalone:
         return f'<div style="margin:8px 0;overflow-x:auto;overflow-y:hidden">{html}</div>\n'
     return f"<p>{html}</p>\n"
@@ -116,8 +131,16 @@ def _block_html(renderer: Any, tokens: Any, index: int, options: Any, env: Any) 
 
 def _inline_html(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
     token = tokens[index]
-    html = formula_html(token.content, block=False, standalone=env["colours"] == "spans")
+    html = _formula(token.content, env, block=False)
     return html or _source(f"{token.markup}{token.content}{token.markup}")
+
+
+def _formula(tex: str, env: Any, *, block: bool) -> str | None:
+    """None where it is not allowed, or comes after too many: converting takes milliseconds."""
+    env["converted"] = env.get("converted", 0) + len(tex) + _EACH
+    if env["converted"] > _MOST:
+        return None
+    return formula_html(tex, block=block, standalone=env["colours"] == "spans")
 
 
 def _source(tex: str) -> str:

@@ -12,7 +12,7 @@ import unicodedata
 
 from ._visible import visible
 
-__all__ = ["rewritten"]
+__all__ = ["RULE", "rewritten"]
 
 _LONGEST = 4_000
 _TOKENS = 1_500
@@ -20,6 +20,8 @@ _DEEPEST = 20
 _ROWS = 100
 _CELLS = 1_000
 _STYLES = 20
+RULE = "\x00"
+"""Stands among a formula's texts for a line above the row that it begins."""
 _MARKS = 2
 """Combining marks on one letter."""
 
@@ -32,7 +34,7 @@ _LETTERS = """
 hbar hslash ell imath jmath Re Im wp aleph beth gimel daleth partial nabla infty emptyset
 varnothing forall exists nexists top bot angle measuredangle triangle square Box Diamond lozenge
 clubsuit diamondsuit heartsuit spadesuit flat natural sharp prime backprime checkmark degree
-complement eth mho dagger ddagger blacksquare bigstar S
+complement eth mho dagger ddagger blacksquare bigstar intercal S
 """
 _OPERATORS = """
 pm mp times div cdot ast star circ bullet cap cup uplus sqcap sqcup vee wedge lor land setminus
@@ -46,7 +48,7 @@ leq le geq ge neq ne lt gt ll gg lll ggg equiv sim simeq cong approx approxeq as
 varpropto models perp parallel nparallel mid nmid vdash dashv Vdash vDash smile frown bowtie in
 notin ni subset supset subseteq supseteq subsetneq supsetneq nsubseteq nsupseteq sqsubset
 sqsupset sqsubseteq sqsupseteq prec succ preceq succeq lesssim gtrsim lessgtr leqslant geqslant
-trianglelefteq trianglerighteq therefore because colon triangleq eqsim nless ngtr nleq ngeq
+trianglelefteq trianglerighteq therefore because colon coloneqq triangleq eqsim nless ngtr nleq ngeq
 """
 _ARROWS = """
 to gets leftarrow rightarrow leftrightarrow Leftarrow Rightarrow Leftrightarrow uparrow
@@ -65,10 +67,10 @@ inf limsup liminf det dim ker hom deg arg gcd Pr argmax argmin
 _SPACES = "quad qquad enspace thinspace space"
 _WITH_ARGUMENTS = """
 frac dfrac tfrac cfrac binom dbinom tbinom sqrt overline underline overbrace underbrace
-overrightarrow overleftarrow overset underset stackrel substack xrightarrow xleftarrow hat
-widehat bar vec dot ddot tilde widetilde check breve acute grave mathring boxed not limits
-nolimits mathbb mathbf mathcal mathfrak mathit mathrm mathsf mathtt mathscr boldsymbol bm bra
-ket braket
+overrightarrow overleftarrow overleftrightarrow overset underset stackrel substack xrightarrow
+xleftarrow hat widehat bar vec dot ddot tilde widetilde check breve acute grave mathring boxed
+not limits nolimits mathbb mathbf mathcal mathfrak mathit mathrm mathsf mathtt mathscr boldsymbol
+bm bra ket braket
 """
 _STYLE = frozenset(("displaystyle", "textstyle", "scriptstyle"))
 _COMMANDS = frozenset(
@@ -106,6 +108,8 @@ _ENVIRONMENTS = {
     "aligned": "align*",
     "align": "align*",
     "align*": "align*",
+    "alignat": "align*",
+    "alignat*": "align*",
     "split": "align*",
     "eqnarray": "align*",
     "eqnarray*": "align*",
@@ -123,6 +127,13 @@ _TOKEN = re.compile(
     r"""\\(?P<ends>begin|end)\s*\{(?P<environment>[A-Za-z]+\*?)\}
     |\\(?P<texts>text(?:rm|bf|it|sf|tt|normal|up)?|mbox|hbox|tag\*?)\s*
         \{(?P<text>(?:[^{}\\$]|\\[%&\#_{}\$\ ])*)\}
+    |\\label\s*\{(?P<label>[A-Za-z0-9:_. -]{0,80})\}
+    |\\text(?:rm)?\s*\{(?P<mixed>(?:[^{}\\$]|\\[%&\#_{}\ ]|\$[^$]+\$)*)\}
+    |\\mathop\s*\{\s*\\(?:mathrm|text|textrm|operatorname\*?)\s*
+        \{(?P<limited>(?:[A-Za-z -]|\\[,;:! ])*)\}\s*\}
+    |\\(?:hspace\*?\s*\{|m(?:kern|skip))\s*(?P<room>-?[0-9]{1,3}(?:\.[0-9]{1,3})?)\s*
+        (?P<unit>pt|em|ex|mm|cm|mu)\s*(?P<shut>\}?)
+    |\{\s*\\(?P<old>rm|bf|it|cal|sf|tt)(?![A-Za-z])
     |\\operatorname(?P<star>\*?)\s*\{(?P<operator>(?:[A-Za-z -]|\\[,;:! ])*)\}
     |\\\\\*?(?:\s*\[\s*-?[0-9.]+\s*(?:pt|em|ex|mm|cm|mu|in)\s*\])?(?P<row>)
     |\\(?P<command>[A-Za-z]+)
@@ -136,6 +147,11 @@ _COLUMNS = re.compile(r"\s*\{\s*([lcr|\s]{1,60})\}")
 _UNIT = re.compile(r"\s*(?:in|mm|cm|pt|em|ex|pc|bp|dd|cc|sp|mu)")
 _ONE_LETTER = re.compile(r"\s*\{\s*([A-Za-z])\s*\}")
 _PLACE = "k{}"
+_NUMBER = re.compile(r"\s*\{\s*[0-9]{1,2}\s*\}")
+_EMS = {"pt": 0.1, "em": 1.0, "ex": 0.43, "mm": 0.28, "cm": 2.8, "mu": 1 / 18}
+_WIDEST = 3.0
+_ROOMS = ((1.5, r"\qquad "), (0.6, r"\quad "), (0.22, r"\; "), (0.05, r"\, "))
+"""From how many ems on which of the spaces is taken."""
 
 
 class _Refused(Exception):
@@ -180,6 +196,16 @@ class _Writer:
         self._is_substack = False
 
     def written(self) -> tuple[str, list[str]]:
+        self._tokens_of(self._source)
+        if self._open or self._wants_delimiter:
+            raise _Refused
+        tex = "".join(self._pieces)
+        return (
+            rf"\begin{{matrix}}{tex}\end{{matrix}}" if self._has_loose_rows else tex
+        ), self._texts
+
+    def _tokens_of(self, source: str) -> None:
+        before, self._source = self._source, source
         place = 0
         while place < len(self._source):
             match = _TOKEN.match(self._source, place)
@@ -191,12 +217,7 @@ class _Writer:
                 place = self._token(match, place)
             else:
                 self._pieces.append(" ")
-        if self._open or self._wants_delimiter:
-            raise _Refused
-        tex = "".join(self._pieces)
-        return (
-            rf"\begin{{matrix}}{tex}\end{{matrix}}" if self._has_loose_rows else tex
-        ), self._texts
+        self._source = before
 
     def _count(self) -> None:
         self._tokens += 1
@@ -211,12 +232,21 @@ class _Writer:
             return self._environment(match["ends"], match["environment"], place)
         elif match["texts"]:
             self._text(match["texts"], match["text"])
+        elif match["label"] is not None:
+            if not any(name in _ENVIRONMENTS for name in self._open):
+                raise _Refused  # nothing that could have a number
+        elif match["mixed"] is not None:
+            self._mixed(match["mixed"])
+        elif match["limited"] is not None:
+            self._operator("*", match["limited"])
+        elif match["room"]:
+            self._room(match)
+        elif match["old"]:
+            self._open.append("{")
+            name = "mathit" if match["old"] == "it" else f"math{match['old']}"
+            self._pieces.append(rf"\{name}{{ ")  # the blank: as for `\mathrm`
         elif match["operator"] is not None:
-            # The converter drops blanks, but not narrow ones.
-            name = "\u2009".join(re.sub(r"\\.|-", " ", match["operator"]).split())
-            if not name:
-                raise _Refused
-            self._pieces.append(rf"\operatorname{match['star']}{{{name}}}")
+            self._operator(match["star"], match["operator"])
         elif match["row"] is not None:
             self._new_row()
         elif match["command"]:
@@ -244,9 +274,33 @@ class _Writer:
                 raise _Refused
             self._is_substack = name == "substack"
             self._pieces.append(rf"\{name} ")
+        elif name == "hline" and self._begins_row():
+            self._put_text(RULE)
         elif name not in _DROPPED:
             raise _Refused
         return place
+
+    def _begins_row(self) -> bool:
+        """Whether an array's row begins here, or a line above it."""
+        last = next((piece for piece in reversed(self._pieces) if piece.strip()), "")
+        is_first = last == r"\\ " or re.fullmatch(r"\{[lcr|]+\}", last) is not None
+        is_second = last.startswith(r"\text{") and self._texts[-1] == RULE
+        return self._open[-1:] == ["array"] and (is_first or is_second)
+
+    def _operator(self, star: str, name: str) -> None:
+        # The converter drops blanks, but not narrow ones.
+        name = "\u2009".join(re.sub(r"\\.|-", " ", name).split())
+        if not name:
+            raise _Refused
+        self._pieces.append(rf"\operatorname{star}{{{name}}}")
+
+    def _room(self, match: re.Match[str]) -> None:
+        """The nearest of the known spaces; none goes back."""
+        room = float(match["room"]) * _EMS[match["unit"]]
+        is_braced = match[0].startswith(r"\hspace")
+        if abs(room) > _WIDEST or bool(match["shut"]) != is_braced:
+            raise _Refused
+        self._pieces.append(next((made for least, made in _ROOMS if room >= least), " "))
 
     def _sized(self, name: str) -> None:
         if name == "left":
@@ -285,8 +339,13 @@ class _Writer:
             columns = _COLUMNS.match(self._source, place)
             if columns is None:
                 raise _Refused
-            self._pieces.append("{" + "".join(columns[1].split()) + "}")
+            self._pieces.append("{" + "".join(columns[1].split()).strip("|") + "}")
             return columns.end()
+        if name.startswith("alignat"):
+            pairs = _NUMBER.match(self._source, place)
+            if pairs is None:
+                raise _Refused
+            return pairs.end()
         return place
 
     def _text(self, name: str, text: str) -> None:
@@ -294,8 +353,22 @@ class _Writer:
         if name.startswith("tag"):
             text, name = f"({text})", "text"
             self._pieces.append(r"\qquad ")
-        made = name if name in _TEXTS else "text"
-        self._pieces.append(rf"\{made}{{{_PLACE.format(len(self._texts))}}}")
+        self._put_text(text, name if name in _TEXTS else "text")
+
+    def _mixed(self, text: str) -> None:
+        """A text with formulas in it."""
+        for number, piece in enumerate(text.split("$")):
+            if number % 2:
+                self._pieces.append("{")
+                self._open.append("{")
+                self._tokens_of(piece)
+                self._close("{")
+                self._pieces.append("}")
+            elif piece:
+                self._text("text", piece)
+
+    def _put_text(self, text: str, command: str = "text") -> None:
+        self._pieces.append(rf"\{command}{{{_PLACE.format(len(self._texts))}}}")
         self._texts.append(text)
 
     def _new_row(self) -> None:

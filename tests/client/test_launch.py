@@ -43,7 +43,7 @@ def state(short_dir: Path) -> Iterator[StateDir]:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    wait_until(lambda: not any(launch._is_alive(pid) for pid in started(state)))
+    wait_until(lambda: not any(launch.is_alive(pid) for pid in started(state)))
 
 
 def started(state: StateDir) -> list[int]:
@@ -91,7 +91,7 @@ def test_no_descriptor_leaks(state: StateDir) -> None:
     pid = launcher(state).ensure().pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not launch._is_alive(pid))
+    wait_until(lambda: not launch.is_alive(pid))
     launcher(state).ensure()
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
@@ -122,7 +122,7 @@ def test_a_dead_engine_is_replaced(state: StateDir) -> None:
     first = launcher(state).ensure()
     assert first.pid is not None
     os.kill(first.pid, signal.SIGKILL)
-    wait_until(lambda: not launch._is_alive(first.pid or 0))
+    wait_until(lambda: not launch.is_alive(first.pid or 0))
     second = launcher(state).ensure()
     assert second.pid != first.pid
     assert started(state) == [first.pid, second.pid]
@@ -154,10 +154,10 @@ def test_a_foreign_process_with_the_old_number_is_left_alone(state: StateDir) ->
 
 def test_a_zombie_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
-    wait_until(lambda: not launch._is_alive(child.pid))
+    wait_until(lambda: not launch.is_alive(child.pid))
     child.wait()
-    assert launch._is_alive(1)
-    assert not launch._is_alive(2**40)
+    assert launch.is_alive(1)
+    assert not launch.is_alive(2**40)
 
 
 def test_a_hung_engine_is_ended_and_replaced(state: StateDir) -> None:
@@ -165,7 +165,7 @@ def test_a_hung_engine_is_ended_and_replaced(state: StateDir) -> None:
     deaf = stopped_engine(state)
     endpoint = launcher(state, hang_timeout=0.1, probe_timeout=0.1).ensure()
     assert endpoint.pid != deaf
-    assert not launch._is_alive(deaf)
+    assert not launch.is_alive(deaf)
 
 
 def test_an_engine_with_turns_is_not_ended(state: StateDir) -> None:
@@ -176,7 +176,7 @@ def test_an_engine_with_turns_is_not_ended(state: StateDir) -> None:
         launcher(state, hang_timeout=0.1, probe_timeout=0.1).ensure(0.5)
     assert 0.5 <= time.monotonic() - began < 10
     assert caught.value.pid == pickle.loads(pickle.dumps(caught.value)).pid == deaf
-    assert launch._is_alive(deaf)
+    assert launch.is_alive(deaf)
 
 
 @pytest.mark.parametrize("content", [None, "", "starting\n", "x"])
@@ -188,7 +188,7 @@ def test_an_engine_of_which_nothing_is_known_is_not_ended(
     work.unlink() if content is None else work.write_text(content)
     with pytest.raises(EngineNotResponding):
         launcher(state, hang_timeout=0.05, probe_timeout=0.05).ensure(0.4)
-    assert launch._is_alive(deaf)
+    assert launch.is_alive(deaf)
 
 
 def test_a_patient_caller_is_told_and_waits(
@@ -247,7 +247,7 @@ def test_an_engine_in_another_directory(state: StateDir, short_dir: Path) -> Non
     )
     assert launcher(other).ensure() == first
     os.kill(first.pid or 0, signal.SIGKILL)
-    wait_until(lambda: not launch._is_alive(first.pid or 0))
+    wait_until(lambda: not launch.is_alive(first.pid or 0))
     second = launcher(other).ensure()
     assert second.uds == str(other.socket)
     os.kill(second.pid or 0, signal.SIGKILL)

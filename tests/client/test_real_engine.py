@@ -35,7 +35,7 @@ from agent_magics.client import (
     StreamPolicy,
     TextInput,
 )
-from agent_magics.client._launch import _is_alive
+from agent_magics.client._launch import is_alive
 from agent_magics.wire import (
     AgentEvent,
     PermissionAsked,
@@ -60,9 +60,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="am-", dir="/tmp"))
     yield path
     engine = StateDir(path / "state").read()
-    if engine is not None and _is_alive(engine.pid):
+    if engine is not None and is_alive(engine.pid):
         os.kill(engine.pid, signal.SIGTERM)
-        wait_until(lambda: not _is_alive(engine.pid))
+        wait_until(lambda: not is_alive(engine.pid))
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -508,5 +508,5 @@ def test_the_engine_goes_when_nobody_needs_it(home: Path) -> None:
         assert (done.stdout, done.stderr) == ("True\n", "")
         engine = quick.state.read()
         assert engine is not None
-    wait_until(lambda: not _is_alive(engine.pid))
+    wait_until(lambda: not is_alive(engine.pid))
     assert not quick.state.socket.exists()

@@ -172,7 +172,7 @@ async def test_states_of_the_connection_are_told() -> None:
     items = await collect(EventStream(Server(answer).open, QUICK), has_seq(4))
     kinds = [i.status if isinstance(i, StatusChanged) else i.seq for i in items]
     assert kinds[:7] == ["connected", 1, 2, "reconnecting", "connected", 3, 4]
-    assert items[3] == StatusChanged("reconnecting", "cut")
+    assert items[3] == StatusChanged("reconnecting", "the connection broke")
 
 
 async def test_a_break_before_the_first_event_resumes_where_the_server_said() -> None:
@@ -249,7 +249,7 @@ async def test_a_stream_that_cannot_be_opened_says_so_at_once(error: Exception) 
 
 async def test_a_stream_that_never_greets_is_given_up() -> None:
     server = Server(lambda n, last: [httpx.ReadError("cut")])
-    with pytest.raises(ConnectionFailed, match="could not be restored: cut"):
+    with pytest.raises(ConnectionFailed, match="could not be restored: the connection broke"):
         await EventStream(server.open, QUICK).open()
     assert len(server.asked) < 10
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import json
+import os
 import re
 import shutil
+import ssl
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpcore2
 import pytest
+import pytest_asyncio
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.messages import ModelRequest
 
@@ -18,7 +24,7 @@ from agent_magics.engine._config import EngineConfig, ProviderConfig, TimeoutsCo
 from agent_magics.engine._retry import RetryPolicy, turn_error
 from agent_magics.engine._text import Scrubber
 from agent_magics.engine.models import ModelError, ModelRegistry
-from tests.support.raw_server import answer, raw_server
+from tests.support.raw_server import answer, answers_by_model, raw_server
 from tests.support.tcp_server import TcpServer
 from tests.support.tls import Authority
 
@@ -28,6 +34,24 @@ LIBRARIES = re.compile(
     r"[A-Za-z]+(Error|Exception|Timeout)\b|Traceback|\{\"|\[Errno|_ssl\.c|max_tokens"
 )
 PROTOCOLS = ("openai", "anthropic")
+_context = httpcore2.default_ssl_context
+
+
+@functools.cache
+def _shared_context(_cert_file: str | None) -> ssl.SSLContext:
+    return _context()
+
+
+@pytest.fixture(autouse=True)
+def _read_certificates_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every client reads those of all authorities, for 60 ms."""
+
+    def shared(**_options: bool) -> ssl.SSLContext:
+        return _shared_context(os.environ.get("SSL_CERT_FILE"))
+
+    monkeypatch.setattr(httpcore2, "default_ssl_context", shared)
+
+
 HALF = {
     "openai": b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
     b'[{"index":0,"delta":{"content":"Half a"},"finish_reason":null}]}\n\n',
@@ -61,15 +85,22 @@ async def failure(
     """What a request fails with, and what a turn says of it."""
     models = registry(base_url, timeouts)
     try:
-        model = models.resolve(f"{protocol}-like/big-model").model
+        return await failure_of(models, protocol, "big-model")
+    finally:
+        await models.aclose()
+
+
+async def failure_of(
+    models: ModelRegistry, protocol: str, name: str
+) -> tuple[Exception, dict[str, Any]]:
+    try:
+        model = models.resolve(f"{protocol}-like/{name}").model
         async with model_request_stream(model, [ModelRequest.user_text_prompt("hi")]) as stream:
             async for _ in stream:
                 pass
     except Exception as error:
         told = turn_error(error, f"{protocol}-like", Scrubber([KEY]))
         return error, {"name": told["name"], **told["data"]}
-    finally:
-        await models.aclose()
     raise AssertionError("the request did not fail")
 
 
@@ -95,7 +126,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "402": (as_json({"error": "pay first"}, "402 Pay"), ("no credit", "pay first")),
     "404-model": (
         as_json({"error": {"message": "no such model", "code": "model_not_found"}}, "404 No"),
-        ("has no model 'big-model'", "no such model", "Choose another model"),
+        ("has no model '404-model'", "no such model", "Choose another model"),
     ),
     "404-plain": (answer(b"404 page not found", "text/plain", "404 No"), ("base_url is wrong",)),
     "404-detail": (as_json({"detail": "Not Found"}, "404 Not Found"), ("Not Found",)),
@@ -165,13 +196,28 @@ ANSWERS: dict[str, tuple[bytes, tuple[str, ...]]] = {
 }
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def models() -> AsyncIterator[ModelRegistry]:
+    """Of a server that gives the answer that a model is named after."""
+    async with answers_by_model({name: sent for name, (sent, _) in ANSWERS.items()}) as port:
+        found = registry(f"http://127.0.0.1:{port}")
+        yield found
+        await found.aclose()
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_answers(name: str, protocol: str) -> None:
-    sent, expected = ANSWERS[name]
-    async with raw_server(sent) as server:
+async def test_answers(name: str, protocol: str, models: ModelRegistry) -> None:
+    _, told = await failure_of(models, protocol, name)
+    check(told["message"], *ANSWERS[name][1], f"'{protocol}-like'")
+
+
+@pytest.mark.parametrize(("protocol", "other"), [PROTOCOLS, PROTOCOLS[::-1]])
+async def test_a_stream_of_the_other_protocol(protocol: str, other: str) -> None:
+    async with raw_server(answer(HALF[other])) as server:
         _, told = await failure(f"http://127.0.0.1:{server.port}", protocol)
-    check(told["message"], *expected, f"'{protocol}-like'")
+    check(told["message"], "(?i)speaks the protocol of " + other, f'Set kind = "{other}"')
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

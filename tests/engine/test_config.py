@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from agent_magics.engine import _config
 from agent_magics.engine._config import (
     CompactionConfig,
     ConfigError,
     EngineConfig,
     LimitsConfig,
     ProviderConfig,
+    TimeoutsConfig,
 )
 from agent_magics.engine._config_tables import CommandConfig, McpConfig
 from agent_magics.engine._policy import Rule
@@ -207,6 +211,58 @@ def test_containers(tmp_path: Path) -> None:
     assert EngineConfig.load(path, {"AGENT_MAGICS_SANDBOX": "local"}).sandbox == "local"
     path.write_text("")
     assert EngineConfig.load(path, {}).containers == ProviderOptions()
+
+
+_TIMEOUTS = """
+[timeouts]
+connect = 5
+content = 0.5
+[providers.lab]
+base_url = "http://lab/v1"
+timeouts = {first_byte = 1800}
+[providers.other]
+base_url = "http://other/v1"
+"""
+
+
+def test_timeouts(tmp_path: Path) -> None:
+    """A provider's table stands over the general one, and that over the defaults."""
+    config = load(tmp_path, _TIMEOUTS)
+    general = TimeoutsConfig(connect=5, first_byte=600, between_bytes=300, content=0.5)
+    assert config.timeouts == general
+    assert config.providers["lab"].timeouts == replace(general, first_byte=1800)
+    assert config.providers["other"].timeouts is None  # the general ones
+    source = str(tmp_path / "config.toml")
+    assert config.timeouts.key == f"[timeouts] in {source}"
+    assert config.providers["lab"].timeouts.key == f"[providers.lab.timeouts] in {source}"
+
+
+def test_documented_timeouts_are_the_defaults(tmp_path: Path) -> None:
+    table = re.compile(r"^ *\[timeouts\][^\n]*\n(?: *\w+ = [^\n]*\n)+", re.MULTILINE)
+    readme = Path(__file__).parents[2] / "README.md"
+    for text in (readme.read_text(), _config.__doc__ or ""):
+        found = table.search(text)
+        assert found
+        assert load(tmp_path, found[0]).timeouts == TimeoutsConfig()
+        assert all(f.name in found[0] for f in fields(TimeoutsConfig) if f.name != "key")
+
+
+@pytest.mark.parametrize("table", ["timeouts", "providers.lab.timeouts"])
+@pytest.mark.parametrize("name", ["connect", "first_byte", "between_bytes", "content"])
+@pytest.mark.parametrize("value", ["0", "-1", "'5'", "true", "[5]", "nan"])
+def test_bad_timeouts(tmp_path: Path, table: str, name: str, value: str) -> None:
+    text = f"[providers.lab]\nbase_url = 'http://lab/v1'\n[{table}]\n{name} = {value}"
+    with pytest.raises(ConfigError, match=f"{table}.{name}: must be a number above 0"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("prefix", ["", "providers.lab."])
+def test_timeouts_that_are_none(tmp_path: Path, prefix: str) -> None:
+    head = "[providers.lab]\nbase_url = 'http://lab/v1'\n" if prefix else ""
+    with pytest.raises(ConfigError, match=f"{prefix}timeouts: must be a table"):
+        load(tmp_path, f"{head}timeouts = 30")
+    with pytest.raises(ConfigError, match=rf"{prefix}timeouts.read: unknown key.*first_byte"):
+        load(tmp_path, f"{head}timeouts = {{read = 30}}")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,43 +177,41 @@ EVERYTHING = [{"permission": "*", "pattern": "*", "action": "allow"}]
 NAMES = ("look", "change", "silent")
 
 
-@pytest.mark.parametrize(
-    ("settings", "may"),
-    [
-        ({}, {"look"}),
-        ({"permission": {"test_*": "allow", "test_silent": "deny"}}, {"look", "change"}),
-    ],
-)
-async def test_read_only_agents_call_only_what_reads(
-    tmp_path: Path, settings: dict[str, Any], may: set[str]
-) -> None:
+async def test_read_only_agents_call_only_what_reads(tmp_path: Path) -> None:
     """Whatever was allowed, alone, in a batch, or by a sub-agent that has all tools."""
-    log, seen, below = tmp_path / "calls", set[str](), set[str]()
+    named = {"permission": {"test_*": "allow", "test_silent": "deny"}}
+    may_call = {"plan": {"look"}, "named": {"look", "change"}}
+    log, seen = tmp_path / "calls", {"plan": set[str](), "named": set[str]()}
     calls = [(f"test_{name}", {}) for name in NAMES]
     publish = ("artifact", {"path": "f"})
     batched = [{"tool": tool, "parameters": given} for tool, given in (*calls, publish)]
     task = {"description": "all of it", "prompt": "go", "subagent_type": "general"}
     steps = [
-        tools_seen(seen, call(*calls, publish)),
-        call(("batch", {"tool_calls": batched})),
-        call(("task", task)),
-        tools_seen(below, call(*calls, ("write", {"filePath": "g", "content": ""}), publish)),
-        say("Done below."),
-        say("Done."),
+        step
+        for into in seen.values()
+        for step in (
+            tools_seen(into, call(*calls, publish)),
+            call(("batch", {"tool_calls": batched})),
+            call(("task", task)),
+            tools_seen(into, call(*calls, ("write", {"filePath": "g", "content": ""}), publish)),
+            say("Done below."),
+            say("Done."),
+        )
     ]
     extras = servers(tmp_path, test=stdio(env={"CALLS": str(log)}, tools=NAMES))
-    agents = AgentBook({"plan": agent_profile("plan", settings, BUILT_IN["plan"])})
+    agents = AgentBook(
+        {"named": agent_profile("named", named, replace(BUILT_IN["plan"], name="named"))}
+    )
     async with engine_in(tmp_path, steps, extensions=extras, agents=agents) as harness:
-        session = await harness.session(agent="plan", rules=EVERYTHING)
-        session.standing = [*EVERYTHING]
-        await harness.sandboxes[0].write_file("/workspace/f", b"data")
-        await harness.turn(session)
-        assert harness.recorder.of("permission.asked") == []
-        called = log.read_text().split() if log.exists() else []
-        assert sorted(called) == sorted([*may] * 3)
-        for tools in (seen, below):
-            assert {name for name in tools if name.startswith("test_")} == {
-                f"test_{name}" for name in may
-            }
-        assert await harness.engine.artifacts.all(session) == []
-        assert not (harness.sandboxes[0].workspace / "g").exists()
+        for number, (agent, may) in enumerate(may_call.items()):
+            session = await harness.session(agent=agent, rules=EVERYTHING)
+            session.standing = [*EVERYTHING]
+            await harness.sandboxes[number].write_file("/workspace/f", b"data")
+            await harness.turn(session)
+            assert harness.recorder.of("permission.asked") == []
+            assert sorted(log.read_text().split()) == sorted([*may] * 3)
+            log.write_text("")
+            tools = {name for name in seen[agent] if name.startswith("test_")}
+            assert tools == {f"test_{name}" for name in may}
+            assert await harness.engine.artifacts.all(session) == []
+            assert not (harness.sandboxes[number].workspace / "g").exists()

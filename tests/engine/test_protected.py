@@ -48,7 +48,7 @@ venv/pyvenv.cfg __pycache__/x.pyc /tmp/.cache/pycache/x.pyc .cache/pip/x .bashrc
 .pylintrc .coveragerc .flake8 .eslintrc.js .babelrc .prettierrc .mocharc.js .docker/config.json
 .kube/config .aws/config .vscode/tasks.json .idea/x .devcontainer/devcontainer.json .hg/hgrc
 .svn/x evil/HEAD evil/head .python-version .tool-versions .mise.toml .direnvrc .ansible.cfg
-/tmp/.bashrc .github/.git/config a/.b/c ... .x
+/tmp/.bashrc .github/.git/config a/.b/c ... .x -rf --output=.git/config -t.git data/-x.csv -/a
 """
 PROTECTED = _PROTECTED.split()
 
@@ -56,7 +56,7 @@ _FREE = """
 x.py src/x.py README.md data/a.csv .gitignore sub/.gitignore .github/workflows/ci.yml .gitkeep
 .dockerignore .editorconfig .agent-magics/commands/test.md .agent-magics/skills/x/SKILL.md
 /tmp/x.txt Makefile package.json conftest.py pytest.ini setup.py pyproject.toml tox.ini
-header.txt config hooks/pre-commit git/config bin/git local/py/x.py a.b/c.d x.pthx heads
+a-b/c-.csv header.txt config hooks/pre-commit git/config bin/git local/py/x.py a.b/c.d x.pthx heads
 .env.example .mailmap docs/.nojekyll
 """
 FREE = _FREE.split()
@@ -124,6 +124,26 @@ def test_a_rule_that_names_them_allows_protected_paths() -> None:
         ("run.sh", "./run.sh *"),
         ("bin/tool", "bin/tool"),
         ("venv/bin/pytest", "/workspace/venv/bin/pytest *"),
+        ("evil/run.sh", "./run.sh *"),  # with a `workdir`, or after `cd evil`
+        ("evil/Bin/Tool", "bin/tool"),
+        ("run.sh", "../run.sh"),
+        ("scripts/a.sh", "./scripts/*"),
+        ("run.sh", "cd web && ./run.sh"),
+        ("run.sh", "timeout 9 ./run.sh"),
+        ("Makefile", "ma* test"),
+        ("Makefile", "* test"),
+        ("json.py", "python3 -m json.tool *"),
+        ("sub/json/__init__.py", "python3 -m json.tool x"),
+        ("re.cpython-312-x86_64-linux-gnu.so", "python3 -c 'print(1)'"),
+        ("pip.py", "python3.12 -um pip list"),
+        ("package-lock.json", "npm ci"),
+        ("binding.gyp", "npm install"),
+        ("docs/conf.py", "sphinx-build *"),
+        ("rust-toolchain.toml", "cargo fmt"),
+        ("R/x86_64-pc-linux-gnu-library/4.3/a/R/a", "Rscript *"),
+        ("go.mod", "go test ./..."),
+        ("pylintrc.toml", "pylint *"),
+        ("tox.ini", "pylint *"),
     ],
 )
 def test_build_files_are_asked_about_while_a_rule_allows_what_reads_them(
@@ -136,6 +156,26 @@ def test_build_files_are_asked_about_while_a_rule_allows_what_reads_them(
     assert asked(path, allowed, ("bash", "*", "ask")) == "allow"
     rules = (*DEFAULT_RULES, Rule(*allowed))  # type: ignore[arg-type]
     assert pattern in decide(rules, "write", {"filePath": path}).reason
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("analyse.py", "python3 analyse.py"),
+        ("json.py", "python3 analyse.py"),
+        ("tests/test_x.py", "pytest tests/test_x.py"),
+        ("src/types.py", "python3 -m pytest -q"),
+        ("mypkg/train.py", "python3 -m mypkg.train"),
+        ("json/data.csv", "python3 -m json.tool x"),
+        ("json.csv", "python3 -m json.tool x"),
+        ("src/types.py", "python3 train.py --make"),
+        ("myrun.sh", "./run.sh"),
+        ("run.sh/x", "./run.sh"),
+        ("x.ipynb", "jupyter nbconvert --execute x.ipynb"),
+    ],
+)
+def test_files_that_a_command_is_given_stay_free(path: str, pattern: str) -> None:
+    assert asked(path, ("bash", pattern, "allow")) == "allow"
 
 
 EVALUATING = """
@@ -403,6 +443,20 @@ cp x {.,}git
 cp x {.git,y}/config
 cp x $_/config
 cp x "$y"
+cp *
+mv a b*
+cp -tout* a
+cp a venv/*/site-packages/json.py
+cp a venv/lib/python3*/site-p*/numpy.py
+cp -- -t.git x
+cp -bS EAD x evil/H
+cp --suffix=EAD -b x evil/H
+cp --su EAD -b x evil/H
+cp x -- --target-directory=y
+touch -- -rf
+touch ./--target-directory=.git
+tee out*
+cp -t.git/a=b x
 cp -r evil .local
 cp x a/../.git/config
 cp x sub/HEAD
@@ -459,7 +513,69 @@ def test_a_pattern_allows_no_command_that_names_a_protected_path(command: str) -
     assert run(f"{command}x", always) == "ask"
 
 
+@pytest.mark.parametrize(
+    ("command", "reader"),
+    [
+        ("cp x Makefile", "make test"),
+        ("cp evil/Makefile .", "make *"),
+        ("mv evil node_modules", "npm test"),
+        ("ln -s evil node_modules", "npm test"),
+        ("cp -tnode_modules/a x", "npm test"),
+        ("cd node_modules", "npm test"),
+        ("tee conftest.py", "pytest *"),
+        ("tee -a tests/conftest.py", "python3 -m pytest"),
+        ("cp evil run.sh", "./run.sh *"),
+        ("ln -sf evil sub/run.sh", "./run.sh *"),
+        ("sort -o Makefile x", "make"),
+        ("git diff --output=Makefile", "make"),
+        ("git log -1 --output package.json", "npm test"),
+    ],
+)
+def test_what_a_command_looks_for_is_no_target_of_another(command: str, reader: str) -> None:
+    """What `write` may not do free, `cp *` does not do either."""
+    words = command.split(" ")
+    pattern = " ".join(words[: 2 if words[0] == "git" else 1]) + " *"
+    assert run(command, pattern, reader) == "ask"
+    assert run(command, pattern, reader, command) == "allow"
+    rules = (*DEFAULT_RULES, Rule("bash", reader, "allow"))
+    decision = decide(rules, "bash", {"command": command})
+    assert "changes what other commands do" in decision.reason
+    (always,) = decision.always
+    assert run(f"{command}x", reader, always) == "ask"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "git diff --output=/home/me/thesis.tex",
+        "git log --output x",
+        "git log --outpu$x=.git/config",
+        "git log $x--output=.bashrc",
+        "git log --output{=.git/config,}",
+        "git log {--output,.bashrc}",
+        "git log --ou=$_",
+        "true .bashrc && git log --format=x --output=$_",
+        "git show $_",
+        "git status {a..b}",
+        "git diff @{a},b}",
+    ],
+)
+def test_commands_of_git_that_read_do_not_write(command: str) -> None:
+    patterns = tuple(f"git {sub} *" for sub in ("diff", "log", "show", "status"))
+    assert run(command, *patterns, "true *") == "ask"
+    assert not decide(DEFAULT_RULES, "bash", {"command": command}).always[0].endswith(" *")
+
+
+@pytest.mark.parametrize(
+    "command", [f"cp {'=' * 9000}x y", f"cp {'{,' * 9000} y", f"cp -{'t' * 20_000} y"]
+)
+def test_arguments_that_take_long_to_judge_are_asked_about(command: str) -> None:
+    assert run(command, "cp *") == "ask"
+
+
 def test_arguments_are_relative_to_where_the_command_runs() -> None:
+    assert run("cp -t. /tmp/evil/config", "cp *", workdir=".git") == "ask"
+    assert run("cp -tb /tmp/evil/config", "cp *", workdir="/tmp/.config/a") == "ask"
     assert run("cp x config", "cp *", workdir=".git") == "ask"
     assert run("cp x config", "cp *", workdir="/workspace/a/../.git/info") == "ask"
     assert run("cp x config", "cp *", workdir="src") == "allow"
@@ -473,6 +589,11 @@ USUAL = [
     ("git diff .gitattributes", "git diff *"),
     ("git log --oneline -5 | head -3", "git log *"),
     ("git show HEAD:x.py", "git show *"),
+    ("git log @{u}..HEAD --oneline", "git log *"),
+    ("git diff HEAD@{1} -- *.py", "git diff *"),
+    ("git diff stash@{0}^ --output-indicator-new=x", "git diff *"),
+    ("git ls-files -o --exclude-standard", "git ls-files *"),
+    ("git log --format='%h {a,b} $x'", "git log *"),
     ("git add -A && git commit -m 'a b'", "git add *"),
     ("git add .github .pre-commit-config.yaml", "git add *"),
     ("ls -la .git", "ls *"),
@@ -483,6 +604,13 @@ USUAL = [
     ("test -f x", "test *"),
     ("cp a.csv data/b.csv", "cp *"),
     ("cp *.csv out/", "cp *"),
+    ("cp -r src/*.py tests/*.py backup", "cp *"),
+    ("cp Makefile pyproject.toml out", "cp *"),
+    ("mv fig?.png figures/ -v", "mv *"),
+    ("ln -s ../data data", "ln *"),
+    ("tee -a log.txt", "tee *"),
+    ("chmod +x run.sh *.sh", "chmod *"),
+    ("rm -f *.tmp build/*", "rm *"),
     ("mv a.txt ./b.txt", "mv *"),
     ("mkdir -p out/a", "mkdir *"),
     ("rm -rf build/*.o", "rm *"),
@@ -519,6 +647,15 @@ def test_a_pattern_of_the_configuration_means_what_the_user_wrote(
     assert run(command, pattern) == "allow"
 
 
+@pytest.mark.parametrize("command", ["l*", "r* x", "p?thon3 x.py", "l[sn] x"])
+def test_always_for_a_line_with_wildcards_is_that_line(command: str) -> None:
+    """A `*` in the line is the shell's; in a rule it would stand for any text."""
+    (always,) = decide(DEFAULT_RULES, "bash", {"command": command}).always
+    assert run(command, always) == "allow"
+    for other in ("ls", "ln x", "ls x", "rm -rf x", "rm -rf /; x", "python3 x.py", "r", "l"):
+        assert run(other, always) == "ask"
+
+
 def test_wider_answers_of_earlier_versions_do_not_hold() -> None:
     for pattern in ("git *", "find *", "python3 *", "./run.sh *", "make *", "sudo *", "sort *"):
         assert not is_offered_still("bash", pattern)
@@ -548,23 +685,23 @@ def test_no_builtin_of_this_bash_that_evaluates_is_missing(tmp_path: Path) -> No
     listed = subprocess.run(
         ["bash", "-c", "compgen -b"], capture_output=True, text=True, timeout=30
     )
-    names = set(listed.stdout.split()) - {"exec", "logout", "suspend", "fg", "bg", ":", "["}
-    found = set()
-    for index, name in enumerate(sorted(names)):
-        folder = tmp_path / str(index)
-        folder.mkdir()
-        lines = [f"{name} {shape}" for shape in SHAPES]
-        lines = [
-            line.replace("X", f"'a[$(touch {n})]'").replace("ID", f"'touch {n}'")
-            for n, line in enumerate(lines)
-        ]
-        script = "\n".join(f"( a=(1); {line} ) <<< y" for line in lines)
-        command = ["bash", "--norc", "-c", script]
-        subprocess.run(command, cwd=folder, capture_output=True, timeout=30)
-        for number in [n for n in range(len(lines)) if (folder / str(n)).exists()]:
-            found.add(name)
-            line = lines[number]
-            assert run(line, f"{name} *") == "ask", line
+    # `kill` would take the 0 for the whole process group, this test's included
+    names = set(listed.stdout.split()) - {"exec", "kill", "logout", "suspend", "fg", "bg", ":", "["}
+    lines = {
+        f"{name}-{n}": f"{name} {shape}".replace("X", f"'a[$(: >{name}-{n})]'").replace(
+            "ID", f"': >{name}-{n};'"
+        )
+        for name in sorted(names)
+        for n, shape in enumerate(SHAPES)
+    }
+    script = "\n".join(f"( a=(1); {line} ) <<< y" for line in lines.values())
+    command = ["bash", "--norc", "-c", script]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, start_new_session=True)
+    ran = {path.name for path in tmp_path.iterdir()} & lines.keys()
+    found = {mark.rpartition("-")[0] for mark in ran}
+    for mark in ran:
+        line = lines[mark]
+        assert run(line, f"{mark.rpartition('-')[0]} *") == "ask", line
     assert {"printf", "test", "read", "unset", "trap", "mapfile"} <= found
 
 

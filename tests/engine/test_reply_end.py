@@ -159,6 +159,22 @@ def _end_with(harness: Harness, endings: dict[int, tuple[str, int]]) -> None:
     model.request_stream = request_stream
 
 
+async def test_a_task_whose_report_is_cut_fails_the_call(tmp_path: Path) -> None:
+    """The sub-agent's half is passed on as what it is."""
+    task = ("task", {"description": "look", "prompt": "x", "subagent_type": "general"})
+    steps = [call(task), say("Half a report"), say("A pity.")]
+    async with engine_in(tmp_path, steps) as harness:
+        _end_with(harness, {2: ("length", 5)})
+        session = await harness.session()
+        assert (await harness.turn(session))["outcome"] == "completed"
+        (part,) = harness.recorder.parts("tool")
+        assert part["state"]["status"] == "error"
+        error = part["state"]["error"]
+        assert "cut off: it reached the token limit" in error and "Half a report" in error
+        results = [p for m in harness.model.seen[-1] for p in m.parts]
+        assert [p.outcome for p in results if isinstance(p, ToolReturnPart)] == ["failed"]
+
+
 async def test_a_turn_that_says_nothing_is_over(tmp_path: Path) -> None:
     async def silent(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
         yield ""

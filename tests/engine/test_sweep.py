@@ -156,7 +156,8 @@ async def test_a_killed_kernel(needs_bubblewrap: None) -> None:
     """The engine sees that nobody is there any more, and goes with all that is its own."""
     mark = f"86403.{os.getpid()}"
     with EngineProcess() as engine:
-        async with started(engine, grace=3) as client, client.stream("GET", "/lease") as lease:
+        # As long as a loaded machine takes from "ready" to the first lease.
+        async with started(engine, grace=8) as client, client.stream("GET", "/lease") as lease:
             await anext(lease.aiter_lines())  # ours, until the kernel has its own
             assert engine.process is not None
             kernel = await asyncio.to_thread(start_kernel, engine, mark)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent_magics.engine._store import StoreFull
 from tests.support.engine_harness import Harness, call, engine_in, say
 
 WRITE = call(("write", {"filePath": "/workspace/paper.tex", "content": "months of work\n"}))
@@ -287,3 +288,26 @@ async def test_a_session_that_was_made_is_never_taken_for_half_made(tmp_path: Pa
     (tmp_path / "engine.db").unlink()
     async with engine_in(tmp_path) as harness:
         assert set(await unclaimed(harness)) == {session.id}
+
+
+async def test_a_session_whose_maker_was_not_answered_is_one_when_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stored after all; with its database gone its files are not taken for half made."""
+
+    async def full() -> None:
+        raise StoreFull("full")
+
+    async with engine_in(tmp_path) as harness:
+        with monkeypatch.context() as patch:
+            patch.setattr(harness.engine.store, "flushed", full)
+            with pytest.raises(StoreFull):
+                await harness.session()
+        (session,) = harness.engine.sessions
+        path = {"path": "/workspace/paper.tex"}
+        put = await harness.http.put(f"/session/{session.id}/fs", params=path, content=b"work")
+        assert put.status_code == 200, put.text
+    missing(tmp_path)
+    async with engine_in(tmp_path) as harness:
+        assert set(await unclaimed(harness)) == {session.id}
+        assert (tmp_path / "sessions" / session.id / "workspace/paper.tex").read_text() == "work"

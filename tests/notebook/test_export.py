@@ -65,7 +65,7 @@ MESSAGES = [
             model="demo/guide",
             tokens=Tokens(1200, 34),
             cost=0.5,
-            error=WireError("APIError", "It broke."),
+            error=WireError("MessageOutputLengthError", "It was cut off."),
         ),
         PARTS,
     ),
@@ -100,7 +100,7 @@ def test_markdown_reads_as_a_conversation(export: Any) -> None:
     assert "- ☑ Load\n- ☐ Draw" in text and '"content"' not in text
     assert "```diff\n" in text and "-one\n+two" in text
     assert "**grep** `` `x` `` (failed)" in text and "No such file" in text
-    assert "was summarized" in text and "**APIError**: It broke." in text
+    assert "was summarized" in text and "**MessageOutputLengthError**: It was cut off." in text
     assert "Not for people" not in text and "\u202e" not in text
     assert "\n\n\n" not in text
 
@@ -109,7 +109,7 @@ def test_html_is_one_safe_page(export: Any) -> None:
     text = export("talk.html")
     assert text.startswith("<!doctype html>") and "<h1>My &lt;title&gt;</h1>" in text
     assert "<b>it</b>" not in text and "&lt;b&gt;it" in text
-    assert "<strong>look</strong>" in text and "seq 2" in text
+    assert "It was cut off." in text and "<strong>look</strong>" in text and "seq 2" in text
     assert "\u202e" not in text and "<script" not in text
 
 

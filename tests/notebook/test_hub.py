@@ -14,6 +14,7 @@ from agent_magics.notebook._hub._actions import Transfers
 from agent_magics.notebook._hub._door import REQUEST, close_door, open_door
 from agent_magics.notebook._hub._events import LOST, SessionEvents
 from agent_magics.notebook._hub._hub import Hub, Request
+from agent_magics.notebook._hub._mirror import Mirror
 from agent_magics.notebook._hub._state import (
     history_json,
     listing_json,
@@ -29,6 +30,7 @@ from agent_magics.wire import (
     MessageInfo,
     PermissionRequest,
     SessionInfo,
+    SessionMetrics,
     Tokens,
     WireError,
 )
@@ -173,6 +175,49 @@ def test_a_shell_without_a_kernel_has_no_door(shell: Any, monkeypatch: pytest.Mo
     close_door(shell)
     close_door(shell)
     assert handlers == {}
+
+
+def test_a_lost_engine_is_asked_once_and_shown(shell: Any) -> None:
+    """Each question may start an engine that can't start: cells would wait behind them."""
+    fake_session.install(shell, fake_session.hello)
+    session: Any = keeper_of(shell).acquire(Connection(), Wanted())
+    asked: list[str] = []
+    lost = [False]
+
+    def look(name: str, value: Any) -> Any:
+        def call(*_args: object) -> Any:
+            asked.append(name)
+            if lost[0]:
+                raise ConnectionFailed("The engine can't start: no config.")
+            return value
+
+        return call
+
+    session.get_info = look("info", SessionInfo(session.id, "t", status="busy"))
+    session.get_permissions = look("permissions", [ASKED])
+    for name in ("get_todos", "get_messages", "list_files", "list_artifacts"):
+        setattr(session, name, look(name, []))
+    session.get_metrics = look("metrics", SessionMetrics(session.id))
+    session.parsed_events = lambda: FakeStream([])
+    states: list[Mapping[str, Any]] = []
+    mirror = Mirror(shell, states.append)
+    mirror.start()
+    wait_until(lambda: bool(states))
+    assert (states[-1]["status"], states[-1]["problem"]) == ("waiting", "")
+    lost[0] = True
+    asked.clear()
+    mirror.refresh_all()
+    wait_until(lambda: states[-1]["status"] == "error")
+    assert states[-1]["problem"] == "The engine can't start: no config."
+    assert states[-1]["permissions"] == [] and asked == ["info"], asked
+    lost[0] = False
+    mirror.refresh({"todos"})
+    wait_until(lambda: "get_todos" in asked)
+    assert states[-1]["status"] == "error", "nothing is known before it is asked for"
+    mirror.refresh_all()
+    wait_until(lambda: states[-1]["status"] == "waiting")
+    assert states[-1]["problem"] == "" and len(states[-1]["permissions"]) == 1
+    mirror.close()
 
 
 class FakeStream:

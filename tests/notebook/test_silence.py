@@ -27,7 +27,7 @@ def test_a_cell_says_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> No
     assert patiently(call) == 3
     assert capsys.readouterr().err == (
         "The engine (process 7) has not answered for 5 s. Waiting for it.\n"
-        "The engine answers again.\n"
+        "The wait for the engine is over.\n"
     )
 
 
@@ -43,5 +43,5 @@ def test_who_has_left_hears_nothing() -> None:
         threading.Thread(target=tell_silence, args=("x",)).run()
     tell_silence("")
     tell_silence("")
-    assert heard == ["x Waiting for it."]
+    assert heard == ["x. Waiting for it."]
     assert _silence._listeners == []

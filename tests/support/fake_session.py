@@ -71,6 +71,7 @@ class FakeTurn:
         self.aborted = threading.Event()
         self.outcome = "completed"
         self.error: WireError | None = None
+        self.finish_reason = "stop"
         self._on_event = on_event
         self._text = ""
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -148,11 +149,14 @@ class FakeTurn:
             self.outcome = "aborted"
             self.error = WireError("MessageAbortedError", "The turn was aborted.")
         text = TextPart("prt_text", "msg_a", self.session.id, self._text)
-        self._on_event(
-            TurnEnded(
-                self.outcome, SendResult("msg_a", self._text, parts=(text,), error=self.error)
-            )
+        result = SendResult(
+            "msg_a",
+            self._text,
+            parts=(text,),
+            error=self.error,
+            finish_reason=self.finish_reason,
         )
+        self._on_event(TurnEnded(self.outcome, result))
 
 
 class FakeShellStream:
@@ -377,6 +381,13 @@ def endless(turn: FakeTurn) -> None:
 def flood(turn: FakeTurn) -> None:
     for number in range(20_000):
         turn.say(f"{number} ")
+
+
+def cut(turn: FakeTurn) -> None:
+    """What came before the token limit looks like a whole answer."""
+    turn.say('{"name": "Rome", "people": 3}')
+    turn.finish_reason = "length"
+    turn.fail("MessageOutputLengthError", "The reply was cut off: it reached the token limit.")
 
 
 def broken(turn: FakeTurn) -> None:

@@ -1,11 +1,11 @@
-"""A model server that answers every request with the same bytes, whatever they are."""
+"""Model servers that answer every request with the same bytes, or with those of its model."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -49,6 +49,26 @@ def answer(
     lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", "connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in more.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+_MODEL = re.compile(rb'"model": *"([^"]+)"')
+
+
+@asynccontextmanager
+async def answers_by_model(answers: Mapping[str, bytes]) -> AsyncIterator[int]:
+    """A server on 127.0.0.1 that sends `answers[model]` and closes; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server = RawServer(())
+        await server.serve(reader, writer)
+        found = _MODEL.search(server.requests[0])
+        assert found
+        writer.write(answers[found[1].decode()])
+        await writer.drain()
+
+    listening = TcpServer(serve)
+    yield await listening.start("127.0.0.1")
+    await listening.stop()
 
 
 @asynccontextmanager

@@ -10,7 +10,11 @@ for everything. It holds when
 - the engine starts, or refuses in one line and leaves every byte of the file as it was;
 - no answer is an unforeseen error, and damage that is met when reading is gone after a restart;
 - every workspace is still there, as a session's or as one without a session, which is recovered;
-- every session that is whole, or was made whole, takes a prompt.
+- every session that is whole, or was made whole, takes a prompt;
+- the files of every session are what they were.
+
+A session is `whole` when its messages are what they were, too. A flipped bit inside of a text that
+is valid before and after can't be told from what was written: those are counted.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import shutil
@@ -27,6 +32,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +91,38 @@ async def make_store(directory: Path) -> Path:
         shutil.copytree(living, killed)
     living.rename(closed)
     return directory
+
+
+async def contents(harness: Harness, session_id: str) -> list[Any]:
+    """What a person sees of the turns that were over when the store was damaged."""
+    messages = await _get(harness, f"/session/{session_id}/message")
+    return [
+        (m["info"]["id"], m["info"]["role"], [_seen(part) for part in m["parts"]])
+        for m in messages[:4]
+    ]
+
+
+def _seen(part: dict[str, Any]) -> tuple[str, Any]:
+    return part["type"], part.get("text", part.get("state"))
+
+
+def files_of(home: Path, session_id: str) -> dict[str, str]:
+    workspace = home / "sessions" / session_id / "workspace"
+    return {path.name: path.read_text() for path in workspace.iterdir()}
+
+
+@functools.cache
+def originals(store: Path) -> dict[str, list[Any]]:
+    """By session, what an undamaged copy of this store has."""
+
+    async def read(copy: Path) -> dict[str, list[Any]]:
+        async with engine_in(copy) as harness:
+            return {s.id: await contents(harness, s.id) for s in harness.engine.sessions}
+
+    with tempfile.TemporaryDirectory() as name:
+        copied = Path(shutil.copytree(store, Path(name) / "copy"))
+        with ThreadPoolExecutor(1) as pool:  # this thread has a loop already
+            return pool.submit(asyncio.run, read(copied)).result()
 
 
 # -- ways to damage
@@ -185,7 +223,8 @@ WAYS: tuple[Callable[[Path, random.Random], None], ...] = (
 async def one_round(store: Path, directory: Path, seed: int) -> Counter[str]:
     """What became of it; raises AssertionError when it did not hold."""
     chance = random.Random(seed)
-    shutil.copytree(store / chance.choice(("closed", "killed")), directory)
+    source = store / chance.choice(("closed", "killed"))
+    shutil.copytree(source, directory)
     path = directory / "engine.db"
     workspaces = {p.name for p in (directory / "sessions").iterdir()}
     way = WAYS[seed % len(WAYS)]
@@ -195,7 +234,7 @@ async def one_round(store: Path, directory: Path, seed: int) -> Counter[str]:
     for _ in range(3):
         try:
             async with engine_in(directory) as harness:
-                again = await _ask(harness, workspaces, found)
+                again = await _ask(harness, originals(source), found)
         except StoreError as error:
             assert "\n" not in str(error)
             assert path.read_bytes() == before
@@ -208,11 +247,14 @@ async def one_round(store: Path, directory: Path, seed: int) -> Counter[str]:
         raise AssertionError("damage is still there after two restarts")
     there = {p.name for p in (directory / "sessions").iterdir()}
     assert workspaces <= there, f"deleted: {workspaces - there}"
+    for name in workspaces:
+        assert files_of(directory, name) == files_of(source, name), f"other files: {name}"
     return found
 
 
-async def _ask(harness: Harness, workspaces: set[str], found: Counter[str]) -> bool:
+async def _ask(harness: Harness, original: dict[str, list[Any]], found: Counter[str]) -> bool:
     """Ask for everything; true when the engine has to be started again for a repair."""
+    workspaces = set(original)
     listed = {item["id"]: item for item in await _get(harness, "/session")}
     unclaimed = {item["name"] for item in (await _get(harness, "/unclaimed"))["workspaces"]}
     assert workspaces <= listed.keys() | unclaimed, workspaces - listed.keys() - unclaimed
@@ -245,7 +287,8 @@ async def _ask(harness: Harness, workspaces: set[str], found: Counter[str]) -> b
             answer = await harness.http.post("/unclaimed/recover", json={"name": session_id})
             assert answer.status_code == 200, answer.text
         else:
-            found["whole"] += 1
+            same = await contents(harness, session_id) == original[session_id]
+            found["whole" if same else "with other messages"] += 1
         session = harness.engine.sessions.get(session_id)
         body = {"parts": [{"type": "text", "text": "still there?"}]}
         answer = await harness.http.post(f"/session/{session_id}/message", json=body)

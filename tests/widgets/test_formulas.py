@@ -35,6 +35,9 @@ def in_a_line(tex: str, *, block: bool = True) -> str:
 def assert_allowed(html: str) -> None:
     """Elements, attributes and styles are of the lists, and no text has two delimiters."""
     for element in ElementTree.fromstring(html).iter():
+        if element.tag == "span":  # around a delimiter, where the tags of formulas are dropped
+            assert not element.attrib and element.text and element.text in "$\\`"
+            continue
         assert element.tag in ELEMENTS
         for name, value in element.attrib.items():
             assert value in CLASSES.values() if name == "style" else name in ELEMENTS[element.tag]
@@ -110,12 +113,12 @@ def assert_allowed(html: str) -> None:
         (r"\not= \not\in", "≠∉"),
         (r"\forall x\,\exists y", "∀x ∃y"),
         (r"a\Rightarrow b\iff c\mapsto d", "a⇒b⟺c↦d"),
-        (r"A\xrightarrow{f}B", "A→^(f) B"),
+        (r"A\xrightarrow{f}B", "A→^f B"),
         (r"a\overset{!}{=}b", "a=^! b"),
         (r"\nabla\cdot\partial_t", "∇·∂_t"),
         (r"f'(x)+g''", "f′(x)+g″"),
         (r"1,\ldots,n \cdots", "1,…,n⋯"),
-        (r"a\equiv b\pmod n", "a≡b (mod  n)"),
+        (r"a\equiv b\pmod n", "a≡b (mod n)"),
         (r"50\%", "50%"),
         (r"\boxed{42}", "[42]"),
         (r"E=mc^2\tag{1}", "E=mc^2 (1)"),
@@ -123,12 +126,63 @@ def assert_allowed(html: str) -> None:
         (r"2cm + 3ex", "2cm+3ex"),
         (r"a\quad b", "a b"),
         (r"\text{\$5 and \$6}", "$5 and $6"),
+        (r"\bigl\{ x \Bigm\| \bigl\langle y \bigg\rVert", "{x‖⟨y‖"),
+        (r"n\log n + x\cosh y + 2\log_2 n", "n log n+x cosh y+2 log_2 n"),
+        (r"(a)\sin x \sin(x)", "(a) sin x sin(x)"),
+        (r"a \bmod n", "a mod n"),
+        (r"\frac{1}{2}x + \frac12(y) + \frac1n\sum_i z", "(1/2)x+(1/2)(y)+(1/n)∑_i z"),
+        (r"\frac{1}{2}\,x = \frac12", "(1/2) x=1/2"),
+        (r"a_{n_k}^2 e^{z_i} {x_i}^2", "a_(n_k)^2 e^(z_i) (x_i)^2"),
+        (r"\begin{array}{|c|c|}\hline a&b\\\hline c&d\\\hline\end{array}", "a, b; c, d; "),
+        (r"\mathop{\mathrm{argmin}}_{x} f", "argmin_x f"),
+        (r"\mathop{\text{min}}\limits_{x} f", "min_x f"),
+        (r"\begin{cases}x & \text{if $x>0$ and $y$}\\0\end{cases}", "{x, if x>0 and y; 0"),
+        (r"\begin{equation}\label{eq:1}a=b\end{equation}", "a=b"),
+        (r"\begin{alignat}{2}a&=b\\c&=d\end{alignat}", "a=b; c=d"),
+        (r"{\rm d}x + {\bf v}", "dx+𝐯"),
+        (r"a\hspace{1cm}b\mkern2mu c\hspace{-1em}d", "a b cd"),
+        (r"x\coloneqq A^\intercal \overleftrightarrow{AB}", "x≔A^⊺ (AB↔)"),
         ("α + β", "α+β"),
     ],
 )
 def test_common_formulas_read_right(tex: str, text: str) -> None:
     assert in_a_line(tex) == text
     made(tex, block=False)
+
+
+def test_every_delimiter_has_every_size() -> None:
+    names = [
+        "langle",
+        "rangle",
+        "lfloor",
+        "rceil",
+        "lbrace",
+        "rbrace",
+        "lbrack",
+        "vert",
+        "Vert",
+        "lvert",
+        "rVert",
+        "uparrow",
+    ]
+    for delimiter in [*(f"\\{name}" for name in names), r"\{", r"\}", r"\|", *"()[]|/<>."]:
+        for size in ("big", "Bigl", "biggr", "Biggm"):
+            assert "\\" not in made(rf"\{size}{delimiter} x")
+        assert "\\" not in made(rf"\left{delimiter} x \middle{delimiter} y\right{delimiter}")
+
+
+def test_lines_of_a_table() -> None:
+    html = made(r"\begin{array}{|l|c|}\hline a&b\\ c&d\\ \hline\hline e&f\end{array}")
+    assert re.findall(r'class="agent-([^"]*)"', html) == [
+        *("left-ruled", "center-lined-ruled", "left", "center-lined"),
+        *("left-ruled", "center-lined-ruled"),
+    ]
+
+
+def test_delimiters_stay_apart_where_the_tags_of_formulas_are_dropped() -> None:
+    html = made(r"\$x\$ \text{\$y\$}", standalone=True)
+    left = re.sub(r"</?m[^>]*>", "", html)
+    assert left.count("<span>$</span>") == 4 and "$x" not in left and "y$" not in left
 
 
 def test_what_a_formula_looks_like() -> None:
@@ -169,18 +223,20 @@ def test_what_a_formula_looks_like() -> None:
         r"\def\x{y}\x", r"\let\frac\sqrt", r"\gdef\x{y}", r"\newcommand{\x}{y}\x",
         r"\renewcommand{\frac}[2]{x}", r"\DeclareMathOperator{\x}{y}", r"\newenvironment{a}{b}{c}",
         r"\hspace{90em}", r"\hspace{-9em}x", r"\kern-9em x", r"\mkern-90mu x", r"\hskip 9em",
-        r"\mskip9mu", r"\vspace{9em}", r"\phantom{x}", r"\hphantom{x}", r"\vphantom{x}",
+        r"\mskip90mu", r"\vspace{9em}", r"\phantom{x}", r"\hphantom{x}", r"\vphantom{x}",
         r"\Huge x", r"\tiny x", r"\large x", r"\label{a}", r"\ref{a}", r"\eqref{a}", r"\verb|x|",
         r"\sideset{_1}{_2}\sum", r"\skew{9}{x}y", r"\genfrac(){9em}{0}{a}{b}", r"\above{9em}",
         r"a\abovewithdelims(){9em}b", r"\cancel{x}", r"\enclose{box}{x}", r"\includegraphics{x}",
         r"\input{x}", r"\write18{x}", r"\catcode`\x=1", r"\csname frac\endcsname", r"\LaTeX",
         r"\mathchoice{a}{b}{c}{d}", r"\vcenter{x}", r"\shoveleft{x}", r"\ce{H2O}", r"\frak x",
-        r"\begin{html}x\end{html}", r"\begin{alignat}{2}x\end{alignat}",
+        r"\begin{html}x\end{html}", r"\begin{alignat}x\end{alignat}",
         r"\begin{array}{p{9em}}x\end{array}",
         r"\begin{matrix}x", r"x\end{matrix}", r"\begin{matrix}x\end{pmatrix}", "{x", "x}",
         r"\left(x", r"x\right)", r"\left x\right)", r"\big\frac12", r"a&b", r"x#1", "x%y", "x$y",
         "x`y", r"\(x\)", r"\text{a $\style{x}{y}$ b}", r"\text{\href{x}{y}}", r"\text{a",
         "\\text{a\u202eb}", "a\u200bb", "x\x00y", "x" + "\u0301" * 3, r"\frac", "^", r"\frac{a}",
+        r"\not\!\!D", r"\not", r"\hline", r"\begin{matrix}\hline a\end{matrix}", r"\rm x",
+        r"\hspace 1em", r"\mkern1mu}", r"\begin{array}{c}a\hline\end{array}",
         "x_a_b", r"\limits", r"\unknown x", r"\constructor", "\\", "\\\n", "", "  ",
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from agent_magics.widgets import inert_markdown
         "[x](javascript:alert(1)) [y](/api/shutdown) [z]( <javascript:1>) [w](//evil.test)",
         "[x][r]\n\n[r]: javascript:alert(1)\n> [s]: /api/shutdown\n\n[s]",
         "$\\href{x}{y}$ and \\\\(a\\\\) \\\\[b\\\\] \\begin{a}x\\end{a}",
+        r"\(\href{x}{y}\) and \[x\](javascript:alert) \[y\]",
         "&#36;x&#36; &dollar;y&dollar;",
         "| `a | $x$ | b` |\n|---|---|---|\n",
         "\\`$x$ y$\\`",
@@ -40,3 +41,11 @@ def test_what_is_harmless_stays() -> None:
     )
     assert inert_markdown(text) == text.replace("& 1", "&amp; 1")
     assert inert_markdown("costs $5") == "costs <span>$</span>5"
+
+
+@pytest.mark.parametrize(
+    "language", ["mermaid", "vega-lite", "stl", "dataviewjs", "{mermaid}", "math", "MATH", "abc"]
+)
+def test_blocks_that_viewers_draw_or_run_are_text(language: str) -> None:
+    assert inert_markdown(f"```{language}\nx\n```") in ("```text\nx\n```", "```\nx\n```")
+    assert inert_markdown(f"- ~~~ {language} more\n  x\n  ~~~").split()[2] in ("text", "x")

@@ -22,6 +22,11 @@ def formulas(text: str) -> int:
         ("- item\n\n  $$\n  x\n  $$\n", 1),
         (r"$a \$ b$", 1),
         ("| a |\n|---|\n| $x$ |\n", 1),
+        ("text:\n\\begin{align}\na&=b\\\\\nc&=d\n\\end{align}\nmore", 1),
+        ("- item\n\n  \\begin{equation*}\n  a=b\n  \\end{equation*}\n", 1),
+        ("the $n$th of two $k$s, $x$-axis, 中文$x$中文、$y$는", 5),
+        ("\\begin{itemize}\n\\item x\n\\end{itemize}\n\\begin{align}\nnever ends\n", 0),
+        ("a$b$c, $HOME$PATH, $a = 5$USD", 0),
         ("it costs $5 and then $10, or US$6 and A$7", 0),
         ("`$x$` and $HOME/$USER in ${HOME}", 0),
         ("```\n$$\nx\n$$\n```", 0),
@@ -32,6 +37,14 @@ def formulas(text: str) -> int:
 )
 def test_what_is_a_formula(text: str, found: int) -> None:
     assert formulas(text) == found
+
+
+def test_an_environment_that_is_not_allowed_stays_as_it_was_written() -> None:
+    text = "\\begin{align}\na&=\\href{x}{b}\n\\end{align}"
+    shown = text.replace("&", "&amp;")
+    assert render_markdown(text) == (
+        f'<div style="margin:8px 0;overflow-x:auto;overflow-y:hidden"><code>{shown}</code></div>\n'
+    )
 
 
 def test_the_saved_form_is_mathml_and_keeps_pages_from_finding_more() -> None:
@@ -47,7 +60,13 @@ def test_nothing_hides_in_a_formula() -> None:
     assert "<script" not in html
 
 
-@pytest.mark.parametrize("unit", ["$a ", "$$a ", r"\(a ", "$$\n", r"\[ "])
+def test_so_many_formulas_of_one_text_are_drawn() -> None:
+    html = render_markdown("".join(f"$x^{n % 50}$ " for n in range(6_000)), colours="runs")
+    assert 2_000 < html.count("<math") < 3_000
+    assert html.count("<code>$x^") == 6_000 - html.count("<math")
+
+
+@pytest.mark.parametrize("unit", ["$a ", "$$a ", r"\(a ", "$$\n", r"\[ ", "\\begin{align}\n"])
 def test_openings_without_ends_cost_no_square(unit: str) -> None:
     text = unit * (60_000 // len(unit))
     assert len(render_markdown(text)) > 30_000

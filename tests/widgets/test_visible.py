@@ -55,13 +55,14 @@ def test_whatever_cannot_be_seen_is_spelled_out_where_people_decide(code: int) -
     name = chr(0x2400 + code) if code < 0x20 else f"⟦U+{code:04X}⟧"
     command = f"rm {hidden}x"
     assert visible(command) == f"rm {name}x"
-    request = asked(metadata={"command": command}, patterns=(command,), always=(command,))
+    always = (f"{command} *",)
+    request = asked(metadata={"command": command}, patterns=(command,), always=always)
     assert [block.text for block in ask_blocks(request.request)] == [f"rm {name}x"]
     record = TurnRecord()
     record.handle(request)
     ask = next(op for op in OpWriter(record).changes() if op["op"] == "ask")
     assert ask["blocks"][0]["text"] == f"rm {name}x"
-    assert f'"rm {name}x"' in ask["always"]
+    assert f'"rm {name}x *"' in ask["always"]
     record.handle(replied())
     record.handle(tool_done(input={"command": command}))
     assert hidden not in record.text().replace("\n", "") or hidden in "\n"

@@ -17,6 +17,7 @@ LOST = "lost"
 """Told in place of a type when events may have been missed."""
 
 _PAUSE = 5.0  # seconds before a broken stream is opened anew
+_LONGEST_PAUSE = 40.0  # the same after several failures: each may start an engine that can't start
 _log = logging.getLogger("agent_magics.hub")
 
 
@@ -46,6 +47,7 @@ class SessionEvents:
     def _read(self, session: SessionHandle, left: threading.Event) -> None:
         from ...client import AgentError, SessionNotFound
 
+        pause = _PAUSE
         while True:
             stream = session.parsed_events()
             with self._lock:
@@ -54,11 +56,13 @@ class SessionEvents:
                 self._stream = stream
             try:
                 for event in stream:
+                    pause = _PAUSE
                     self._tell(event.type)
             except SessionNotFound:
                 return
             except (AgentError, CancelledError) as error:
                 _log.info("the session's events have ended: %s", error)
-            if left.wait(_PAUSE):
+            if left.wait(pause):
                 return
+            pause = min(2 * pause, _LONGEST_PAUSE)
             self._tell(LOST)

@@ -65,6 +65,8 @@ class Mirror:
         self._followed: SessionHandle | None = None
         self._info: SessionInfo | None = None
         self._permissions: list[PermissionRequest] = []
+        self._lost = False
+        """Whether the last look found no engine."""
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -128,31 +130,38 @@ class Mirror:
             self._info, self._permissions = None, []
             self._events.follow(session)
         if session is None:
-            fresh = shape.empty_state()
+            fresh, self._lost = shape.empty_state(), False
         else:
             fresh = self._seen(session, facets)
-        fresh["sessions"] = (
-            self._sessions() if "sessions" in facets else list(self._state["sessions"])
-        )
+        is_due = "sessions" in facets and not self._lost
+        fresh["sessions"] = self._sessions() if is_due else list(self._state["sessions"])
         if fresh != self._state:
             self._state = fresh
             self._publish(fresh)
 
     def _seen(self, session: SessionHandle, facets: set[str]) -> dict[str, Any]:
         """The state with a fresh look at `facets`; what can't be had stays as it was."""
-        from ...client import AgentError
+        from ...client import AgentError, ConnectionFailed
 
         same = self._state["session"] is not None and self._state["session"]["id"] == session.id
         state = dict(self._state) if same else shape.empty_state()
-        state["problem"] = ""
-        for facet in sorted(facets & _LOOKS.keys()):
+        self._lost = False
+        if "info" in facets:
+            state["problem"] = ""
+        for facet in sorted(facets & _LOOKS.keys(), key=lambda facet: (facet != "info", facet)):
             try:
                 state.update(_LOOKS[facet](self, session))
+            except ConnectionFailed as error:
+                _log.info("no %s: %s", facet, error)
+                state["problem"] = one_line(str(error))
+                self._lost = True
+                self._info, self._permissions, state["permissions"] = None, [], []
+                break  # no use in asking, and waiting, for the others
             except AgentError as error:
                 _log.info("no %s: %s", facet, error)
                 if facet == "info":
                     state["problem"] = one_line(str(error))
-        state["status"] = shape.status_of(self._info, self._permissions)
+        state["status"] = shape.status_of(self._info, self._permissions, state["problem"])
         return state
 
     def _look_at_info(self, session: SessionHandle) -> dict[str, Any]:

@@ -58,10 +58,12 @@ def empty_state() -> dict[str, Any]:
     }
 
 
-def status_of(info: SessionInfo | None, permissions: Iterable[PermissionRequest]) -> str:
-    """none, ready, working, waiting (for a person) or error."""
+def status_of(
+    info: SessionInfo | None, permissions: Iterable[PermissionRequest], problem: str = ""
+) -> str:
+    """none, ready, working, waiting (for a person) or error; `problem` is why there is no info."""
     if info is None:
-        return "none"
+        return "error" if problem else "none"
     if any(True for _ in permissions):
         return "waiting"
     if info.status in _WORKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 __all__ = ["hear_silence", "tell_silence"]
 
-_AGAIN = "The engine answers again."
+_AGAIN = "The wait for the engine is over."
 
 _lock = threading.Lock()
 _listeners: list[Callable[[str], None]] = []
@@ -16,10 +16,10 @@ _current = ""
 
 
 def tell_silence(text: str) -> None:
-    """From any thread: what is waited for; empty when the engine answers again."""
+    """From any thread: what is waited for; empty when that is over."""
     global _current
     with _lock:
-        was, _current = _current, f"{text} Waiting for it." if text else ""
+        was, _current = _current, f"{text.removesuffix('.')}. Waiting for it." if text else ""
         line = _current or (_AGAIN if was else "")
         listeners = list(_listeners)
     for listener in listeners if line else ():

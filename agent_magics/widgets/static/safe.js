@@ -39,7 +39,7 @@ const FORMULA = {
 const DEEPEST = 150; // elements of a formula in each other
 const VALUE = /^(true|false|block|normal|prefix|infix|postfix|[0-2](\.[0-9]+)?em|[0-2])$/;
 const CLASS =
-  /^agent-(boxed|overline|underline|(left|center|right)(-lined)?|equation-(left|right))$/;
+  /^agent-(boxed|overline|underline|(left|center|right)(-lined)?(-ruled)?|equation-(left|right))$/;
 const ROWS = 1000; // rows of a table, items of a list that are shown without a click
 const SHORT_CELL = 28; // characters of a table's cell that are not broken into lines
 

@@ -46,13 +46,13 @@ async def holding(stand: Stand, code: str, times: int = 1) -> AsyncIterator[list
 
         program = PRELUDE + TAKE + code + HOLD
         return asyncio.create_task(
-            stand.box.run("exec python3 -S -", stdin=program.encode(), timeout=50, on_output=hear)
+            stand.box.run("exec python3 -S -", stdin=program.encode(), timeout=110, on_output=hear)
         )
 
     tasks = [run(number) for number in range(times)]
     waiting = asyncio.create_task(ready.wait())
     try:
-        await asyncio.wait({waiting, *tasks}, timeout=40, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiting, *tasks}, timeout=110, return_when=asyncio.FIRST_COMPLETED)
         ended = [task.result() for task in tasks if task.done()]
         assert ready.is_set(), f"the attack itself broke: {ended} {said}"
         yield [int(text.split()[0]) for text in said.values()]
@@ -77,7 +77,7 @@ def take(f, most=1 << 20):
 """
 HOLD = f"""
 print({READY!r}, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -252,11 +252,11 @@ async def open_files_of_all_processes(stand: Stand) -> None:
         "for _ in range(100):\n"
         "    if os.fork() == 0:\n"
         "        for _ in range(400): os.open('/dev/null', 0)\n"
-        "        time.sleep(30); os._exit(0)\n"
-        "time.sleep(30)\n"
+        "        time.sleep(600); os._exit(0)\n"
+        "time.sleep(600)\n"
     )
     async with stand.another(open_files=420) as box:
-        result = await box.run("python3 -S -", stdin=(PRELUDE + code).encode(), timeout=25)
+        result = await box.run("python3 -S -", stdin=(PRELUDE + code).encode(), timeout=110)
         if os.stat("/proc/self/fd").st_size:  # the kernel counts them
             assert result.killed_by == "open files", result
         # the user waits for something
@@ -266,21 +266,21 @@ async def open_files_of_all_processes(stand: Stand) -> None:
 
 @check
 async def names_on_the_disk(stand: Stand) -> None:
-    code = "for n in range(150_000): open(f'f{n}', 'w').close()\ntime.sleep(30)\n"
+    code = "for n in range(150_000): open(f'f{n}', 'w').close()\ntime.sleep(600)\n"
     async with stand.another(disk=300 << 20) as box:
-        result = await box.run("python3 -S -", stdin=(PRELUDE + code).encode(), timeout=40)
+        result = await box.run("python3 -S -", stdin=(PRELUDE + code).encode(), timeout=110)
         assert result.killed_by == "files", result
-        left = await box.run("find . -delete; ls | wc -l", timeout=30)
+        left = await box.run("find . -delete; ls | wc -l", timeout=60)
         assert left.stdout == b"0\n" and left.killed_by is None, left
 
 
 @check
 async def names_in_shared_memory(stand: Stand) -> None:
-    code = "for n in range(40_000): open(f'/dev/shm/{n}', 'w').close()\ntime.sleep(30)\n"
+    code = "for n in range(40_000): open(f'/dev/shm/{n}', 'w').close()\ntime.sleep(600)\n"
     async with stand.another() as box:
-        result = await box.run("python3 -S -", stdin=(PRELUDE + code).encode(), timeout=40)
+        result = await box.run("python3 -S -", stdin=(PRELUDE + code).encode(), timeout=110)
         assert result.killed_by == "files", result
-        left = await box.run("find /dev/shm -type f -delete; ls /dev/shm | wc -l", timeout=30)
+        left = await box.run("find /dev/shm -type f -delete; ls /dev/shm | wc -l", timeout=60)
         assert left.stdout == b"0\n", left
 
 
