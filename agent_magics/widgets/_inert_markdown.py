@@ -16,7 +16,8 @@ from ._page import page_text
 __all__ = ["inert_markdown"]
 
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
-_ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\()[\]])|!(?=\[)|\](?=\()|\](?=:)")
+# A backslash before what is replaced here would escape the replacement instead.
+_ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\()[\]&<$`!])|!(?=\[)|\](?=\()|\](?=:)")
 _BROKEN = {"\\": "<span>&#92;</span>", "`": "<span>&#96;</span>"}
 _OPENING = re.compile(r"(.*?(?:`{3,}|~{3,})[ \t]*)([\w+#.-]{1,32}(?![^\s]))?")
 _CODE_LANGUAGES = """
