@@ -48,7 +48,7 @@ class _File(WatchedFileHandler):
 
 def configure_logging(path: Path) -> None:
     """Send this package's log, and the warnings of others, to the file."""
-    handler = _File(path, encoding="utf-8")
+    handler = _File(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]

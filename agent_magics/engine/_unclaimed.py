@@ -98,11 +98,11 @@ class Unclaimed:
 
     def tell(self) -> None:
         """Say in the log what belongs to no session."""
-        for path in self.find(self.known()).values():
+        for name, path in self.find(self.known()).items():
             log.warning(
                 "%s belongs to no session and is kept: agent-magics sessions recover %s",
-                path,
-                path.name,
+                spelled_out(str(path)),
+                spelled_out(name),
             )
 
     def _stores(self) -> list[Path]:

@@ -120,7 +120,9 @@ async def test_what_a_kept_store_knows_comes_back(home: tuple[Path, str]) -> Non
         assert not (data / "sessions" / session_id / "workspace/paper.tex").exists()
 
 
-async def test_a_workspace_that_was_put_there_under_another_name(tmp_path: Path) -> None:
+async def test_a_workspace_that_was_put_there_under_another_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "sessions" / "my old work"
     (folder / "workspace").mkdir(parents=True)
     (folder / "workspace/a.txt").write_text("a")
@@ -128,6 +130,7 @@ async def test_a_workspace_that_was_put_there_under_another_name(tmp_path: Path)
     (tmp_path / "sessions/link").symlink_to(tmp_path)
     async with engine_in(tmp_path) as harness:
         assert set(await unclaimed(harness)) == {"my old work", "\ufffd"}
+        assert b"sessions recover my old work" in caplog.text.encode("utf-8")
         session = await recover(harness, "my old work")
         assert (tmp_path / "sessions" / session["id"] / "workspace/a.txt").read_text() == "a"
         await recover(harness, "\ufffd")
