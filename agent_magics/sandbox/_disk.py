@@ -54,6 +54,9 @@ class DiskWatch:
             self._task = None
 
     async def _watch(self) -> None:
+        if self._files is not None and (self._counted or 0) > self._files:
+            # those that were ended for it wrote more before their end; now one may clean up
+            self._counted = (await asyncio.to_thread(disk_usage, self._root))[1]
         while True:
             await asyncio.sleep(INTERVAL)
             try:

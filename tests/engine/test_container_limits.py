@@ -147,7 +147,7 @@ async def test_a_session_asks_for_less(tmp_path: Path) -> None:
         session = harness.engine.sessions.get(info.id)
         await harness.engine.containers.started(session)
         assert harness.sandboxes[-1].limits == replace(expected, processes=50)
-        copy = await harness.engine.forks.fork(session, None)
+        copy, _ = await harness.engine.forks.fork(session, None)
         assert harness.sandboxes[-1].limits == replace(expected, processes=50)
         assert copy.bounds == session.bounds
 

@@ -174,7 +174,7 @@ async def test_which_sessions_have_one(tmp_path: Path) -> None:
         assert session.network == ["packages"]
         assert session.to_json()["network"] == {"allow": ["packages"]}
         assert [box.network is not None for box in harness.sandboxes] == [False, False, True, True]
-        fork = await harness.engine.forks.fork(session, None)
+        fork, _ = await harness.engine.forks.fork(session, None)
         assert fork.network == ["packages"]
     async with engine_in(tmp_path / "on", network=NetworkConfig(on=True)) as harness:
         assert (await harness.session()).network == []

@@ -191,7 +191,8 @@ async def test_a_turn_does_not_summarize_for_ever(tmp_path: Path) -> None:
         states = [p["state"]["status"] for p in harness.recorder.parts("tool")]
         assert states == ["completed"]
         history = await harness.engine._services.history.load(session.id)
-        assert isinstance(history[-1], ModelRequest)  # with the result of the call
+        assert isinstance(history[-2], ModelRequest)  # with the result of the call
+        assert "ended here: the context window was full" in str(history[-1])
         check_legal(history)
 
 
@@ -214,7 +215,8 @@ async def test_abort_while_room_is_made(tmp_path: Path) -> None:
         assert session.usage.messages == len(messages) == 4
         history = await harness.engine._services.history.load(session.id)
         check_legal(history)
-        assert " end" in str(history[-1]) and len(history) == 3
+        assert " end" in str(history[-2]) and len(history) == 4
+        assert "aborted this turn here" in str(history[-1])
         assert (await harness.turn(session, "second"))["outcome"] == "completed"
         assert "printf" in prompts(harness.model.seen[2])[0]
 
@@ -320,7 +322,8 @@ async def test_a_limit_ends_the_turn_cleanly(
         assert answer is not None and answer["info"]["error"] == ended["error"]
         history = await harness.engine._services.history.load(session.id)
         check_legal(history)
-        assert isinstance(history[-1], ModelRequest)
+        assert isinstance(history[-2], ModelRequest)
+        assert "ended here by its limit" in str(history[-1])
         harness.model.steps = [say("Going on.")]
         assert (await harness.turn(session, "go on"))["outcome"] == "completed"
         check_legal(harness.model.seen[-1])

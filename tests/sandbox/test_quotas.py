@@ -101,6 +101,12 @@ async def test_many_files_are_noticed(
     watch.pause()
 
 
+def test_only_memory_is_watched_for_its_files(tmp_path: Path) -> None:
+    """Where `/tmp` is a directory of a disk, other programs' files would end the commands."""
+    assert watchdog.is_memory("/dev/shm")
+    assert not watchdog.is_memory(str(tmp_path)) and not watchdog.is_memory("/proc")
+
+
 def test_full_epoll_sets_end_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     config = agent_config(Limits(), workspace="/", tmp="/tmp", isolated=True)
     config["folders"] = {}

@@ -1,5 +1,8 @@
 """What all commands together may use: processes and memory."""
 
+# plain open: importing pathlib would add a third to the start-up time
+# ruff: noqa: PTH123
+
 from __future__ import annotations
 
 import errno
@@ -31,7 +34,10 @@ class Watchdog:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._processes: int | None = config["processes"]
-        self._folders: dict[str, int] = config["folders"]
+        # others' files count on any other file system, /tmp on a disk for one
+        self._folders = {
+            folder: most for folder, most in config["folders"].items() if is_memory(folder)
+        }
         self._numbers: dict[str, int] = {}
         self._descriptors: int | None = config["descriptors"]
         self._memory: int | None = config["memory"]
@@ -100,6 +106,13 @@ class Watchdog:
     def _machine_is_full(self) -> bool:
         available = available_memory()
         return available is not None and available < self._reserve
+
+
+def is_memory(folder: str) -> bool:
+    """Whether a file system in memory is mounted just here."""
+    with open("/proc/self/mounts") as mounts:
+        kinds = [words[2] for words in map(str.split, mounts) if words[1] == folder]
+    return kinds[-1:] == ["tmpfs"]
 
 
 def heaviest(supervisors: Sequence[int], reason: str) -> int:
