@@ -506,9 +506,11 @@ async def test_snapshots_go_with_what_needs_them(tmp_path: Path) -> None:
         assert not objects.exists()
         rows = harness.engine.store.query("SELECT count(*) FROM checkpoint")
         assert rows == [(0,)]
-    (tmp_path / "snapshots" / "ses_gone").mkdir()
-    async with engine_in(tmp_path):
-        assert list((tmp_path / "snapshots").iterdir()) == []
+    unknown = tmp_path / "snapshots/ses_gone"
+    for left in (unknown, tmp_path / "snapshots" / session.id):
+        left.mkdir()
+    async with engine_in(tmp_path):  # only what was ended may go
+        assert list((tmp_path / "snapshots").iterdir()) == [unknown]
 
 
 async def test_a_reverted_session_can_be_deleted(tmp_path: Path) -> None:
