@@ -425,6 +425,7 @@ async def test_what_deleted_sessions_left_is_swept(llm: ThreadedLLM) -> None:
         stale = engine.data / "sessions" / "ses_stale"
         (stale / "workspace" / "locked").mkdir(parents=True)
         (stale / "workspace" / "locked").chmod(0)
+        (stale / ".ended").touch()  # its end was asked for when the store was full
         async with started(engine) as client:
             assert not stale.exists()
             kept = await client.get(f"/session/{session}/fs?path=kept.txt")
