@@ -210,7 +210,7 @@ def change(studio: Studio) -> None:
         studio.take(page, "change", output.locator(".agent-ask"), "light dark narrow", "end")
         allow.click()
         page.wait_done(2)
-        expect(output.locator("mjx-container")).to_have_count(2)
+        expect(output.locator("math")).to_have_count(2)
         studio.take(page, "record", page.cell(2), "light dark narrow", "start")
 
 

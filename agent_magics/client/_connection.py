@@ -59,8 +59,8 @@ class _Attempts:
 
     @contextlib.asynccontextmanager
     async def next(self, limit: float) -> AsyncIterator[None]:
-        """For an attempt of `limit` seconds. Raises what one that began since then has raised."""
-        known = self._begun
+        """For an attempt of `limit` seconds. Raises what one that ran or began meanwhile raised."""
+        known = self._begun - self._lock.locked()
         async with self._lock:
             if self._failed is not None:
                 number, tried, error = self._failed

@@ -304,8 +304,11 @@ class Store:
         refused: sqlite3.Error | None = None
         if items:
             refused = self._try(items)
+            if refused is not None and self._shrink_log():
+                refused = self._try(items)
             if refused is not None and self._reserve.release():
                 self.shortage = self.shortage or _refusal(self.path, refused)
+                self._shrink_log()
                 refused = self._try(items)
         self._check_place()
         if refused is not None or self.shortage is not None or not self._reserved:
@@ -325,6 +328,16 @@ class Store:
                 raise
             return error
         return None
+
+    def _shrink_log(self) -> bool:
+        """Give back what the write-ahead log takes: megabytes that are mostly stored already."""
+        try:
+            busy, *_ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            if not is_shortage(error):
+                raise
+            return False
+        return not busy
 
     def _check_place(self) -> None:
         """What is written to a file that was deleted is not stored."""

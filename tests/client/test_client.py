@@ -526,6 +526,22 @@ async def test_concurrent_first_requests_connect_once(engine: FakeEngine) -> Non
         assert engine.leases == 1
 
 
+@pytest.mark.parametrize("requests", [2, 10])
+async def test_one_failed_start_answers_all_who_waited_for_it(
+    engine: FakeEngine, requests: int
+) -> None:
+    launcher = FakeLauncher(engine)
+    engine.die()
+    async with async_client(engine, launcher=launcher) as client:
+        calls = [client.health() for _ in range(requests)]
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(failure) for failure in failures} == {EngineStartError}
+        assert len(launcher.__dict__["launches"]) == 1
+        with pytest.raises(EngineStartError):
+            await client.health()
+        assert len(launcher.__dict__["launches"]) == 2
+
+
 async def test_a_closed_client_says_so(engine: FakeEngine) -> None:
     client = async_client(engine)
     await client.health()

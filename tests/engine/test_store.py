@@ -203,13 +203,37 @@ async def test_the_reserve_stores_what_is_under_way(
     monkeypatch.setattr(Reserve, "fill", lambda self: no_space)
     store.put(INSERT, "ses_a", "x")
     await store.flushed()
-    assert tries == [True, False]
+    assert tries == [True, True, False]  # the second after the log was emptied
     assert store.query("SELECT id FROM session") == [("ses_a",)]
     with pytest.raises(StoreFull, match=r"is full\. Make room \(5 MB"):
         await store.require_room()
     monkeypatch.undo()
     await store.require_room()
     assert reserve.exists()
+    await store.close()
+
+
+async def test_the_log_gives_its_room_back_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "engine.db")
+    store.put(INSERT, "ses_a", "x" * 100_000)
+    await store.flushed()
+    log, commit = tmp_path / "engine.db-wal", store._commit
+    assert log.stat().st_size > 100_000
+
+    def full(items: list[object]) -> None:
+        if log.stat().st_size:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        commit(items)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_commit", full)
+    store.put(INSERT, "ses_b", "x")
+    await store.flushed()
+    assert store.shortage is None and (tmp_path / "reserve").exists()
+    assert store.query("SELECT id FROM session") == [("ses_a",), ("ses_b",)]
     await store.close()
 
 

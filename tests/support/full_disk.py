@@ -58,10 +58,9 @@ def _checks(client: Client, launcher: EngineLauncher, data: Path) -> dict[str, b
     second.put_file("/workspace/big.bin", b"z" * BIG)
     results = {"a turn with room": first.send("hello").error is None}
     pid = _pid(launcher)
-    _fill(data)
-    results["a turn on a full disk is told so"] = _refused(lambda: first.send("again"))
-    _fill(data)
-    results["a session is refused"] = _refused(lambda: client.create_session(sandbox="local"))
+    # the engine finds room in its own log first, so the first ones may be taken
+    results["a turn on a full disk is told so"] = _at_last(data, lambda: first.send("again"))
+    results["a session is refused"] = _at_last(data, lambda: client.create_session(sandbox="local"))
     results["a prompt is refused"] = _refused(lambda: first.send("more"))
     results["a file is refused"] = _refused(lambda: first.put_file("f", b"z" * BIG))
     results["sessions are listed"] = len(client.list_sessions()) >= 3
@@ -69,7 +68,10 @@ def _checks(client: Client, launcher: EngineLauncher, data: Path) -> dict[str, b
     results["files are read"] = len(second.get_file_buffer("/workspace/big.bin")) == BIG
     second.end()
     third.end()
-    results["ending sessions makes room"] = first.send("more").error is None
+    ended = first.send("more").error
+    if ended is not None:
+        sys.stderr.write(f"a turn with room again: {ended}\n")
+    results["ending sessions makes room"] = ended is None
     results["the engine is the same"] = _pid(launcher) == pid
     # With its reserve again, as after any time with room; then the disk is filled around it.
     os.truncate(data / "filler", (data / "filler").stat().st_size - BIG)
@@ -82,6 +84,15 @@ def _checks(client: Client, launcher: EngineLauncher, data: Path) -> dict[str, b
     (data / "filler").unlink()
     results["and works with room"] = client.create_session().send("hello").error is None
     return results
+
+
+def _at_last(data: Path, call: Callable[[], object]) -> bool:
+    """Whether it is refused as soon as the full disk has nothing left to give."""
+    for _ in range(5):
+        _fill(data)
+        if _refused(call):
+            return True
+    return False
 
 
 def _refused(call: Callable[[], object]) -> bool:

@@ -28,7 +28,7 @@ from pydantic_ai.messages import ModelMessage, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo
 
 from agent_magics.engine._errors import BadRequest
-from agent_magics.engine._parts import was_run
+from agent_magics.engine._messages import _was_run
 from agent_magics.engine._prompts import NewSession, Prompt
 from agent_magics.engine._sessions import Session, add_tokens, no_tokens
 from agent_magics.wire import MessageJSON
@@ -241,7 +241,7 @@ def recorded_metrics(messages: list[MessageJSON]) -> dict[str, Any]:
             cost = None if cost is None or spent is None else cost + spent
         for part in message["parts"]:
             steps += part["type"] == "step-finish"
-            if part["type"] == "tool" and was_run(part):
+            if part["type"] == "tool" and _was_run(part):
                 calls[part["tool"]] += 1
     return {
         "messages": len(messages),

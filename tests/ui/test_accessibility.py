@@ -43,7 +43,7 @@ def test_axe_finds_nothing(notebook: OpenNotebook) -> None:
     page.run(0)
     output = page.output(0)
     expect(output.get_by_role("button", name="Allow once")).to_have_count(3)
-    expect(output.locator(".agent-turn mjx-container")).to_have_count(2)
+    expect(output.locator(".agent-turn math")).to_have_count(2)
     page.page.evaluate(
         # JupyterLab's body has no height: axe would take all that is in it for hidden
         "document.body.style.overflow = 'visible';"
