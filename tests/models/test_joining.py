@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_magics.engine.models._joining import JoinedStream, join_frames
+from agent_magics.engine.models._joining import JoinedStream, ReadAhead, join_frames
 from tests.support.scripted_wire import Send, stream_actions
 from tests.support.waiting import until
 
@@ -127,7 +127,7 @@ class Scripted(httpx2.AsyncByteStream):
 
 async def hooked(stream: Scripted, **headers: str) -> httpx2.Response:
     head = {"content-type": "text/event-stream; charset=utf-8", **headers}
-    return httpx2.Response(200, headers=head, stream=JoinedStream(stream))
+    return httpx2.Response(200, headers=head, stream=JoinedStream(ReadAhead(stream)))
 
 
 def content(frames: bytes) -> tuple[str, str, dict[int, str], int]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-__all__ = ["JoinedStream", "join_frames"]
+__all__ = ["JoinedStream", "ReadAhead", "join_frames"]
 
 _LINGER = 0.004
 """Seconds between two reads of a stream: what comes within is read together."""
@@ -29,9 +29,9 @@ _VOLATILE = "obfuscation"
 """OpenAI's random padding of a delta."""
 
 
-class JoinedStream(httpx2.AsyncByteStream):
+class ReadAhead(httpx2.AsyncByteStream):
     """
-    Reads ahead while the reader is busy with what it has got.
+    Reads ahead while the reader is busy: what arrived meanwhile comes as one piece.
 
     No async generator: whoever stops in the middle does not close those, and several of them in
     one another can't be closed by the garbage collector.
@@ -40,7 +40,6 @@ class JoinedStream(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
         self._unread = bytearray()
-        self._rest = b""
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
@@ -49,27 +48,6 @@ class JoinedStream(httpx2.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        while block := await self._block():
-            whole, found, self._rest = (self._rest + block).rpartition(_BREAK)
-            if found:
-                return join_frames(whole + found)
-        if not self._rest:
-            raise StopAsyncIteration
-        rest, self._rest = self._rest, b""
-        return rest
-
-    async def aclose(self) -> None:
-        try:
-            if self._reading is not None:
-                self._reading.cancel()
-                await asyncio.wait([self._reading])
-                if not self._reading.cancelled():
-                    self._reading.exception()  # whoever leaves early does not want to know
-        finally:
-            await self._stream.aclose()
-
-    async def _block(self) -> bytes:
-        """What has arrived since the last one; empty at the end. Raises the stream's own error."""
         loop = asyncio.get_running_loop()
         last = loop.time()
         if self._reading is None:
@@ -88,7 +66,17 @@ class JoinedStream(httpx2.AsyncByteStream):
             if block:
                 return block
         self._reading.result()
-        return b""
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        try:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
+                if not self._reading.cancelled():
+                    self._reading.exception()  # whoever leaves early does not want to know
+        finally:
+            await self._stream.aclose()
 
     async def _read(self) -> None:
         async for data in self._stream:
@@ -97,6 +85,31 @@ class JoinedStream(httpx2.AsyncByteStream):
             if len(self._unread) > _MOST_UNREAD:
                 self._taken.clear()
                 await self._taken.wait()
+
+
+class JoinedStream(httpx2.AsyncByteStream):
+    """Whole frames at a time, with the deltas of each piece of `stream` joined."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+        self._bytes = stream.__aiter__()
+        self._rest = b""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        async for block in self._bytes:
+            whole, found, self._rest = (self._rest + block).rpartition(_BREAK)
+            if found:
+                return join_frames(whole + found)
+        if not self._rest:
+            raise StopAsyncIteration
+        rest, self._rest = self._rest, b""
+        return rest
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _Delta(NamedTuple):

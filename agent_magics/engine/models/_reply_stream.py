@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx2
 
 from .._config import ProviderKind, TimeoutsConfig
-from ._joining import JoinedStream
+from ._joining import JoinedStream, ReadAhead
 
 __all__ = [
     "BadEncoding",
@@ -39,9 +40,16 @@ _TAIL = 80
 # In JSON the quotes within a text are escaped, so that no text can look like these.
 _BEGINS = {"openai": b'"choices"', "anthropic": b'"message_start"'}
 _ENDS = {
-    "openai": re.compile(rb'"finish_reason"\s*:\s*"|[\r\n]data: ?\[DONE\]'),
-    "anthropic": re.compile(rb'"stop_reason"\s*:\s*"|"message_stop"|[\r\n]event: ?message_stop'),
+    "openai": (
+        (b'"finish_reason"', re.compile(rb'"finish_reason"\s*:\s*"')),
+        (b"[DONE]", re.compile(rb"[\r\n]data: ?\[DONE\]")),
+    ),
+    "anthropic": (
+        (b'"stop_reason"', re.compile(rb'"stop_reason"\s*:\s*"')),
+        (b"message_stop", re.compile(rb'"message_stop"|[\r\n]event: ?message_stop')),
+    ),
 }
+"""Each with what must be in it: a search that begins with a class of characters is slow."""
 _FAILED = re.compile(rb'[\r\n]data: ?(\{[^\r\n]*"object"\s*:\s*"error"[^\r\n]*)[\r\n]')
 _CONTENT = re.compile(
     rb'"(?:content|text|thinking|reasoning|reasoning_content|reasoning_text|thought|partial_json|'
@@ -115,10 +123,10 @@ def watch_replies(timeouts: TimeoutsConfig, protocol: ProviderKind) -> Hook:
         if not _is_stream_wanted(request):
             return
         patience["read"] = None
-        watched = _Watched(response.stream, timeouts, protocol)
         if response.status_code < 300 and "content-encoding" not in response.headers:
-            await watched.look(response.status_code, kind)
+            watched = _Watched(ReadAhead(response.stream), timeouts, protocol)
             response.stream = JoinedStream(watched)
+            await watched.look(response.status_code, kind)
 
     return hook
 
@@ -209,11 +217,10 @@ class _Watched(httpx2.AsyncByteStream):
         raise NotAStream(status, kind, head)
 
     async def _next(self) -> bytes:
-        loop, began = asyncio.get_running_loop(), 0.0
+        began = time.monotonic()
         limit, seconds = self._limit()
         try:
             async with asyncio.timeout(seconds) as patience:
-                began = loop.time()
                 data = await anext(self._bytes)
         except TimeoutError:
             if not patience.expired():
@@ -230,7 +237,7 @@ class _Watched(httpx2.AsyncByteStream):
             if self._ended:  # all has been said; how the connection ends does not matter
                 raise StopAsyncIteration from None
             raise
-        self._take(data, loop.time() - began)
+        self._take(data, time.monotonic() - began)
         return data
 
     def _limit(self) -> tuple[str, float]:
@@ -239,12 +246,16 @@ class _Watched(httpx2.AsyncByteStream):
         if not self._begun:
             return "first_byte", timeouts.first_byte
         left = max(0.0, timeouts.content - self._without_content)
-        return min(("between_bytes", timeouts.between_bytes), ("content", left), key=lambda x: x[1])
+        if left < timeouts.between_bytes:
+            return "content", left
+        return "between_bytes", timeouts.between_bytes
 
     def _take(self, data: bytes, waited: float) -> None:
         self._begun = self._begun or bool(data)
         seen = self._tail + data
-        self._ended = self._ended or self._ends.search(seen) is not None
+        self._ended = self._ended or any(
+            literal in seen and end.search(seen) for literal, end in self._ends
+        )
         if not self._spoken:
             self._spoken = self._begins in seen
             self._head = (self._head + data)[:_MOST_OF_A_PAGE]
