@@ -177,6 +177,9 @@ def _silence(error: Silence, url: str, _chain: Any) -> Cause:
 
 def _no_stream(error: NotAStream, url: str, _chain: Any) -> Cause:
     server, body = _server(url), error.body.decode(errors="replace").strip()
+    if error.status >= 300:
+        what = f"{server} answered {error.status}: to look elsewhere, but not where"
+        return Cause(what, "Check the provider's base_url.", lasting=True)
     if not body:
         return Cause(f"{server} sent an empty reply", "Try again; check that the model is loaded.")
     base = "Check the provider's base_url; for most servers it ends in /v1."
@@ -187,7 +190,7 @@ def _no_stream(error: NotAStream, url: str, _chain: Any) -> Cause:
         return Cause(f"{server} sent {page} instead of a reply", step, lasting=True)
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = one_line(body, 120)
         what = f"{server} sent text that is no reply of a model ({said})"
         return Cause(what, base, lasting=True)
@@ -291,6 +294,9 @@ def _protocol(error: httpx2.RemoteProtocolError, url: str, chain: Any) -> Cause:
     said = str(error).lower()
     if "without sending a response" in said or "disconnected" in said:
         return Cause(f"{who} closed the connection without an answer", "Try again.")
+    if "location" in said:
+        what = f"{who} redirects to something that is no address"
+        return Cause(what, "Check the provider's base_url.", lasting=True)
     if "incomplete" in said or "peer closed" in said or "without sending complete" in said:
         return Cause(f"{who} closed the connection in the middle of the reply", "Try again.")
     return Cause(f"{who} does not answer in HTTP", f"{check}; http:// or https:// may be wrong.")
@@ -376,7 +382,7 @@ def _of_text(text: str, depth: int) -> str:
     if stripped[:1] in ("{", "["):
         try:
             return provider_sentence(json.loads(stripped), depth + 1)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""  # half a dump tells nothing
     if _HTML.match(stripped):
         said = page_text(stripped)

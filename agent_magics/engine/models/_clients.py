@@ -11,6 +11,7 @@ import asyncio
 import importlib.util
 import os
 import ssl
+import time
 import urllib.request
 from collections import OrderedDict
 from contextlib import suppress
@@ -27,7 +28,7 @@ from agent_magics.wire import is_loopback
 from .._config import ProviderKind, TimeoutsConfig
 from .._http import routed
 from ._errors import ProviderUnusable
-from ._reply_stream import watch_replies
+from ._reply_stream import ASKED, watch_replies
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -246,12 +247,39 @@ def _timeout(timeouts: TimeoutsConfig) -> httpx2.Timeout:
 
 
 def _http_client(kind: Any, base_url: str) -> Any:
-    """An SDK's own kind of HTTP client, which closes itself when it is let go, as the SDK's do."""
-    return _closing(kind)(**routed(httpx2, base_url))
+    """An SDK's own kind of HTTP client, with what `_patient` adds to it."""
+    # no other encoding is asked for, whatever packages are installed: these are undone by us
+    headers = {"accept-encoding": "gzip, deflate"}
+    return _patient(kind)(headers=headers, **routed(httpx2, base_url))
 
 
 @cache
-def _closing(kind: Any) -> Any:
+def _patient(kind: Any) -> Any:
+    """
+    It closes itself when it is let go, as the SDK's do, and its `read` timeout holds for the whole
+    head of a reply: a server that sends it byte by byte, or "go on" for ever, is silent, too.
+    """
+
+    async def send(self: Any, request: httpx2.Request, **options: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        limit: float | None = request.extensions.get("timeout", {}).get("read")
+        try:
+            async with asyncio.timeout(None) as patience:
+
+                async def trace(event: str, _info: Any) -> None:
+                    if event.endswith("send_request_body.complete"):
+                        request.extensions[ASKED] = time.monotonic()
+                        patience.reschedule(None if limit is None else loop.time() + limit)
+                    elif event.endswith("receive_response_headers.complete"):
+                        patience.reschedule(None)
+
+                request.extensions = {**request.extensions, "trace": trace}
+                return await kind.send(self, request, **options)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise httpx2.ReadTimeout("the head of the reply has no end", request=request) from None
+
     def __del__(self: Any) -> None:  # noqa: N807
         # without a loop the connections are gone, too; without attributes it was never made
         with suppress(RuntimeError, AttributeError):
@@ -260,4 +288,4 @@ def _closing(kind: Any) -> Any:
                 _CLOSING.add(closing)
                 closing.add_done_callback(_CLOSING.discard)
 
-    return type(kind.__name__, (kind,), {"__del__": __del__})
+    return type(kind.__name__, (kind,), {"__del__": __del__, "send": send})
