@@ -282,3 +282,16 @@ async def test_a_reply_that_is_no_text_is_remembered_all_the_same(tmp_path: Path
     check_legal(seen)
     texts = [p.content for m in seen for p in m.parts if isinstance(p, TextPart)]
     assert texts == ["Half \ufffd one", "\U0001f600 whole"]
+
+
+async def test_a_call_that_is_no_text_runs_with_what_is(tmp_path: Path) -> None:
+    todo = '{"todos": [{"content": "a\ud83d", "status": "pending", "priority": "low"}]}'
+    async with engine_in(tmp_path, [call(("todowrite", todo)), say("done")]) as harness:
+        session = await harness.session()
+        message_id = await harness.engine.prompt(session, Prompt([{"type": "text", "text": "go"}]))
+        ended = await harness.recorder.wait("turn.ended", messageID=message_id)
+        assert ended["properties"]["outcome"] == "completed"
+        (part,) = harness.recorder.parts("tool")
+        assert part["state"]["status"] == "completed"
+        assert part["state"]["input"]["todos"][0]["content"] == "a\ufffd"
+        check_legal(harness.model.seen[-1])
