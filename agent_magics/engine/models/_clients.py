@@ -28,7 +28,7 @@ from agent_magics.wire import is_loopback
 from .._config import ProviderKind, TimeoutsConfig
 from .._http import routed
 from ._errors import ProviderUnusable
-from ._reply_stream import ASKED, watch_replies
+from ._reply_stream import ASKED, Silence, watch_replies
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -211,7 +211,7 @@ def _openai_client(access: Access) -> AsyncOpenAI:
         base_url=access.base_url,
         max_retries=0,
         timeout=_timeout(access.timeouts),
-        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
+        http_client=_http_client(DefaultAsyncHttpxClient, access),
     )
     if not _is_openai(access.base_url):
         # The SDK takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID: nobody else's business.
@@ -229,7 +229,7 @@ def _anthropic_provider(access: Access) -> Any:
         base_url=access.base_url,
         max_retries=0,
         timeout=_timeout(access.timeouts),
-        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
+        http_client=_http_client(DefaultAsyncHttpxClient, access),
     )
     _watch(client, access.timeouts, "anthropic")
     return AnthropicProvider(anthropic_client=client)
@@ -246,11 +246,13 @@ def _timeout(timeouts: TimeoutsConfig) -> httpx2.Timeout:
     return httpx2.Timeout(timeouts.first_byte, connect=timeouts.connect, write=WRITE_TIMEOUT)
 
 
-def _http_client(kind: Any, base_url: str) -> Any:
+def _http_client(kind: Any, access: Access) -> Any:
     """An SDK's own kind of HTTP client, with what `_patient` adds to it."""
     # no other encoding is asked for, whatever packages are installed: these are undone by us
     headers = {"accept-encoding": "gzip, deflate"}
-    return _patient(kind)(headers=headers, **routed(httpx2, base_url))
+    client = _patient(kind)(headers=headers, **routed(httpx2, access.base_url))
+    client.setting = access.timeouts.key
+    return client
 
 
 @cache
@@ -275,10 +277,10 @@ def _patient(kind: Any) -> Any:
 
                 request.extensions = {**request.extensions, "trace": trace}
                 return await kind.send(self, request, **options)
-        except TimeoutError:
-            if not patience.expired():
+        except (TimeoutError, httpx2.ReadTimeout) as error:
+            if limit is None or (isinstance(error, TimeoutError) and not patience.expired()):
                 raise
-            raise httpx2.ReadTimeout("the head of the reply has no end", request=request) from None
+            raise Silence("first_byte", limit, self.setting) from None
 
     def __del__(self: Any) -> None:  # noqa: N807
         # without a loop the connections are gone, too; without attributes it was never made
