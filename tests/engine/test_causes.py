@@ -30,6 +30,7 @@ from agent_magics.engine.models import ModelError, ModelRegistry, _reply_stream
 from tests.support.raw_server import answer, answers_by_model, raw_server
 from tests.support.tcp_server import TcpServer
 from tests.support.tls import Authority
+from tests.support.waiting import until
 
 KEY = "sk-secret-0123456789"
 LIBRARIES = re.compile(
@@ -572,3 +573,66 @@ def test_a_failure_that_can_not_be_told_ends_the_turn_all_the_same() -> None:
 
     told = turn_error(ModelHTTPError(400, "m", {"message": "x"}), "lab", fails)
     assert told["name"] == "UnknownError" and told["data"]["message"]
+
+
+def open_connections(model: Any) -> int:
+    client = model.client._client
+    transports = [client._transport, *filter(None, client._mounts.values())]
+    return sum(len(transport._pool.connections) for transport in transports)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("begun", ["nothing", "head", "page", "pings", "half", "error", "moved"])
+async def test_leaving_leaves_neither_tasks_nor_sockets(protocol: str, begun: str) -> None:
+    """Whoever aborts does it in the hook, too, which reads the beginning."""
+    pieces = {
+        "nothing": b"",
+        "head": answer(b""),
+        "page": answer(b"<html>", "text/html"),
+        "pings": answer(b": ping\n\n"),
+        "half": answer(HALF[protocol]),
+        "error": answer(b"{", "application/json", "500 No"),
+        "moved": answer(b"x", "text/html", "302 No", location="/elsewhere"),
+    }[begun]
+    before = asyncio.all_tasks()
+    async with raw_server(pieces, hold=True) as server:
+        models = registry(f"http://127.0.0.1:{server.port}")
+        model: Any = models.resolve(f"{protocol}-like/m").model
+
+        async def ask() -> None:
+            async with model_request_stream(model, [ModelRequest.user_text_prompt("hi")]) as stream:
+                async for _ in stream:
+                    pass
+
+        asking = asyncio.create_task(ask())
+        await until(lambda: len(server.requests) == 1)
+        for _ in range(20):  # so that it is in the middle of something
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert open_connections(model) == 0
+        await models.aclose()
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_failures_leave_neither_tasks_nor_sockets(protocol: str) -> None:
+    before = asyncio.all_tasks()
+    timeouts = TimeoutsConfig(first_byte=0.2, between_bytes=0.2, content=0.3)
+    for pieces in (
+        [answer(b"")],
+        [answer(HALF[protocol])],
+        [answer(PAGE, "text/html")],
+        [answer(HALF[protocol] + b"data: null\n\n")],
+        [answer(b"no gzip" * 9, content_encoding="gzip")],
+        [answer(HALF[protocol]), *[b": ping\n\n", 0.02] * 100],
+    ):
+        async with raw_server(*pieces, hold=True) as server:
+            models = registry(f"http://127.0.0.1:{server.port}", timeouts)
+            model = models.resolve(f"{protocol}-like/m").model
+            for _ in range(2):
+                await failure_of(models, protocol, "m")
+            assert open_connections(model) == 0
+            await models.aclose()
+    await until(lambda: asyncio.all_tasks() <= before)
