@@ -27,6 +27,8 @@ from pydantic_ai.exceptions import (
     ModelQuotaExceededError,
 )
 
+from agent_magics.wire import is_loopback
+
 from ._text import one_line
 from .models import BadEncoding, NotAStream, ReplyCut, Silence
 
@@ -142,7 +144,11 @@ def _server(url: str) -> str:
 def _proxy(url: str) -> str:
     """The proxy that requests to this address take, as the environment says; else empty."""
     parts = urlsplit(url)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
+    if (
+        not parts.hostname
+        or is_loopback(parts.hostname)
+        or urllib.request.proxy_bypass(parts.hostname)
+    ):
         return ""
     proxies = urllib.request.getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all") or ""
@@ -232,9 +238,13 @@ def _certificate(error: ssl.SSLCertVerificationError, url: str, chain: Any) -> C
 
 
 def _tls(error: ssl.SSLError, url: str, chain: Any) -> Cause | None:
+    if isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
+        return None  # the handshake waited, and something else ended it
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) and not _is_connecting(chain):
         return None
-    who, _ = _way(url, chain)
+    who, check = _way(url, chain)
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return Cause(f"{who} closed the connection before TLS was agreed on", f"{check}.")
     if "WRONG_VERSION" in str(error) or "HTTP_REQUEST" in str(error):
         return Cause(
             f"{who} does not speak TLS", "Its address may begin with http:// instead.", lasting=True
@@ -398,6 +408,11 @@ def status_sentence(error: ModelHTTPError, provider_id: str) -> str:
     is_page = said.startswith("a web page")
     tail = f": {said}" if said else ""
     who, model = repr(provider_id), error.model_name
+    if status == 407:
+        return (
+            f"No reply from {who}: the proxy wants a name and a password (407). Put them into the "
+            "proxy variable, as in http://name:password@host:port."
+        )
     if is_page and status < 500:
         return (
             f"{who} answered with {said} ({status}). A proxy or a firewall may be in between; "

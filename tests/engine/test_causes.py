@@ -200,6 +200,7 @@ ANSWERS: dict[str, tuple[bytes, tuple[str, ...]]] = {
         as_json({"error": {"message": "half said"}}, "400 No", content_length="999"),
         ("refused the request", "half said"),
     ),
+    "407": (answer(b"", "text/plain", "407 No"), ("proxy wants a name and a password",)),
     "304": (answer(b"", status="304 No"), ("answered 304", "base_url")),
     "302-nowhere": (answer(b"", status="302 No"), ("answered 302", "base_url")),
     "302-no-address": (answer(b"", status="302 No", location="http://[::1:x/"), ("no address",)),
@@ -636,3 +637,49 @@ async def test_failures_leave_neither_tasks_nor_sockets(protocol: str) -> None:
             assert open_connections(model) == 0
             await models.aclose()
     await until(lambda: asyncio.all_tasks() <= before)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "a.localhost", "[::1]"])
+async def test_a_proxy_that_is_not_asked_is_not_blamed(
+    protocol: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    _, told = await failure(f"http://{host}:9", protocol)
+    check(told["message"], f"http://{re.escape(host)}:9")
+    assert "proxy" not in told["message"].lower()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("proxy", ["http://[bad", "http://127.0.0.1:99999", "http://", "//x:0"])
+async def test_proxies_that_are_no_addresses(
+    protocol: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    error, _ = await failure("http://model.invalid", protocol)
+    assert isinstance(error, ModelError)
+    check(error.message, "ALL_PROXY is not an http://")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_an_address_that_is_none(protocol: str) -> None:
+    error, _ = await failure("http://\u2603..x", protocol)
+    assert isinstance(error, ModelError)
+    check(error.message, "no usable address")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_handshake_without_an_answer(protocol: str) -> None:
+    timeouts = TimeoutsConfig(connect=0.3)
+    for hold, words in ((True, "did not accept the connection in time"), (False, "closed|reset")):
+
+        async def serve(reader: asyncio.StreamReader, _writer: Any, hold: bool = hold) -> None:
+            await reader.read(100)
+            if hold:
+                await asyncio.Event().wait()
+
+        server = TcpServer(serve)
+        port = await server.start("127.0.0.1")
+        _, told = await failure(f"https://127.0.0.1:{port}", protocol, timeouts)
+        await server.stop()
+        check(told["message"], words)

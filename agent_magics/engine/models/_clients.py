@@ -127,6 +127,11 @@ def _made(access: Access) -> Any:
         raise _unusable(access, complaint)
     try:
         return _provider(access)
+    except httpx2.InvalidURL as error:
+        raise ProviderUnusable(
+            f"The base_url of {access.provider_id!r} is no usable address. Correct it.",
+            providerID=access.provider_id,
+        ) from error
     except ssl.SSLError as error:
         named = _named("SSL_CERT_FILE", "SSL_CERT_DIR")
         raise _unusable(access, f"{named} names a file that holds no certificates") from error
@@ -138,11 +143,15 @@ def _complaint(base_url: str) -> str:
     for name, value in proxies.items():
         if name not in ("http", "https", "all"):
             continue
-        scheme = urlsplit(value if "://" in value else f"http://{value}").scheme
         variable = _named(f"{name.upper()}_PROXY", f"{name}_proxy")
+        try:
+            parts = urlsplit(value if "://" in value else f"http://{value}")
+            scheme, whole = parts.scheme, bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            scheme, whole = "", False
         if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
             return f"{variable} names a SOCKS proxy, for which the package 'socksio' is missing"
-        if scheme not in _PROXIES:
+        if scheme not in _PROXIES or not whole:
             return f"{variable} is not an http://, https:// or socks5:// address"
     file = os.environ.get("SSL_CERT_FILE", "")
     if file and not Path(file).is_file():
