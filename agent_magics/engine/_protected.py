@@ -28,7 +28,7 @@ from __future__ import annotations
 import posixpath
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 
@@ -154,6 +154,7 @@ _MODULES = frozenset(map(str.casefold, sys.stdlib_module_names)) | {
 """Modules that `python3 -m` and `-c` use and expect to be those that are installed."""
 _PYTHON = re.compile(r"\bi?python[\d.]*\s(?:.*\s)?-[A-Za-z]*[mc]\b", re.DOTALL)
 _TEST_RUNNER = re.compile(r"-m (?:pytest|unittest)\b")
+_OWN_DIRECTORY = re.compile(r"(?:/+(?:workspace|tmp)|~|\$(?:home|pwd)|\$\{(?:home|pwd)\})/")
 _PROGRAM_WORD = re.compile(r"[\w.+-]+")
 
 
@@ -172,10 +173,12 @@ def _decides(name: str) -> bool:
     return name.startswith("-") or name in _NAMES or name.endswith(_ENDINGS)
 
 
-def reader_of(path: str, patterns: Iterable[str]) -> str | None:
+def reader_of(path: str, patterns: Iterable[str], *, whole: bool = False) -> str | None:
     """
     The first of `patterns` (commands that are allowed) whose program looks for `path` by itself,
     or is that file.
+
+    `whole`: a directory at `path` may become another one, with all that is in it.
     """
     names = _names(path)
     programs = {
@@ -186,8 +189,8 @@ def reader_of(path: str, patterns: Iterable[str]) -> str | None:
         if fnmatchcase(name, looked_for)
         for program in readers
     }
-    whole = "/" + "/".join(names)
-    shadows = _module(names) in _MODULES
+    full = "/" + "/".join(names)
+    shadows = _module(names) in _MODULES or (whole and names[-1] in _MODULES)
     for pattern in patterns:
         words, files, imports = _runs(pattern)
         if not programs.isdisjoint(words) or (shadows and imports):
@@ -195,7 +198,9 @@ def reader_of(path: str, patterns: Iterable[str]) -> str | None:
         first = pattern.split(" ", 1)[0]
         if any(fnmatchcase(program, first) for program in programs):
             return pattern
-        if any(fnmatchcase(whole, file) for file in files):
+        if whole:
+            files = (*files, *(folder for file in files for folder in _folders(file)))
+        if any(fnmatchcase(full, file) for file in files):
             return pattern
     return None
 
@@ -225,8 +230,23 @@ def _runs(pattern: str) -> tuple[frozenset[str], tuple[str, ...], bool]:
 
 
 def _anywhere(file: str) -> str:
-    """A pattern for the path of `file`; a relative one is meant in any directory."""
-    if file.startswith("/"):
-        return posixpath.normpath(file)
-    steps = [step for step in posixpath.normpath(file).split("/") if step not in (".", "..")]
+    """
+    A pattern for the path of `file`; a relative one is meant in any directory.
+
+    So is one below a directory that can be written: what lies there can be moved.
+    """
+    file = posixpath.normpath(file)
+    own = _OWN_DIRECTORY.match(file)
+    if file.startswith("/") and not own:
+        return file
+    rest = file[own.end() :] if own else file
+    steps = [step for step in rest.split("/") if step not in (".", "..")]
     return "*/" + "/".join(steps)
+
+
+def _folders(file: str) -> Iterator[str]:
+    """Patterns for the directories on the way to a file, as far as they have a name."""
+    steps = file.split("/")
+    for count in range(len(steps) - 1, 1, -1):
+        if steps[count - 1].strip("*?"):
+            yield "/".join(steps[:count])
