@@ -44,6 +44,12 @@ IN_PACKAGES = (
     *("package/secrets.toml", "package/credentials", "package/kaggle.json", "package/.aws/config"),
     *("package/jupyter_server_config.py", "package/.vscode/settings.json", "package/key.p12"),
     *("package/.htpasswd", "package/.pgpass", "package/.config/token"),
+    *(".cargo/credentials.toml", ".huggingface/token", ".unheard-of", ".unheard-of.d/a/token"),
+    *("package/.secrets", "package/.token", "package/.bashrc", "package/.mcp.json", ".local.py"),
+    *("package/credentials.yml", "package/client_secret_1.json", "package/token.txt", "mambarc"),
+    *("package/condarc.d/a.yml", "package/pip.conf.bak", "package/id_rsa.old", "prod.env~"),
+    *("package/krb5.keytab", "package/id_ed25519_work", "package/rclone.conf"),
+    *("package/server.key", "package/privkey.pem"),
 )
 
 READ = """
@@ -138,7 +144,9 @@ async def projects_in_the_prefix(stand: Stand) -> None:
 async def secrets_among_the_packages(stand: Stand) -> None:
     planted = Planted(stand, "packages")
     site = planted.packages.relative_to(planted.prefix)
-    planted.plant([f"{site}/{name}" for name in IN_PACKAGES])
+    key = f"-----BEGIN PRIVATE KEY-----\n{DECOY}\n"
+    contents = {f"{site}/{n}": key for n in IN_PACKAGES if n.endswith((".key", ".pem"))}
+    planted.plant([f"{site}/{name}" for name in IN_PACKAGES], contents)
     tokens = {
         f"{site}/a-1.dist-info/direct_url.json": json.dumps(
             {"url": f"https://{DECOY}@example.org/a.git", "vcs_info": {"vcs": "git"}}
