@@ -98,7 +98,9 @@ def _fault(path: Path) -> str | None:
             found = place.stat()
             if not _is_ours(found.st_uid):
                 return f"{place} belongs to another user"
-            if _others_write(place, found) and not (_is_crossing(found) and place not in _last(path)):
+            if _others_write(place, found) and not (
+                _is_crossing(found) and place not in _last(path)
+            ):
                 return f"others can write {place}"
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
