@@ -133,15 +133,22 @@ _ACTIVATE = frozenset(
         *("activate.nu", "activate.xsh", "activate_this.py", "deactivate.bat"),
     }
 )
+_METADATA = frozenset({"METADATA", "PKG-INFO", "dependency_links.txt", "requires.txt"})
+_USER_OF_URL = re.compile(rb"(?<=://)(?!git@)[^/\s@\"'<>]+(?=@)")
 _LARGEST_TEXT = 1 << 20
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """Something to be covered in what is shown: its real path, and whether it is a directory."""
+    """
+    Something to be covered in what is shown: its real path, and whether it is a directory.
+
+    `content` is what is shown of a file instead; None: nothing.
+    """
 
     path: str
     is_directory: bool
+    content: bytes | None = None
 
 
 # -- what is shown
@@ -303,7 +310,11 @@ def _walk(
                     elif entry.path not in skip:
                         following.append(entry.path)
                     continue
-                if _is_secret_file(entry):
+                if name in _METADATA:
+                    plain = _without_users(entry.path)
+                    if plain is not None:
+                        yield Hidden(os.path.realpath(entry.path), False, plain)
+                elif _is_secret_file(entry):
                     yield from _real(entry)
                     yield from _compiled(folder, name)
         level = following
@@ -330,6 +341,14 @@ def _is_secret_file(entry: os.DirEntry[str]) -> bool:
 
 def _is_dotted(name: str) -> bool:
     return name.startswith(".") and name not in _DOTTED and not _DOTTED_LIKE.fullmatch(name)
+
+
+def _without_users(path: str) -> bytes | None:
+    """Metadata with addresses that name no user or token, as requirements may; None: it is so."""
+    text = _text(path)
+    head, separator, description = text.partition(b"\n\n")
+    plain = _USER_OF_URL.sub(b"***", head)
+    return None if plain == head else plain + separator + description
 
 
 def _has_secret_url(path: str) -> bool:

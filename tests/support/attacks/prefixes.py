@@ -158,11 +158,14 @@ async def secrets_among_the_packages(stand: Stand) -> None:
         f"{site}/sitecustomize.py": f"import os\nos.environ['API_TOKEN'] = '{DECOY}'\n",
         f"{site}/__pycache__/sitecustomize.cpython-311.pyc": DECOY,
     }
+    metadata = f"Name: a\nVersion: 1\nRequires-Dist: b @ git+https://{DECOY}@example.org/b.git\n"
+    tokens[f"{site}/a-1.dist-info/METADATA"] = f"{metadata}\nText"
+    tokens[f"{site}/c.egg-info/requires.txt"] = f"b@ https://me:{DECOY}@example.org/b.whl\n"
     planted.plant(list(tokens), tokens)
-    (planted.packages / "a-1.dist-info/METADATA").write_text("Name: a\nVersion: 1\n")
     code = "from importlib.metadata import version, distribution as d; print(version('a'), end=' ')"
-    code += "; print(d('a').read_text('direct_url.json'))"
-    assert await planted.read(f'python -c "{code}"') == "1 None\n"
+    code += "; print(d('a').read_text('direct_url.json'), *d('a').requires)"
+    found = await planted.read(f'python -c "{code}"')
+    assert found == "1 None b @ git+https://***@example.org/b.git\n", found
 
 
 @check
