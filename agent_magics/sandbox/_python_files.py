@@ -136,6 +136,8 @@ _ACTIVATE = frozenset(
 _METADATA = frozenset({"METADATA", "PKG-INFO", "dependency_links.txt", "requires.txt"})
 _USER_OF_URL = re.compile(rb"(?<=://)(?!git@)[^/\s@\"'<>]+(?=@)")
 _LARGEST_TEXT = 1 << 20
+_HEAD = 1 << 16
+"""Bytes that are read of a file of which few are longer."""
 
 
 @dataclass(frozen=True)
@@ -345,8 +347,11 @@ def _is_dotted(name: str) -> bool:
 
 def _without_users(path: str) -> bytes | None:
     """Metadata with addresses that name no user or token, as requirements may; None: it is so."""
-    text = _text(path)
-    head, separator, description = text.partition(b"\n\n")
+    text = _text(path, _HEAD)
+    if len(text) == _HEAD:
+        text = _text(path)
+    end = b"\n\n" if path.endswith(("METADATA", "PKG-INFO")) else b"\0"
+    head, separator, description = text.partition(end)
     plain = _USER_OF_URL.sub(b"***", head)
     return None if plain == head else plain + separator + description
 
@@ -385,9 +390,9 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _text(path: str) -> bytes:
+def _text(path: str, most: int = _LARGEST_TEXT) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(_LARGEST_TEXT)
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read(most) or b""
     except OSError:
         return b""

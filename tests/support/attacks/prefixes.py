@@ -160,7 +160,7 @@ async def secrets_among_the_packages(stand: Stand) -> None:
     }
     metadata = f"Name: a\nVersion: 1\nRequires-Dist: b @ git+https://{DECOY}@example.org/b.git\n"
     tokens[f"{site}/a-1.dist-info/METADATA"] = f"{metadata}\nText"
-    tokens[f"{site}/c.egg-info/requires.txt"] = f"b@ https://me:{DECOY}@example.org/b.whl\n"
+    tokens[f"{site}/c.egg-info/requires.txt"] = f"a\n\n[b]\nb@ https://me:{DECOY}@example.org\n"
     planted.plant(list(tokens), tokens)
     code = "from importlib.metadata import version, distribution as d; print(version('a'), end=' ')"
     code += "; print(d('a').read_text('direct_url.json'), *d('a').requires)"
