@@ -18,7 +18,8 @@ Protected always:
 Protected while a rule allows a command that looks for them by itself: build files such as
 `Makefile` (for `make`), `package.json` (`npm`), `conftest.py` (`pytest`), modules named as
 Python's own (`python3 -m json.tool` begins with the directory it runs in), and a program in the
-workspace that a rule names (`./run.sh *`). A file that a command is given as its argument is what
+workspace that a rule names (`./run.sh *`). No command may put another directory in the place of
+one that such a file lies in. A file that a command is given as its argument is what
 the command says and stays free: who allows `python3 plot.py` allows what `plot.py` holds, and who
 allows `pytest` the tests.
 """
