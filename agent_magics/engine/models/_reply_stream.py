@@ -272,7 +272,7 @@ class _Watched(httpx2.AsyncByteStream):
         self._spoken = False
         """Whether anything came that the protocol knows."""
         self._tail = b"\n"
-        self._line = b"\n"
+        self._line = bytearray(b"\n")
         """The beginning of a line whose end has not come."""
         self._failure: StreamFailed | None = None
         self._begun = False
@@ -371,13 +371,16 @@ class _Watched(httpx2.AsyncByteStream):
         return self._up_to_failure(data)
 
     def _up_to_failure(self, data: bytes) -> bytes:
-        seen = self._line + data
+        if b"\n" not in data and b"\r" not in data:
+            if len(self._line) < _MOST_OF_A_PAGE:  # else no error: what follows does not matter
+                self._line += data
+            return data
+        seen = bytes(self._line) + data
         failed = _FAILED.search(seen) if b'"error"' in seen else None
         if failed is None and seen.count(b"data:") != seen.count(b"data: {"):
             failed = _NO_OBJECT.search(seen)
         if failed is None:
-            last = max(seen.rfind(b"\n"), seen.rfind(b"\r"), 0)
-            self._line = seen[last:] if len(seen) - last < _MOST_OF_A_PAGE else b""
+            self._line = bytearray(seen[max(seen.rfind(b"\n"), seen.rfind(b"\r")) :])
             return data
         self._failure = StreamFailed(200, _STREAM, failed[1])
         good = failed.start() + 1 - len(self._line)
