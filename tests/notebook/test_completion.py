@@ -125,7 +125,7 @@ def test_a_name_brings_no_code_into_the_cell(
     session = shell._agent_magics_keeper.current
     entries = [SimpleNamespace(path=f"/workspace/{name}") for name in ("report.csv", f"rep{end}")]
     monkeypatch.setattr(session, "list_files", lambda **_: entries, raising=False)
-    models = {"models": {"guide": {}, f"gui{end}": {}}}
+    models: dict[str, Any] = {"models": {"guide": {}, f"gui{end}": {}}}
     monkeypatch.setattr(client, "providers", lambda: {"providers": [{"id": "demo", **models}]})
     assert offered(shell, "%agent_get rep") == {"%agent_get report.csv"}
     assert offered(shell, "%agent_model demo/gui") == {"%agent_model demo/guide"}
