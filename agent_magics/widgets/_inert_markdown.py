@@ -17,8 +17,10 @@ __all__ = ["inert_markdown"]
 
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 # A backslash before what is replaced here would escape the replacement instead.
-_ACTIVE = re.compile(r"[&<$`]|\\(?=[A-Za-z\\()[\]&<$`!])|!(?=\[)|\](?=\()|\](?=:)")
-_BROKEN = {"\\": "<span>&#92;</span>", "`": "<span>&#96;</span>"}
+# A brace begins attributes or raw HTML for Pandoc, Quarto and kramdown, a role for MyST, code for
+# Jekyll and Hugo.
+_ACTIVE = re.compile(r"[&<$`{]|\\(?=[A-Za-z\\()[\]&<$`!{])|!(?=\[)|\](?=\()|\](?=:)")
+_BROKEN = {"\\": "<span>&#92;</span>", "`": "<span>&#96;</span>", "{": "<span>&#123;</span>"}
 _OPENING = re.compile(r"(.*?(?:`{3,}|~{3,})[ \t]*)([\w+#.-]{1,32}(?![^\s]))?")
 _CODE_LANGUAGES = """
 bash c clojure cmake console cpp cs csharp csv css dart diff dockerfile elixir erlang fortran go

@@ -14,6 +14,9 @@ from html import escape
 __all__ = ["attribute_text", "code_text", "markup_text", "page", "page_text"]
 
 _DELIMITERS = re.compile(r"[$\\`]")
+# Behind a blank line Markdown would be read again: `jupyter nbconvert --to markdown`, for one, puts
+# outputs into it as they are.
+_BLANK_LINE = re.compile(r"(?<=\n)([^\S\n]*)\n")
 _IGNORED = "mathjax_ignore tex2jax_ignore asciimath2jax_ignore"
 """Classes whose content MathJax 4, 3 and 2 pass over."""
 
@@ -41,9 +44,11 @@ def markup_text(text: str) -> str:
 
 def page(html: str, style: str = "") -> str:
     """
-    HTML of ours as an output by itself: typesetters ignore it, it paints in its own box only.
+    HTML of ours as an output by itself: typesetters ignore it, it paints in its own box only, and
+    no Markdown around it ends it.
 
     `style` is added to that of the box.
     """
+    html = _BLANK_LINE.sub(r"\1&#10;", html)
     box = "overflow:hidden;contain:paint;isolation:isolate"
     return f'<div class="{_IGNORED}" style="{style}{";" if style else ""}{box}">{html}</div>'

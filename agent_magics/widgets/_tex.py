@@ -268,6 +268,8 @@ class _Writer:
         elif name == "mathrm" and (letter := _ONE_LETTER.match(self._source, place)):
             self._pieces.append(rf"\mathrm{{ {letter[1]}}}")  # else it would be in italics
             return letter.end()
+        elif name == "arg":
+            self._operator("", name)  # the converter does not know it
         elif name in _COMMANDS or name in _DELIMITERS:
             self._styles += name in _STYLE
             if self._styles > _STYLES:

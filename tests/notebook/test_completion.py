@@ -115,6 +115,22 @@ def test_no_engine_is_started_and_answers_are_kept(shell: Any, client: KnowingCl
     assert client.asked == 1
 
 
+@pytest.mark.parametrize(
+    "end", ["\n!rm -rf .", "\r!x", "\t--force", " x", "\u2028x", "\u202ecod", "\x1b[8m", "\u200b"]
+)
+def test_a_name_brings_no_code_into_the_cell(
+    shell: Any, client: KnowingClient, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    shell.run_line_magic("agent", "hi")
+    session = shell._agent_magics_keeper.current
+    entries = [SimpleNamespace(path=f"/workspace/{name}") for name in ("report.csv", f"rep{end}")]
+    monkeypatch.setattr(session, "list_files", lambda **_: entries, raising=False)
+    models: dict[str, Any] = {"models": {"guide": {}, f"gui{end}": {}}}
+    monkeypatch.setattr(client, "providers", lambda: {"providers": [{"id": "demo", **models}]})
+    assert offered(shell, "%agent_get rep") == {"%agent_get report.csv"}
+    assert offered(shell, "%agent_model demo/gui") == {"%agent_model demo/guide"}
+
+
 def test_an_engine_that_does_not_answer(
     shell: Any, client: KnowingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

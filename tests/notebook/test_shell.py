@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,36 @@ def test_output_and_result(session: FakeSession, capsys: pytest.CaptureFixture[s
     assert result is session.shell_result
     assert session.calls == [("shell", "ls -l", timedelta(seconds=1.5), "/tmp")]
     assert tuple(capsys.readouterr()) == ("out\n", "err\n")
+
+
+@pytest.mark.parametrize("cell", ["", "a-cell"])
+def test_a_console_with_a_kernel_is_a_terminal(
+    session: FakeSession,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    cell: str,
+) -> None:
+    class Kernel:
+        shell_streams = ()
+
+        def get_parent(self, _: str) -> dict[str, Any]:
+            return {"metadata": {"cellId": cell} if cell else {}}
+
+    writers: list[shell_module._Writer] = []
+    make = shell_module._Writer
+
+    def made(*args: Any, **options: Any) -> Any:
+        writers.append(make(*args, **options))
+        return writers[-1]
+
+    monkeypatch.setattr(shell_module, "_Writer", made)
+    monkeypatch.setattr(shell_module, "current_shell", lambda: SimpleNamespace(kernel=Kernel()))
+    run(session)
+    capsys.readouterr()
+    writers[0].write("\x1b]52;c;eA==\x07\x1b[31mred\x1b[0m")
+    shown = capsys.readouterr().out
+    assert shown.endswith("\x1b[31mred\x1b[0m")
+    assert ("]52" in shown) is bool(cell)
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ _ADDRESS = re.compile(r"(?:https?://[a-z0-9_.-]+(?::\d+)?(?:[/?#][!-~]*)?|mailto
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=]*")
 _SHORT_VALUE = re.compile(r"[a-z]{1,10}|\d{1,4}|[0-2](?:\.\d+)?em")
 _PROPERTY_NAMES = """
-background border border-bottom border-left border-radius color contain display font-family
-font-size font-style font-weight isolation line-height margin max-width min-width opacity overflow
-overflow-wrap overflow-x overflow-y padding tab-size text-align text-decoration vertical-align
-white-space word-break
+background border border-bottom border-left border-radius border-top color contain display
+font-family font-size font-style font-weight isolation line-height margin max-width min-width
+opacity overflow overflow-wrap overflow-x overflow-y padding tab-size text-align text-decoration
+vertical-align white-space word-break
 """
 _PROPERTIES = frozenset(_PROPERTY_NAMES.split())
 _VALUE = re.compile(r"[a-z0-9.,#%()\s!-]*")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_magics.widgets import render_markdown
+from agent_magics.widgets import _tex, render_markdown
 from agent_magics.widgets._formulas import CLASSES, ELEMENTS, formula_html
 from agent_magics.widgets._script import STATIC
 
@@ -148,6 +148,14 @@ def assert_allowed(html: str) -> None:
 def test_common_formulas_read_right(tex: str, text: str) -> None:
     assert in_a_line(tex) == text
     made(tex, block=False)
+
+
+def test_every_sign_on_the_list_is_known_to_the_converter() -> None:
+    lists = (_tex._GREEK, _tex._LETTERS, _tex._OPERATORS, _tex._RELATIONS, _tex._ARROWS, _tex._DOTS)
+    for name in " ".join((*lists, _tex._FUNCTIONS)).split():
+        made(rf"a \{name} b")
+        made(rf"\{name}_x b")
+    assert in_a_line(r"\arg\min_{x} f(x)") == "arg min_x f(x)"
 
 
 def test_every_delimiter_has_every_size() -> None:

@@ -39,6 +39,26 @@ def test_nothing_is_active(text: str) -> None:
         assert len(run) == 1 or not set(run) & set("$\\"), run
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`<img src=x onerror=alert(1)>`{=html}",
+        '`x`{style="background:url(http://evil.test)"} [x]{onclick=alert(1)}',
+        "# a {onclick=alert(1)}",
+        "[x](https://x.test){onclick=alert(1)}\n{: onclick=alert(1)}",
+        "{::nomarkdown} {{< raw >}} {% include x %} {{ site }}",
+        "{raw}`x` {eval}`x`",
+        "| `x`{=html} |\n|---|\n\n::: {onclick=alert(1)}\nx\n:::",
+        r"`x`\{=html} \\{=html}",
+    ],
+)
+def test_no_attributes_roles_and_templates_of_other_readers(text: str) -> None:
+    shown = inert_markdown(text)
+    assert "{" not in shown
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(shown)
+    assert html.count("{") == text.replace("\\{", "{").count("{")
+
+
 def test_what_is_harmless_stays() -> None:
     text = (
         "# A *title*\n\n- [x](https://x.test/a) `a<b` & 1\n\n```sh\necho $x <y>\n```\n\\* no list"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import ast
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import nbconvert
+import nbformat.v4 as notebook
 import pytest
+from markdown_it import MarkdownIt
 
 from agent_magics.notebook._data._made import MadeFile, _bundle
 from agent_magics.notebook._manage._export import _html
@@ -210,3 +214,21 @@ def test_the_scripts_call_no_typesetter() -> None:
         source = path.read_text("utf-8").lower()
         for word in ("typeset(", "latextypesetter", "mathjax.", "katex", "innerhtml", "rendermime"):
             assert word not in source, f"{path.name}: {word}"
+
+
+@pytest.mark.parametrize("blank", ["\n\n", "\n \t\n", "\n\n\n\n", "\n\u3000\n", "\r\n\r\n"])
+def test_nothing_in_an_output_is_markdown_after_nbconvert(blank: str) -> None:
+    attack = blank.join(
+        ("a", "![x](https://evil.example/x.png)", "# b", "<javascript:x>", "$x$", "[a](vscode:x)")
+    )
+    record = TurnRecord()
+    record.handle(tool_done("bash", "1", input={"command": attack}, output=attack))
+    record.handle(thought(attack))
+    record.handle(text(f"```text\n{attack}\n```\n\n    {attack}"))
+    record.note(attack)
+    output = notebook.new_output("display_data", {"text/html": record.html()})
+    document = notebook.new_notebook(cells=[notebook.new_code_cell(outputs=[output])])
+    exporter: Any = nbconvert.MarkdownExporter  # untyped
+    markdown, _ = exporter().from_notebook_node(document)
+    tokens = MarkdownIt("commonmark", {"html": True}).parse(markdown)
+    assert [token.type for token in tokens if token.type != "fence"] == ["html_block"]

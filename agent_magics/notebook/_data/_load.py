@@ -13,6 +13,8 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from .._text import one_line
+
 __all__ = ["Wish", "load", "parse_wish"]
 
 Wish = tuple[str, str]
@@ -46,7 +48,9 @@ def load(path: str, data: bytes) -> Any:
     except ImportError as error:
         raise UsageError(f"--get {path}: {error}") from None
     except Exception as error:  # of any of these libraries
-        raise UsageError(f"--get {path}: its content can't be read: {error}") from None
+        raise UsageError(
+            f"--get {path}: its content can't be read: {one_line(str(error))}"
+        ) from None
 
 
 def _tables() -> Any:

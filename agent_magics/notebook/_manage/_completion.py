@@ -147,7 +147,19 @@ class Completion:
 
 
 def _matching(fragment: str, values: Iterable[str]) -> tuple[str, list[str]]:
-    return fragment, [value for value in values if value.startswith(fragment)]
+    return fragment, [v for v in values if v.startswith(fragment) and _is_one_word(v)]
+
+
+def _is_one_word(text: str) -> bool:
+    """
+    Whether it is one word of a magic's line, and all of it can be seen.
+
+    A completion is put into the cell: a name with a line end, say of an agent's file, would put
+    code there.
+    """
+    from ...widgets import visible
+
+    return visible(text) == text and not any(char.isspace() for char in text)
 
 
 def _local_files(below: str) -> list[str]:

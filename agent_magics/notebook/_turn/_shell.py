@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 from .._errors import TurnInterrupted, describe
-from .._frontend import current_shell, kernel_of
+from .._frontend import cell_id, current_shell, kernel_of
 from .._text import printable
 from ._pump import CommPump
 from ._wait import waiting_pump
@@ -54,10 +54,11 @@ def run_shell(
     Raises `TurnFailed` when it could not be run at all, and `TurnInterrupted` after a Stop. A
     non-zero exit code is shown, not raised.
     """
-    kernel = kernel_of(current_shell())
+    shell = current_shell()
+    in_page = kernel_of(shell) is not None and bool(cell_id(shell))
     writers = {
-        "stdout": _Writer(lambda: sys.stdout, raw=kernel is not None),
-        "stderr": _Writer(lambda: sys.stderr, raw=kernel is not None),
+        "stdout": _Writer(lambda: sys.stdout, raw=in_page),
+        "stderr": _Writer(lambda: sys.stderr, raw=in_page),
     }
     try:
         with waiting_pump() as pump:
@@ -177,8 +178,8 @@ class _Writer:
     """
     Prints one stream of the command, up to a limit.
 
-    In a notebook the front end renders the text (`raw`); a terminal gets it without control
-    sequences other than colours.
+    In a notebook the front end renders the text (`raw`); a terminal, also that of a console with a
+    kernel, gets it without control sequences other than colours.
     """
 
     def __init__(self, stream: Callable[[], TextIO], *, raw: bool) -> None:

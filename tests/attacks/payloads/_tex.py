@@ -1,5 +1,7 @@
 r"""TeX: all of it between delimiters that some page's typesetter looks for."""
 
+# ruff: noqa: RUF001
+
 TEX = r"""
 $\style{cursor:url(@/style?secret=x),auto}{1}$
 $\style{background:url(@/style-bg)}{\text{Allow once}}$
@@ -145,4 +147,11 @@ $&#92;style{background:url(@/entity)}{x}$
 <script type="math/mml"><math href="javascript:window.__pwned=1"></math></script>
 <span class="math-tex">\(\style{background:url(@/mathtexclass)}{x}\)</span>
 <mjx-container jax="SVG"><svg onload=window.__pwned=1></svg></mjx-container>
+$\text{\$}x\text{\$}$ $\mathtt{\$}x\mathtt{\$}$
+$＼style{background:url(@/fwb)}{x}$ ＄\style{background:url(@/fw)}{x}＄
+$\begin{align}x\label{"><img src=x onerror=window.__pwned=1>}\end{align}$
+$\begin{array}{c}\hline\hline\hline x\\\hline\hline\end{array}$
+$\text{k0}\text{k1}$ $\mathrm{k0}k1\text{x}$ $\mathtt{k9}$
+$\text{&lt;img src=x onerror=window.__pwned=1&gt;}$
+$$⏎x⏎⏎\style{background:url(@/blank)}{y}⏎$$
 """

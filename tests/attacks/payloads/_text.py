@@ -95,6 +95,12 @@ www.evil.example/<script>window.__pwned=1</script>
 ***<b onclick=window.__pwned=1>*** ~~<i>~~
 \<img src=x onerror=window.__pwned=1\>
 &lt;script&gt;window.__pwned=1&lt;/script&gt;
+a⏎⏎![x](@/afterblank.png)⏎⏎<img src=@/rawafter.png>⏎⏎[x](javascript:window.__pwned=1)⏎⏎$\style{background:url(@/afterblank)}{x}$
+Setext <script>window.__pwned=1</script>⏎======⏎⏎![x](@/setext.png)⏎---
+~~~⏎```⏎~~~⏎![x](@/fence1.png)⏎```⏎![x](@/fence2.png)⏎~~~
+<!-- comment⏎⏎![x](@/comment.png)⏎-->⏎⏎[a](javascript:window.__pwned=1)
+![[@/obsidian.png]] [[javascript:window.__pwned=1]]
+[^1]⏎⏎[^1]: ![x](@/foot.png)⏎    <img src=x onerror=window.__pwned=1>
 """
 
 TERMINAL = [

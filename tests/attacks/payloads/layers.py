@@ -135,7 +135,9 @@ def _commands(ops: list[dict[str, Any]]) -> list[str]:
 
 
 def _html(html: str) -> list[str]:
-    return [*find_problems(html), *find_hidden(html)]
+    """As it is, and in a file of Markdown, into which nbconvert puts it."""
+    in_markdown = _READER.render(f"{html}\n")
+    return [*find_problems(html), *find_hidden(html), *find_problems(in_markdown)]
 
 
 def _saved(payload: str) -> list[str]:
