@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "agent_magics"
 
 ROOMS: dict[str, frozenset[str]] = {
     "wire": frozenset(),
-    "sandbox": frozenset(),
+    "sandbox": frozenset({"wire"}),
     "client": frozenset({"wire"}),
     "widgets": frozenset({"wire"}),
     "engine": frozenset({"wire", "sandbox"}),
