@@ -21,7 +21,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "widgets": frozenset({"wire"}),
     "engine": frozenset({"wire", "sandbox"}),
     "notebook": frozenset({"client", "widgets", "wire"}),
-    "cli": frozenset({"client", "engine", "sandbox", "wire"}),
+    "cli": frozenset({"client", "engine", "sandbox", "widgets", "wire"}),
     "testing": frozenset({"client", "wire"}),
     # the package itself: what users import and what %load_ext loads
     "": frozenset({"client", "notebook", "wire"}),
