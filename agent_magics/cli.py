@@ -366,7 +366,7 @@ def _recover(options: argparse.Namespace) -> int:
     from .client import AgentError, ApiError, Client
 
     if bool(options.names) == options.all:
-        return _fail("no workspace is named", "name some of those of agent-magics sessions, or --all")
+        return _fail("no workspace is named", "name some of agent-magics sessions, or --all")
     failures = 0
     try:
         with Client() as client:
