@@ -113,20 +113,20 @@ def _print_turns(notebook: Any) -> None:
         answers = Counter(answer["reply"] for answer in turn["permissions"])
         tokens, sandbox = turn["tokens"], turn["sandbox"]
         print(f"Turn {number}: {turn['outcome']} after {turn['seconds']:.1f} s")
-        print(f"  model: {turn['model']}")
+        print(f"  model: {_one_line(turn['model'])}")
         print(
             f"  container: {sandbox['provider']}{'' if sandbox['isolated'] else ' (NOT isolated)'}"
         )
         print(f"  tools: {_counted(tools)}")
         print(f"  permission requests: {_counted(answers)}")
-        print(f"  files to look at: {', '.join(turn['files']) or 'none'}")
+        print(f"  files to look at: {', '.join(map(_named, turn['files'])) or 'none'}")
         print(f"  tokens: {tokens['input']} in, {tokens['output']} out")
     if not turns:
         print("No turn of the agent is in it.")
 
 
 def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} x{count}" for name, count in counts.items()) or "none"
+    return ", ".join(f"{_one_line(name)} x{count}" for name, count in counts.items()) or "none"
 
 
 def _records(notebook: Any) -> Iterator[Any]:
@@ -285,7 +285,7 @@ def _check_unclaimed(unclaimed: Unclaimed) -> None:
         _finding("workspace without a session", False, text, next_step, mark="--")
     for store in unclaimed.stores:
         name = "damaged store, kept" if store.damaged else "copy of the store before a migration"
-        _finding(name, False, f"{store.path} ({_bytes(store.size)})", "", mark="--")
+        _finding(name, False, f"{_named(store.path)} ({_bytes(store.size)})", "", mark="--")
 
 
 def _check_labextension() -> bool:
@@ -307,9 +307,9 @@ def _bases() -> list[str]:
 
 
 def _finding(name: str, good: bool, text: str, next_step: str, mark: str = "!!") -> None:
-    print(f"[{'ok' if good else mark}] {name}: {text or 'works'}")
+    print(f"[{'ok' if good else mark}] {name}: {_one_line(text) or 'works'}")
     if next_step:
-        print(f"     next: {next_step}")
+        print(f"     next: {_one_line(next_step)}")
 
 
 # ---- sessions
@@ -330,9 +330,9 @@ def _sessions(options: argparse.Namespace) -> int:
         return 0
     for item in sessions:
         updated = datetime.fromtimestamp(item.time_updated / 1000).strftime("%Y-%m-%d %H:%M")
-        print(f"{item.id}  {updated}  {item.status:10}  {item.title}")
+        print(f"{item.id}  {updated}  {item.status:10}  {_one_line(item.title)}")
         if item.problem:
-            print(f"    {item.problem}")
+            print(f"    {_one_line(item.problem)}")
     if not sessions:
         print("No sessions yet.")
     if unclaimed is not None:
@@ -359,14 +359,14 @@ def _print_unclaimed(unclaimed: Unclaimed) -> None:
         print("\nStores that were kept (delete them when nothing is missing):")
     for store in unclaimed.stores:
         kind = "damaged" if store.damaged else "copy before a migration"
-        print(f"{store.path}  {_bytes(store.size)}  {kind}")
+        print(f"{_named(store.path)}  {_bytes(store.size)}  {kind}")
 
 
 def _recover(options: argparse.Namespace) -> int:
     from .client import AgentError, ApiError, Client
 
     if bool(options.names) == options.all:
-        return _fail("which workspaces?", "name some of those of agent-magics sessions, or --all")
+        return _fail("no workspace is named", "name some of agent-magics sessions, or --all")
     failures = 0
     try:
         with Client() as client:
@@ -380,9 +380,9 @@ def _recover(options: argparse.Namespace) -> int:
                     info = client.recover_session(name).get_info()
                 except ApiError as error:
                     failures += 1
-                    print(f"agent-magics: {error}", file=sys.stderr)
+                    print(f"agent-magics: {_one_line(str(error))}", file=sys.stderr)
                 else:
-                    print(f"{info.id}  {info.title}")
+                    print(f"{info.id}  {_one_line(info.title)}")
     except AgentError as error:
         return _fail(str(error), "agent-magics doctor")
     if not names:
@@ -392,7 +392,7 @@ def _recover(options: argparse.Namespace) -> int:
 
 def _named(name: str) -> str:
     """A name as it can be printed and typed, whatever bytes it has."""
-    return name if name.isprintable() else repr(name)
+    return name if name.isprintable() and _one_line(name) == name else ascii(name)
 
 
 def _moment(milliseconds: int) -> str:
@@ -413,8 +413,15 @@ def _bytes(size: int) -> str:
 
 
 def _fail(problem: str, next_step: str) -> int:
-    print(f"agent-magics: {problem}. Next: {next_step}.", file=sys.stderr)
+    print(_one_line(f"agent-magics: {problem}. Next: {next_step}."), file=sys.stderr)
     return 1
+
+
+def _one_line(text: str) -> str:
+    """What others wrote, for a terminal: nothing in it steers, hides or begins a line."""
+    from .widgets import visible
+
+    return visible(" ".join(text.split()))
 
 
 def _short(path: Path) -> str:

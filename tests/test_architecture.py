@@ -16,12 +16,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "agent_magics"
 
 ROOMS: dict[str, frozenset[str]] = {
     "wire": frozenset(),
-    "sandbox": frozenset(),
+    "sandbox": frozenset({"wire"}),
     "client": frozenset({"wire"}),
     "widgets": frozenset({"wire"}),
     "engine": frozenset({"wire", "sandbox"}),
     "notebook": frozenset({"client", "widgets", "wire"}),
-    "cli": frozenset({"client", "engine", "sandbox", "wire"}),
+    "cli": frozenset({"client", "engine", "sandbox", "widgets", "wire"}),
     "testing": frozenset({"client", "wire"}),
     # the package itself: what users import and what %load_ext loads
     "": frozenset({"client", "notebook", "wire"}),

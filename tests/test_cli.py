@@ -20,6 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from agent_magics import __version__, cli
 from agent_magics.client import Client, EngineStartError
+from agent_magics.widgets import MIME
 from tests.support.engine_home import EngineHome
 from tests.support.kernels import ROOT
 
@@ -91,6 +92,38 @@ def test_sessions(home: EngineHome, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sessions", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["id"] == session.id and found["title"] == "Penguins"
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\u202eevil\u3164\ufe0f\nses_01a22e324e3e000099fced87  forged"
+
+
+def test_what_others_wrote_steers_no_terminal(
+    home: EngineHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Client() as client:
+        client.create_session(HOSTILE)
+    strange = home.data / "sessions" / HOSTILE
+    (strange / "workspace").mkdir(parents=True)
+    turn = {
+        "outcome": "completed",
+        "seconds": 1,
+        "model": HOSTILE,
+        "files": [HOSTILE],
+        "tools": [HOSTILE],
+        "permissions": [{"reply": "once"}],
+        "tokens": {"input": 1, "output": 1},
+        "sandbox": {"provider": "bubblewrap", "isolated": True},
+    }
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", {MIME: turn})])
+    cli._print_turns(nbformat.v4.new_notebook(cells=[cell]))
+    assert cli.main(["sessions"]) == 0
+    cli._check_engine()
+    cli.main(["sessions", "recover", HOSTILE, "no such one " + HOSTILE])
+    said = capsys.readouterr()
+    for hidden in "\x1b\x07\u202e\u3164\ufe0f":
+        assert hidden not in said.out + said.err
+    assert "evil" in said.out and "no such one" in said.err
+    assert [line for line in said.out.splitlines() if line.startswith("ses_01a22e324e3e")] == []
 
 
 def test_sessions_are_recovered(home: EngineHome, capsys: pytest.CaptureFixture[str]) -> None:

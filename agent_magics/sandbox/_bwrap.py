@@ -27,6 +27,7 @@ from ._mounts import (
     PathRefused,
     bwrap_arguments,
     python_mounts,
+    remove_links,
     system_mounts,
 )
 from ._network import NetworkLink
@@ -182,7 +183,10 @@ class Bubblewrap:
             ) from error
         if uid is None:
             self._running_before = _tasks_counted_against_us()
-        plan = _Plan(program, features, bpf, workspace, tmp, uid, self._python_mounts())
+        python = self._python_mounts()
+        for inside, folder in (("/tmp", tmp), (self.workspace, workspace)):
+            remove_links(python, inside, folder)
+        plan = _Plan(program, features, bpf, workspace, tmp, uid, python)
         self._has_quotas = _USER_SETTINGS.is_dir() and not plan.setuid
         return plan
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from ..wire import is_loopback
 from ._errors import SandboxUnavailable
 from ._kube_pod import NETWORK_POLICY
 from ._options import KubernetesOptions
@@ -22,6 +23,8 @@ REQUEST_TIMEOUT = 30
 """Seconds for one answer of the API."""
 HEARTBEAT = 20.0
 """Seconds between signs of life on a connection into a pod."""
+_READ_BUFFER = 1 << 21
+"""Bytes of one answer, as kubernetes_asyncio's own session has it."""
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -118,7 +121,18 @@ async def connect(options: KubernetesOptions) -> AsyncIterator[Cluster]:
             "kubectl config current-context tells which it is.",
         ) from error
     async with library.client.ApiClient(configuration) as client:
+        if is_loopback(configuration.host):
+            _reach_directly(client.rest_client)
         yield Cluster(library, configuration, client, namespace)
+
+
+def _reach_directly(rest: Any) -> None:
+    """Replace a client's session, which reads proxies from the environment, by one that doesn't."""
+    session = rest.pool_manager
+    rest.pool_manager = importlib.import_module("aiohttp").ClientSession(
+        connector=session.connector, trust_env=False, read_bufsize=_READ_BUFFER
+    )
+    session.detach()
 
 
 def _library() -> Any:

@@ -25,6 +25,7 @@ __all__ = [
     "PathRefused",
     "bwrap_arguments",
     "python_mounts",
+    "remove_links",
     "system_mounts",
     "without_links",
 ]
@@ -79,6 +80,7 @@ _PROC_EMPTY = (
     *("timer_list", "vmallocinfo"),
 )
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
 _NEVER = frozenset(
     {
@@ -186,6 +188,29 @@ def system_mounts(data: Data, shared_memory: int | None) -> list[str]:
         arguments += ["--size", str(shared_memory)]
     arguments += ["--tmpfs", "/dev/shm"]
     return [*arguments, "--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
+
+
+def remove_links(mounts: Iterable[Mount], inside: str, folder: Path) -> None:
+    """
+    Remove the links that an earlier start made below `inside`, which is `folder` outside: older
+    versions of bwrap take none that is there already. Whatever else is there stays.
+    """
+    for mount in mounts:
+        if mount.kind != "link" or not mount.path.startswith(f"{inside}/"):
+            continue
+        *parents, name = mount.path.removeprefix(f"{inside}/").split("/")
+        opened = []
+        try:  # step by step: the container's commands may have put links there
+            opened.append(os.open(folder, _DIRECTORY))
+            for parent in parents:
+                opened.append(os.open(parent, _DIRECTORY, dir_fd=opened[-1]))
+            if os.readlink(name, dir_fd=opened[-1]) == mount.source:
+                os.unlink(name, dir_fd=opened[-1])
+        except OSError:
+            pass  # nothing is there, or nothing of ours: bwrap says what it makes of it
+        finally:
+            for fd in opened:
+                os.close(fd)
 
 
 def without_links(mounts: Sequence[Mount]) -> list[Mount]:

@@ -36,6 +36,7 @@ from agent_magics.sandbox import _kube_cluster as cluster_module
 from agent_magics.sandbox._kube_pod import APP, NETWORK_POLICY
 from tests.support.fake_cluster import KINDS, NAMESPACE, TOKEN, FakeCluster, fake_cluster
 from tests.support.processes import eventually, with_argument
+from tests.support.tcp_server import TcpServer
 
 pytestmark = pytest.mark.container
 
@@ -133,6 +134,27 @@ async def test_nothing_is_asked_of_a_session_that_never_started(
     await box.stop()
     await box.destroy()
     assert cluster.calls == []
+
+
+async def test_an_api_server_on_this_machine_is_reached_without_a_proxy(
+    cluster: FakeCluster, open_box: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 502 Proxied\r\nContent-Length: 0\r\n\r\n")
+
+    proxy = TcpServer(refuse)
+    address = f"http://127.0.0.1:{await proxy.start('127.0.0.1')}"
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, address)
+        monkeypatch.setenv(name.upper(), address)
+    try:
+        box = open_box()
+        await box.start()
+        assert (await box.run("echo there")).stdout == b"there\n"
+        assert proxy.opened == 0
+        await box.destroy()
+    finally:
+        await proxy.stop()
 
 
 async def test_volume_claim(cluster: FakeCluster, open_box: Callable[..., Sandbox]) -> None:

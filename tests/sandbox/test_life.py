@@ -7,11 +7,14 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+import venv
 from pathlib import Path
 
 import pytest
 
-from agent_magics.sandbox import Sandbox, SandboxGone, open_sandbox
+from agent_magics.sandbox import PythonEnv, Sandbox, SandboxGone, open_sandbox
+from agent_magics.sandbox._mounts import Mount, remove_links
 from tests.support.processes import eventually, with_argument
 
 pytestmark = pytest.mark.container
@@ -50,6 +53,35 @@ async def test_death_of_the_engine(root: Path, needs_bubblewrap: None, seconds: 
     engine.kill()
     await engine.wait()
     await eventually(lambda: not with_argument(seconds))
+
+
+async def test_a_python_below_tmp_starts_again_and_again(
+    root: Path, needs_bubblewrap: None
+) -> None:
+    """What shows it leaves mount points in the session's own /tmp, links among them."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        venv.create(folder, symlinks=True)
+        Path(folder, "lib64").unlink(missing_ok=True)
+        Path(folder, "lib64").symlink_to("lib")
+        python = PythonEnv(f"{folder}/bin/python", (folder, sys.base_prefix))
+        for _ in range(3):
+            sandbox = open_sandbox(root, python=python)
+            await sandbox.start()
+            ran = await sandbox.run(f"test -L {folder}/lib64; echo $?; echo kept > /tmp/mine")
+            assert ran.stdout == b"0\n"
+            await sandbox.stop()
+        left = root / "tmp" / Path(folder).name
+        (left / "lib64").unlink(missing_ok=True)
+        (left / "lib64").write_text("somebody's")
+        mounts = [Mount("link", f"{folder}/lib64", "lib"), Mount("link", "/tmp/away/x", "lib")]
+        outside = root.parent / "outside"
+        outside.mkdir()
+        (outside / "x").symlink_to("lib")
+        (root / "tmp/away").symlink_to(outside)
+        remove_links(mounts, "/tmp", root / "tmp")
+        assert (left / "lib64").read_text() == "somebody's"
+        assert (outside / "x").is_symlink()
+        assert (root / "tmp/mine").read_text() == "kept\n"
 
 
 async def test_destroy_removes_whatever_is_there(root: Path, needs_bubblewrap: None) -> None:
