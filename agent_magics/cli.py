@@ -413,7 +413,7 @@ def _bytes(size: int) -> str:
 
 
 def _fail(problem: str, next_step: str) -> int:
-    print(f"agent-magics: {problem}. Next: {next_step}.", file=sys.stderr)
+    print(f"agent-magics: {problem.removesuffix('.')}. Next: {next_step}.", file=sys.stderr)
     return 1
 
 

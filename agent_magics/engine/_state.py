@@ -6,6 +6,7 @@ Standard library only: all of this happens before the slow imports.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -206,6 +207,16 @@ def is_served(path: str) -> bool:
 
 def storage_problem(path: Path, error: OSError) -> str:
     """What keeps the engine from starting with its data or its socket in `path`: one sentence."""
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        found = Path(error.filename)
+        if found.is_symlink() and not found.exists():
+            return (
+                f"{found} is a link to {found.readlink()}, which does not exist. Mount its disk or "
+                "make that directory, or set another directory."
+            )
+        return f"{found} is not a directory. Move it away, or set another directory."
+    if error.errno in (errno.EISDIR, errno.EINVAL, errno.ENXIO) and error.filename:
+        return f"{error.filename} is not a file. Move it away, or set another directory."
     return f"{shortage_message(path, error)}, or set another directory."
 
 

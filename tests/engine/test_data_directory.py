@@ -130,6 +130,44 @@ def open_to_others(home: Path) -> None:
     (home / "data").chmod(0o755)
 
 
+def database_is_elsewhere(home: Path) -> None:
+    (home / "data/engine.db").rename(home / "real.db")
+    (home / "data/engine.db").symlink_to(home / "gone/real.db")
+
+
+def database_loop(home: Path) -> None:
+    (home / "data/engine.db").unlink()
+    (home / "data/engine.db").symlink_to("engine.db")
+
+
+def database_pipe(home: Path) -> None:
+    (home / "data/engine.db").unlink()
+    os.mkfifo(home / "data/engine.db")
+
+
+def database_directory(home: Path) -> None:
+    (home / "data/engine.db").unlink()
+    (home / "data/engine.db").mkdir()
+
+
+def log_pipe(home: Path) -> None:
+    os.mkfifo(home / "data/engine.db-wal")
+
+
+def index_directory(home: Path) -> None:
+    (home / "data/engine.db-shm").mkdir()
+
+
+def sessions_file(home: Path) -> None:
+    shutil.rmtree(home / "data/sessions", ignore_errors=True)
+    (home / "data/sessions").write_text("")
+
+
+def snapshots_elsewhere(home: Path) -> None:
+    shutil.rmtree(home / "data/snapshots", ignore_errors=True)
+    (home / "data/snapshots").symlink_to(home / "gone")
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -144,6 +182,14 @@ def open_to_others(home: Path) -> None:
         (dangling, r"is a link to .*/gone, which does not exist\. Mount its disk"),
         (loop, r"link that can't be followed"),
         (open_to_others, r"run: chmod 700"),
+        (database_is_elsewhere, r"engine\.db is a link to .*real\.db, which does not exist"),
+        (database_loop, r"engine\.db can't be opened: Too many|can't be followed"),
+        (database_pipe, r"engine\.db is not a file\. Move it away"),
+        (database_directory, r"engine\.db is not a file\. Move it away"),
+        (log_pipe, r"engine\.db-wal is not a file\. Move it away"),
+        (index_directory, r"engine\.db-shm is not a file\. Move it away"),
+        (sessions_file, r"/data/sessions is not a directory"),
+        (snapshots_elsewhere, r"/data/snapshots is a link to .*/gone, which does not exist"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -161,6 +207,21 @@ def test_a_link_to_a_directory_is_followed(home: Path) -> None:
     assert start(home) == (0, "")
     assert (home / "data").is_symlink() and (home / "disk/engine.db").stat().st_size
     assert (home / "disk/engine.lock").exists()
+
+
+def test_a_link_to_a_database_is_followed(home: Path) -> None:
+    """Also its repair is made where it is."""
+    (home / "disk").mkdir(mode=0o700)
+    (home / "data/engine.db").rename(home / "disk/engine.db")
+    (home / "data/engine.db").symlink_to("../disk/engine.db")
+    if os.geteuid() == 0:
+        os.chown(home / "disk", UID, UID)
+    with (home / "disk/engine.db").open("r+b") as file:
+        file.write(b"\xee" * 100)
+    assert start(home) == (0, "")
+    assert (home / "data/engine.db").is_symlink()
+    assert (home / "disk/engine.db").read_bytes().startswith(b"SQLite")
+    assert list((home / "disk/damaged").iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
