@@ -54,6 +54,7 @@ from ._errors import (
     StoreDamaged,
     TaskNotFound,
     TooLarge,
+    UnknownArgument,
 )
 from ._inputs import FileInput, PromptInput, TextInput
 from ._launch import EngineLauncher, ensure_engine
@@ -127,5 +128,6 @@ __all__ = [
     "Turn",
     "TurnInput",
     "TurnStream",
+    "UnknownArgument",
     "ensure_engine",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_magics.wire import AgentConfig, Unattended
 
+from ._arguments import PermissionChoice, names_checked, with_options
 from ._errors import AgentError, ApiError
 from ._ids import new_message_id
 from ._inputs import PromptInput, prompt_parts
@@ -25,6 +26,7 @@ __all__ = ["AgentChoice", "AsyncAgentHandle", "agent_body"]
 AgentChoice = str | AgentConfig
 
 
+@names_checked
 class AsyncAgentHandle:
     """
     An agent: the name of one that the server has, or the settings of one's own.
@@ -46,14 +48,15 @@ class AsyncAgentHandle:
         """How messages name this agent."""
         return agent_name(self.agent)
 
+    @with_options
     async def create_session(
         self,
-        title: str | None = None,
+        title: str | Mapping[str, Any] | None = None,
         *,
         model: str | None = None,
         sandbox: str | None = None,
         network: bool | Sequence[str] | None = None,
-        permission: Sequence[Mapping[str, str]] | None = None,
+        permission: PermissionChoice | None = None,
         python: PythonChoice = "current",
         limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
@@ -69,6 +72,14 @@ class AsyncAgentHandle:
             limits=limits,
         )
 
+    def session(self, id: str) -> AsyncSessionHandle:
+        """A handle on an existing session; see `AsyncClient.session`."""
+        return self._client.session(id)
+
+    async def fork_session(self, id: str, message_id: str | None = None) -> AsyncSessionHandle:
+        """A copy of a session, with the agent that it has; see `AsyncClient.fork_session`."""
+        return await self._client.fork_session(id, message_id)
+
     async def run(
         self,
         prompt: PromptInput,
@@ -78,7 +89,7 @@ class AsyncAgentHandle:
         model: str | None = None,
         sandbox: str | None = None,
         network: bool | Sequence[str] | None = None,
-        permission: Sequence[Mapping[str, str]] | None = None,
+        permission: PermissionChoice | None = None,
         python: PythonChoice = "current",
         limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncTask:

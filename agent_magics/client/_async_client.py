@@ -14,6 +14,7 @@ from agent_magics.wire import AgentInfo, Command, SessionInfo, Unclaimed
 from . import _history
 from ._agents import AgentChoice, AsyncAgentHandle, agent_body
 from ._api import Api
+from ._arguments import PermissionChoice, names_checked, permission_rules, with_options
 from ._async_session import AsyncSessionHandle
 from ._connection import Connector, EmbeddedConnector, UrlConnector
 from ._endpoint import Endpoint, Health
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 
+@names_checked
 class AsyncClient:
     """
     A client of an agent server. Use one per event loop; `async with` or `aclose()` ends it.
@@ -100,32 +102,37 @@ class AsyncClient:
         """Providers and models as the server lists them, and its default."""
         return as_mapping(await self._api.get_json("/config/providers"))
 
+    @with_options
     async def create_session(
         self,
-        title: str | None = None,
+        title: str | Mapping[str, Any] | None = None,
         *,
         agent: AgentChoice | None = None,
         model: str | None = None,
         sandbox: str | None = None,
         network: bool | Sequence[str] | None = None,
-        permission: Sequence[Mapping[str, str]] | None = None,
+        permission: PermissionChoice | None = None,
         python: PythonChoice = "current",
         limits: Mapping[str, int | float | str] | None = None,
     ) -> AsyncSessionHandle:
         """
         A new session with its own container.
 
+        All arguments may also stand in one mapping: `create_session({"title": "My session"})`.
+
         `agent` is the name of one that the server has ("build" by default) or an `AgentConfig`.
         `model` is `provider/model-id`, `sandbox` a provider of containers ("auto" by default),
         `network` is what commands may reach: False nothing, True what the server's configuration
         allows, or hosts besides that (`["packages", "data.example.org"]`); other hosts are asked
-        about. `permission` are rules `{permission, pattern, action}`, later ones win. `python` is
-        the interpreter that commands in the container shall find: this one for an embedded engine,
-        `None` for the server's choice, or `{executable, prefixes}`. `limits` lower what the
-        container may use, by the names and with the sizes of the server's configuration:
-        `{"memory": "1 GB", "processes": 100}`; `get_info().limits` has what holds.
+        about. `permission` are rules `{permission, pattern, action}`, later ones win; "allow",
+        "ask" or "deny" stands for one rule about everything. `python` is the interpreter that
+        commands in the container shall find: this one for an embedded engine, `None` for the
+        server's choice, or `{executable, prefixes}`. `limits` lower what the container may use, by
+        the names and with the sizes of the server's configuration: `{"memory": "1 GB",
+        "processes": 100}`; `get_info().limits` has what holds.
 
-        Raises `SandboxUnavailable`, `ModelNotFound`, `AgentNotFound`, `BadRequest`.
+        Raises `SandboxUnavailable`, `ModelNotFound`, `AgentNotFound`, `BadRequest`, and
+        `UnknownArgument`.
         """
         connection = await self._api.connection()
         body: dict[str, Any] = {"title": title, "sandbox": sandbox}
@@ -136,7 +143,7 @@ class AsyncClient:
         if limits is not None:
             body["limits"] = dict(limits)
         if permission is not None:
-            body["permission"] = [dict(rule) for rule in permission]
+            body["permission"] = permission_rules(permission)
         if model is not None:
             body["model"] = model_reference(model, key="id")
         if python == "current":

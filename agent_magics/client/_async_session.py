@@ -33,6 +33,7 @@ from agent_magics.wire import (
 )
 
 from . import _history
+from ._arguments import names_checked
 from ._artifacts import AsyncArtifacts, text_of
 from ._async_turn import AsyncTurn, AsyncTurnStream
 from ._callbacks import CallbackRun, StreamCallbacks
@@ -65,6 +66,7 @@ _END_TIMEOUT = 60.0
 """Ending a session ends its commands and deletes its files first."""
 
 
+@names_checked
 class AsyncSessionHandle(AsyncArtifacts, AsyncCommands, AsyncFamily):
     """
     One session. `id` is what `client.session(id)` takes to come back to it. `skipped` are the files

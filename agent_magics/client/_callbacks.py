@@ -26,7 +26,12 @@ from agent_magics.wire import (
     WireError,
 )
 
+from ._arguments import check_names
+
 __all__ = ["CallbackRun", "StreamCallbacks"]
+
+_OTHERS = ("model", "agent")
+"""What `send()` takes besides callbacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,8 @@ class StreamCallbacks:
     `on_permission` may return "once", "always" or "reject", or `None` when somebody else will
     answer. `send()` rejects what is asked when there is no `on_permission` at all, so that it
     never waits for nobody. `on_tool_update` gets the event: `output` is new live output when
-    there is some. `on_disconnect` is called when the connection is lost, `on_connect` each time
-    it stands.
+    there is some. `on_todo` is another name of `on_todos`. `on_disconnect` is called when the
+    connection is lost, `on_connect` each time it stands.
     """
 
     on_connect: Callable[[], Any] | None = None
@@ -55,18 +60,15 @@ class StreamCallbacks:
     on_tool_error: Callable[[ToolPart], Any] | None = None
     on_permission: Callable[[PermissionRequest], Any] | None = None
     on_todos: Callable[[tuple[Todo, ...]], Any] | None = None
+    on_todo: Callable[[tuple[Todo, ...]], Any] | None = None
     on_attachment: Callable[[FilePart], Any] | None = None
     on_status: Callable[[StatusChanged], Any] | None = None
     on_error: Callable[[WireError], Any] | None = None
 
     @classmethod
     def of(cls, callbacks: StreamCallbacks | None, **single: Callable[..., Any]) -> StreamCallbacks:
-        """`callbacks` with single ones put in. Raises `TypeError` for an unknown name."""
-        names = {item.name for item in fields(cls)}
-        if unknown := sorted(single.keys() - names):
-            raise TypeError(
-                f"unknown callback {unknown[0]!r}; there are {', '.join(sorted(names))}"
-            )
+        """`callbacks` with single ones put in. Raises `UnknownArgument`."""
+        check_names("send()", single, [*_OTHERS, *(item.name for item in fields(cls))])
         return replace(callbacks or cls(), **single)
 
 
@@ -126,7 +128,7 @@ def _calls(event: AgentEvent) -> list[tuple[str, tuple[Any, ...]]]:
         case PermissionAsked():
             return [("on_permission", (event.request,))]
         case TodosUpdated():
-            return [("on_todos", (event.todos,))]
+            return [("on_todos", (event.todos,)), ("on_todo", (event.todos,))]
         case Attachment():
             return [("on_attachment", (event.part,))]
         case StatusChanged():

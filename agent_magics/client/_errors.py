@@ -6,6 +6,7 @@ What can go wrong, as types.
      │   ├─ EngineStartError       the embedded engine could not be started
      │   └─ EngineNotResponding    its process runs and does not answer: `pid`
      ├─ NotText                    a file or artifact is no UTF-8 text; its bytes can be had
+     ├─ UnknownArgument            a name or word that a call doesn't take; also a `TypeError`
      ├─ ProtocolError              an answer that makes no sense
      │   └─ ProtocolMismatch       client and engine are of different generations
      ├─ CommandFailed              the turn of a command failed; `result` has what it brought
@@ -86,6 +87,7 @@ __all__ = [
     "StoreDamaged",
     "TaskNotFound",
     "TooLarge",
+    "UnknownArgument",
 ]
 
 
@@ -183,6 +185,10 @@ class ApiError(AgentError):
 
 class BadRequest(ApiError):
     """The request itself is wrong: an empty prompt, an unknown field, a bad value."""
+
+
+class UnknownArgument(AgentError, TypeError):
+    """A call got a name or a word that it doesn't take; the message says which it takes."""
 
 
 class CommandArguments(BadRequest):

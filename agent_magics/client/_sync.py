@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent_magics.wire import AgentInfo, Command, SessionInfo, Unclaimed
 
 from ._agents import AgentChoice
+from ._arguments import PermissionChoice, names_checked, with_options
 from ._async_client import AsyncClient
 from ._endpoint import Health
 from ._launch import EngineLauncher
@@ -29,6 +30,7 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 
+@names_checked
 class Client:
     """
     A client of an agent server, for any thread; takes the same as `AsyncClient`.
@@ -92,15 +94,16 @@ class Client:
         """Providers and models as the server lists them, and its default."""
         return self.run(self._core.providers())
 
+    @with_options
     def create_session(
         self,
-        title: str | None = None,
+        title: str | Mapping[str, Any] | None = None,
         *,
         agent: AgentChoice | None = None,
         model: str | None = None,
         sandbox: str | None = None,
         network: bool | Sequence[str] | None = None,
-        permission: Sequence[Mapping[str, str]] | None = None,
+        permission: PermissionChoice | None = None,
         python: PythonChoice = "current",
         limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent_magics.wire import SendResult, TaskInfo, Unattended
 
 from ._agents import AgentChoice, AsyncAgentHandle
+from ._arguments import PermissionChoice, names_checked, with_options
 from ._inputs import PromptInput
 from ._sync_session import SessionHandle
 from ._tasks import AsyncTask
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentHandle", "Task"]
 
 
+@names_checked
 class AgentHandle:
     """
     An agent: the name of one that the server has, or the settings of one's own.
@@ -43,14 +45,15 @@ class AgentHandle:
         """How messages name this agent."""
         return self._core.name
 
+    @with_options
     def create_session(
         self,
-        title: str | None = None,
+        title: str | Mapping[str, Any] | None = None,
         *,
         model: str | None = None,
         sandbox: str | None = None,
         network: bool | Sequence[str] | None = None,
-        permission: Sequence[Mapping[str, str]] | None = None,
+        permission: PermissionChoice | None = None,
         python: PythonChoice = "current",
         limits: Mapping[str, int | float | str] | None = None,
     ) -> SessionHandle:
@@ -66,6 +69,14 @@ class AgentHandle:
         )
         return SessionHandle(self._client, self._client.run(core))
 
+    def session(self, id: str) -> SessionHandle:
+        """A handle on an existing session; see `AsyncClient.session`."""
+        return self._client.session(id)
+
+    def fork_session(self, id: str, message_id: str | None = None) -> SessionHandle:
+        """A copy of a session, with the agent that it has; see `AsyncClient.fork_session`."""
+        return self._client.fork_session(id, message_id)
+
     def run(
         self,
         prompt: PromptInput,
@@ -75,7 +86,7 @@ class AgentHandle:
         model: str | None = None,
         sandbox: str | None = None,
         network: bool | Sequence[str] | None = None,
-        permission: Sequence[Mapping[str, str]] | None = None,
+        permission: PermissionChoice | None = None,
         python: PythonChoice = "current",
         limits: Mapping[str, int | float | str] | None = None,
     ) -> Task:

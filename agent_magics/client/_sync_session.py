@@ -31,6 +31,7 @@ from agent_magics.wire import (
     WireEvent,
 )
 
+from ._arguments import names_checked
 from ._artifacts import Artifacts
 from ._async_session import AsyncSessionHandle, finished, shell_result
 from ._async_turn import AsyncTurn, AsyncTurnStream
@@ -51,6 +52,7 @@ __all__ = ["SessionHandle", "ShellStream", "SyncStream", "Turn", "TurnStream"]
 T = TypeVar("T")
 
 
+@names_checked
 class SessionHandle(Artifacts, Commands, Family):
     """
     One session. `id` is what `client.session(id)` takes to come back to it.

@@ -38,6 +38,7 @@ from ._messages import MessageBook
 from ._network import Networks
 from ._network_config import NetworkConfig
 from ._permissions import Permissions
+from ._place import place_text
 from ._prompt_ids import PromptIds
 from ._prompts import NewSession, Prompt
 from ._recovery import recover
@@ -154,7 +155,7 @@ class Engine:
             capabilities=[TurnHooks()],
             instructions=[
                 instructions,
-                lambda ctx: instructions_of(ctx.deps.agent, ctx.deps.session),
+                lambda ctx: self._instructions(ctx.deps.agent, ctx.deps.session),
             ],
             retries=3,
         )
@@ -208,6 +209,10 @@ class Engine:
             await self.idle.close()
             await self.containers.close()
             await self.store.close()
+
+    def _instructions(self, agent: AgentProfile, session: Session) -> str:
+        servers = [server.name for server in self.extensions.mcp.all if server.config.enabled]
+        return instructions_of(agent, session, place_text(agent, session, self._network, servers))
 
     def _shortage(self, error: StoreFull | None) -> None:
         """Nothing can be stored for now: turns end, for what they do would not be kept."""

@@ -40,25 +40,16 @@ MOST_CHILDREN = 4
 """Sub-agents of one turn that work at the same time; more wait for their turn."""
 
 _TOOL = "task"
-_LOCAL_TEXT = """\
-This session has no container: commands run on the user's machine itself, with all that the user \
-may do. /workspace stands for the session's own directory in the paths that tools take; for \
-commands and scripts it does not exist: use relative paths there, or $HOME, which is the same \
-directory."""
 _CHILD_TEXT = """\
 You are a sub-agent: another agent gave you this task and waits for you. It sees nothing but your \
 last message, so put the whole result there, with paths and figures, and what remained open. \
 Nobody answers questions; decide sensibly and say what you decided."""
 
 
-def instructions_of(agent: AgentProfile, session: Session) -> str:
-    """What the model is told beyond the engine's own instructions."""
-    texts = [*agent.instructions]
-    if session.parent_id is not None:
-        texts.append(_CHILD_TEXT)
-    if not session.isolated:
-        texts.append(_LOCAL_TEXT)
-    return "\n\n".join(texts)
+def instructions_of(agent: AgentProfile, session: Session, place: str) -> str:
+    """What the model is told beyond the engine's own instructions. `place`: where it works."""
+    child = [_CHILD_TEXT] if session.parent_id is not None else []
+    return "\n\n".join([place, *agent.instructions, *child])
 
 
 def offered_tools(

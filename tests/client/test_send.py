@@ -22,6 +22,7 @@ from agent_magics.client import (
     StreamCallbacks,
     StreamPolicy,
     TextInput,
+    UnknownArgument,
 )
 from agent_magics.wire import (
     AgentEvent,
@@ -117,7 +118,7 @@ async def test_async_callbacks_and_a_callbacks_object(engine: FakeEngine) -> Non
         assert (texts, objects) == (["Hello", " world"], [])
         await session.send("hi", callbacks)
         assert objects == ["Hello", " world"]
-        with pytest.raises(TypeError, match="unknown callback 'on_txt'; there are on_attachment"):
+        with pytest.raises(UnknownArgument, match="no argument 'on_txt'; it is 'on_text' here"):
             await session.send("hi", on_txt=print)
 
 
