@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
@@ -168,7 +169,20 @@ class Containers:
             place = self._root / session.id
             if session.provider != "kubernetes":
                 place /= "workspace"
-            if session.container is None and not place.is_dir():
+            if session.container is not None:
+                continue
+            try:
+                found = place.stat()
+            except PermissionError:
+                session.missing = (
+                    f"The files of this session can't be read: the engine may not enter "
+                    f"{place.parent}. Give it the right to, with chmod or chown, and try again."
+                )
+                log.warning("%s: %s", session.id, session.missing)
+                continue
+            except OSError:
+                found = None
+            if found is None or not stat.S_ISDIR(found.st_mode):
                 session.missing = (
                     f"The files of this session are gone: there is no {place}. Put them back there "
                     "before the next command, or go on with an empty workspace."

@@ -168,6 +168,13 @@ def snapshots_elsewhere(home: Path) -> None:
     (home / "data/snapshots").symlink_to(home / "gone")
 
 
+def closed_log(home: Path) -> None:
+    (home / "state/engine.log").touch()
+    (home / "state/engine.log").chmod(0)
+    if os.geteuid() == 0:
+        os.chown(home / "state/engine.log", UID, UID)
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -188,6 +195,7 @@ def snapshots_elsewhere(home: Path) -> None:
         (database_directory, r"engine\.db is not a file\. Move it away"),
         (log_pipe, r"engine\.db-wal is not a file\. Move it away"),
         (index_directory, r"engine\.db-shm is not a file\. Move it away"),
+        (closed_log, r"state/engine\.log can't be used\. Run: chmod u\+rw .*/state/engine\.log"),
         (sessions_file, r"/data/sessions is not a directory"),
         (snapshots_elsewhere, r"/data/snapshots is a link to .*/gone, which does not exist"),
     ],
@@ -199,6 +207,19 @@ def test_what_can_not_be_used(home: Path, spoil: Callable[[Path], None], says: s
     assert code == 1
     assert re.search(says, said), said
     assert said.startswith("agent-magics engine: ") and said.count("\n") == 1, said
+
+
+@pytest.mark.parametrize("which", ["sessions", "sessions/*", "snapshots"])
+def test_what_can_not_be_entered_locks_nobody_out(home: Path, which: str) -> None:
+    """One session's directory that is another user's, for example, is that session's problem."""
+    (home / "data/snapshots").mkdir(exist_ok=True)
+    (session,) = (path.name for path in (home / "data/sessions").iterdir())
+    for path in list((home / "data").glob(which)):
+        path.chmod(0)
+    assert start(home) == (0, "")
+    if which != "snapshots":
+        log = (home / "state/engine.log").read_text()
+        assert f"{session}: The files of this session can't be read" in log
 
 
 def test_a_link_to_a_directory_is_followed(home: Path) -> None:
