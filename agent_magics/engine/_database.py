@@ -215,14 +215,24 @@ def unopened(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     if path.parent.is_dir() and not os.access(path.parent, os.W_OK | os.X_OK):
         reason = shortage_message(path.parent, PermissionError(errno.EACCES, ""))
         return StoreFull(f"The database {path} can't be opened: {reason}")
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        return StoreFull(f"The database {path} can't be opened. Run: chmod u+rw {path}")
+    beside = (*(_beside(path, s) for s in _BESIDE), path.parent / DAMAGED, path.parent / BACKUPS)
+    for found in beside:
+        if not os.path.lexists(found) or os.access(found, os.R_OK | os.W_OK):
+            continue
+        return StoreFull(f"The database {path} can't be opened. {_opening(found)}")
     if isinstance(error, OSError):
         full, reason = error.errno in _NO_ROOM, error.strerror or type(error).__name__
     else:
         full, reason = is_shortage(error), str(error)
     kind = StoreFull if full else StoreError
     return kind(f"The database {path} can't be opened: {reason}")
+
+
+def _opening(path: Path) -> str:
+    """What to do about a file or a folder that must not be used."""
+    if os.geteuid() and path.lstat().st_uid != os.geteuid():
+        return f"{path} belongs to another user. Run as root: chown {os.geteuid()} {path}"
+    return f"Run: chmod u+rw{'x' if path.is_dir() else ''} {path}"
 
 
 def _prepare(path: Path, *, check: str) -> None:

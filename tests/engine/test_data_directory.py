@@ -168,6 +168,13 @@ def snapshots_elsewhere(home: Path) -> None:
     (home / "data/snapshots").symlink_to(home / "gone")
 
 
+def log_unreadable(home: Path) -> None:
+    (home / "data/engine.db-wal").write_bytes(b"x")
+    (home / "data/engine.db-wal").chmod(0)
+    if os.geteuid() == 0:
+        os.chown(home / "data/engine.db-wal", UID, UID)
+
+
 def closed_log(home: Path) -> None:
     (home / "state/engine.log").touch()
     (home / "state/engine.log").chmod(0)
@@ -195,6 +202,7 @@ def closed_log(home: Path) -> None:
         (database_directory, r"engine\.db is not a file\. Move it away"),
         (log_pipe, r"engine\.db-wal is not a file\. Move it away"),
         (index_directory, r"engine\.db-shm is not a file\. Move it away"),
+        (log_unreadable, r"can't be opened\. Run: chmod u\+rw .*/engine\.db-wal"),
         (closed_log, r"state/engine\.log can't be used\. Run: chmod u\+rw .*/state/engine\.log"),
         (sessions_file, r"/data/sessions is not a directory"),
         (snapshots_elsewhere, r"/data/snapshots is a link to .*/gone, which does not exist"),
@@ -243,6 +251,14 @@ def test_a_link_to_a_database_is_followed(home: Path) -> None:
     assert (home / "data/engine.db").is_symlink()
     assert (home / "disk/engine.db").read_bytes().startswith(b"SQLite")
     assert list((home / "disk/damaged").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_another_users_database_is_named(home: Path) -> None:
+    (home / "data/engine.db").chmod(0o600)
+    os.chown(home / "data/engine.db", 0, 0)
+    code, said = start(home)
+    assert code == 1 and "engine.db belongs to another user. Run as root: chown" in said, said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
