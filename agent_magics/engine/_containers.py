@@ -123,7 +123,7 @@ class Containers:
         async with self._starting.setdefault(owner, asyncio.Lock()):
             if not sandbox.alive:
                 try:
-                    await sandbox.start()
+                    await self._start(sandbox, owner)
                 except SandboxUnavailable as error:
                     self._announce(session, "error", error.reason)
                     raise
@@ -133,6 +133,16 @@ class Containers:
                 self._running.add(owner)
                 self._announce(session, "running")
         return sandbox
+
+    async def _start(self, sandbox: Sandbox, owner: str) -> None:
+        """Raises SandboxUnavailable, also where the session's files can't be used."""
+        try:
+            await sandbox.start()
+        except PermissionError as error:
+            raise SandboxUnavailable(
+                f"The engine may not use {error.filename or self._root / owner}.",
+                f"Give it the right to, with chmod or chown; see {self._root / owner}",
+            ) from error
 
     async def begin(self, session: Session) -> None:
         """

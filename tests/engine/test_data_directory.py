@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from agent_magics.engine import _serve  # noqa: F401 - so that the child needs n
 from agent_magics.engine.__main__ import main
 from agent_magics.engine._state import StartError, data_directory
 from tests.support.engine_harness import engine_in
+from tests.support.fake_sandbox import FakeSandbox
 
 UID = 54321
 
@@ -228,6 +230,22 @@ def test_what_can_not_be_entered_locks_nobody_out(home: Path, which: str) -> Non
     if which != "snapshots":
         log = (home / "state/engine.log").read_text()
         assert f"{session}: The files of this session can't be read" in log
+
+
+async def test_a_workspace_that_must_not_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(self: FakeSandbox) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/workspace")
+
+    async with engine_in(tmp_path) as harness:
+        session = await harness.session()
+        sandbox = harness.engine.containers.get(session)
+        await sandbox.stop()
+        monkeypatch.setattr(FakeSandbox, "start", refuse)
+        answer = await harness.http.get(f"/session/{session.id}/fs", params={"path": "a"})
+        assert "The engine may not use /some/workspace." in answer.text
+        assert answer.json()["name"] == "SandboxUnavailableError"
 
 
 def test_a_link_to_a_directory_is_followed(home: Path) -> None:
