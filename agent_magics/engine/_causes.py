@@ -27,6 +27,8 @@ from pydantic_ai.exceptions import (
     ModelQuotaExceededError,
 )
 
+from agent_magics.wire import is_loopback
+
 from ._text import one_line
 from .models import BadEncoding, NotAStream, ReplyCut, Silence
 
@@ -142,7 +144,11 @@ def _server(url: str) -> str:
 def _proxy(url: str) -> str:
     """The proxy that requests to this address take, as the environment says; else empty."""
     parts = urlsplit(url)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
+    if (
+        not parts.hostname
+        or is_loopback(parts.hostname)
+        or urllib.request.proxy_bypass(parts.hostname)
+    ):
         return ""
     proxies = urllib.request.getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all") or ""
@@ -177,6 +183,9 @@ def _silence(error: Silence, url: str, _chain: Any) -> Cause:
 
 def _no_stream(error: NotAStream, url: str, _chain: Any) -> Cause:
     server, body = _server(url), error.body.decode(errors="replace").strip()
+    if error.status >= 300:
+        what = f"{server} answered {error.status}: to look elsewhere, but not where"
+        return Cause(what, "Check the provider's base_url.", lasting=True)
     if not body:
         return Cause(f"{server} sent an empty reply", "Try again; check that the model is loaded.")
     base = "Check the provider's base_url; for most servers it ends in /v1."
@@ -187,7 +196,7 @@ def _no_stream(error: NotAStream, url: str, _chain: Any) -> Cause:
         return Cause(f"{server} sent {page} instead of a reply", step, lasting=True)
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = one_line(body, 120)
         what = f"{server} sent text that is no reply of a model ({said})"
         return Cause(what, base, lasting=True)
@@ -229,9 +238,13 @@ def _certificate(error: ssl.SSLCertVerificationError, url: str, chain: Any) -> C
 
 
 def _tls(error: ssl.SSLError, url: str, chain: Any) -> Cause | None:
+    if isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
+        return None  # the handshake waited, and something else ended it
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) and not _is_connecting(chain):
         return None
-    who, _ = _way(url, chain)
+    who, check = _way(url, chain)
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return Cause(f"{who} closed the connection before TLS was agreed on", f"{check}.")
     if "WRONG_VERSION" in str(error) or "HTTP_REQUEST" in str(error):
         return Cause(
             f"{who} does not speak TLS", "Its address may begin with http:// instead.", lasting=True
@@ -291,6 +304,9 @@ def _protocol(error: httpx2.RemoteProtocolError, url: str, chain: Any) -> Cause:
     said = str(error).lower()
     if "without sending a response" in said or "disconnected" in said:
         return Cause(f"{who} closed the connection without an answer", "Try again.")
+    if "location" in said:
+        what = f"{who} redirects to something that is no address"
+        return Cause(what, "Check the provider's base_url.", lasting=True)
     if "incomplete" in said or "peer closed" in said or "without sending complete" in said:
         return Cause(f"{who} closed the connection in the middle of the reply", "Try again.")
     return Cause(f"{who} does not answer in HTTP", f"{check}; http:// or https:// may be wrong.")
@@ -376,7 +392,7 @@ def _of_text(text: str, depth: int) -> str:
     if stripped[:1] in ("{", "["):
         try:
             return provider_sentence(json.loads(stripped), depth + 1)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""  # half a dump tells nothing
     if _HTML.match(stripped):
         said = page_text(stripped)
@@ -392,6 +408,11 @@ def status_sentence(error: ModelHTTPError, provider_id: str) -> str:
     is_page = said.startswith("a web page")
     tail = f": {said}" if said else ""
     who, model = repr(provider_id), error.model_name
+    if status == 407:
+        return (
+            f"No reply from {who}: the proxy wants a name and a password (407). Put them into the "
+            "proxy variable, as in http://name:password@host:port."
+        )
     if is_page and status < 500:
         return (
             f"{who} answered with {said} ({status}). A proxy or a firewall may be in between; "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from copy import copy
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -25,6 +26,7 @@ from agent_magics.wire import ErrorJSON
 from ._context import since_summary, starts_with_summary
 from ._records import sound_part
 from ._store import Store
+from ._text import well_formed
 
 __all__ = ["ABORTED", "History", "concluded", "failed_result", "prompt_text", "unanswered"]
 
@@ -129,10 +131,13 @@ class History:
         """Replace the turn's messages by a newer state of them."""
         try:
             data = ModelMessagesTypeAdapter.dump_json(list(messages))
-        except (PydanticSerializationError, UnicodeError) as error:
-            # The model's text was no text; the turn goes on, its last good state stays.
-            log.warning("a turn's messages can't be stored: %s", type(error).__name__)
-            return
+        except (PydanticSerializationError, UnicodeError):
+            try:  # the model's text was no text
+                data = ModelMessagesTypeAdapter.dump_json(_as_text(list(messages)))
+            except (PydanticSerializationError, UnicodeError) as error:
+                # The turn goes on, its last good state stays.
+                log.warning("a turn's messages can't be stored: %s", type(error).__name__)
+                return
         self._store.put("UPDATE turn SET history = ? WHERE message_id = ?", data, message_id)
 
     def end(self, message_id: str) -> None:
@@ -186,6 +191,22 @@ class History:
                 (asked if owner == message_id else answered).append(part.get("text", ""))
         request = ModelRequest(parts=[UserPromptPart("\n".join(asked))])
         return [request, ModelResponse(parts=[TextPart("\n".join(answered) or _LOST)])]
+
+
+def _as_text(value: Any) -> Any:
+    """The same with every text one that can be encoded."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        sound = copy(value)  # the library's own `__init__` takes other arguments
+        for field in fields(value):
+            object.__setattr__(sound, field.name, _as_text(getattr(value, field.name)))
+        return sound
+    return value
 
 
 def _decoded(data: Any) -> list[ModelMessage] | None:

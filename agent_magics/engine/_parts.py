@@ -102,6 +102,8 @@ class ResponseParts:
 
     def _end(self, event: PartEndEvent) -> None:
         if isinstance(event.part, ToolCallPart):
+            if isinstance(event.part.args, str):  # half a pair of surrogates is no JSON
+                event.part.args = well_formed(event.part.args)
             if event.index in self._tools:
                 self._calls.arguments_complete(self._tools[event.index], event.part)
         else:

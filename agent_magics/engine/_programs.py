@@ -75,6 +75,8 @@ _SUFFIX_OPTION = re.compile(r"-[A-Za-z]*S|--su")
 _LONGEST = 1000
 """Characters of an argument; a longer one, or one with more `=`, is not looked into."""
 _MOST_VALUES = 20
+_EXCHANGE_NOTHING = _words("chmod mkdir mkfifo rm rmdir touch truncate unlink")
+"""Programs that put no other file or directory in the place of a directory."""
 _INTO_LAST = _words("cp ln mv")
 _INTO_ANY = _words("shuf tee tree uniq")
 
@@ -151,7 +153,12 @@ def writes_protected_path(
     if any(len(w.text) > _LONGEST or w.text.count("=") > _MOST_VALUES for w in arguments):
         return True
     paths = {path for text in _operands(arguments) for path in _paths(text, workdir)}
-    return any(is_protected(path) or reader_of(path, allowed) is not None for path in paths)
+    whole = program not in _EXCHANGE_NOTHING
+    if whole and reader_of(workdir, allowed, whole=True) is not None:
+        return True
+    return any(
+        is_protected(path) or reader_of(path, allowed, whole=whole) is not None for path in paths
+    )
 
 
 def _hides_its_target(program: str, arguments: Sequence[Word]) -> bool:

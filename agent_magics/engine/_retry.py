@@ -123,6 +123,15 @@ def turn_error(
 
     `after_break` says what is left, and to be done, when the connection broke in mid-reply.
     """
+    try:
+        return _named(error, provider_id, scrub, after_break)
+    except Exception as failure:  # a turn that fails has to end, whatever a server sent
+        return from_exception(failure, "telling why a turn failed").to_json()
+
+
+def _named(
+    error: Exception, provider_id: str, scrub: Callable[[str], str], after_break: str
+) -> ErrorJSON:
     if isinstance(error, WindowFull):
         return {"name": "ContextOverflowError", "data": {"message": _FULL}}
     if is_connection_problem(error):

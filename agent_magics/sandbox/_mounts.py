@@ -345,7 +345,10 @@ class _View:
             path, is_directory = (closed, True) if closed else (item.path, item.is_directory)
             if not self._is_shown(path) or path in self._covered:
                 continue  # nothing is there; or it is hidden already
-            self.mounts.append(Mount("hide-directory" if is_directory else "hide-file", path))
+            if item.content is not None and not is_directory:
+                self.mounts.append(Mount("text", path, content=item.content))
+            else:
+                self.mounts.append(Mount("hide-directory" if is_directory else "hide-file", path))
             self._covered.append(path)
 
 

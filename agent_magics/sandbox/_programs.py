@@ -98,7 +98,9 @@ def _fault(path: Path) -> str | None:
             found = place.stat()
             if not _is_ours(found.st_uid):
                 return f"{place} belongs to another user"
-            if _others_write(found) and not (_is_crossing(found) and place not in _last(path)):
+            if _others_write(place, found) and not (
+                _is_crossing(found) and place not in _last(path)
+            ):
                 return f"others can write {place}"
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
@@ -134,10 +136,20 @@ def _is_ours(uid: int) -> bool:
     return uid in (0, os.geteuid()) or uid == _nobody()
 
 
-def _others_write(found: os.stat_result) -> bool:
+def _others_write(place: Path, found: os.stat_result) -> bool:
     if found.st_mode & stat.S_IWOTH:
         return True
-    return bool(found.st_mode & stat.S_IWGRP) and not _is_own_group(found.st_gid)
+    if not found.st_mode & stat.S_IWGRP:
+        return False
+    return _has_access_list(place) or not _is_own_group(found.st_gid)
+
+
+def _has_access_list(place: Path) -> bool:
+    """Then the group's rights are the most that anybody in the list has."""
+    try:
+        return bool(os.getxattr(place, "system.posix_acl_access"))
+    except OSError:
+        return False
 
 
 def _is_own_group(gid: int) -> bool:

@@ -66,34 +66,41 @@ _SHARE_LIKE = ("automake-*", "cmake-*", "gcc-*", "tcl?*", "tk?*")
 _JUPYTER = frozenset({"nbconvert", "voila"})
 """Templates. Of Jupyter's data the rest is settings, tokens of servers, and for browsers."""
 
+_DOTTED = frozenset(
+    {
+        *(
+            ".bin",
+            ".buildinfo",
+            ".dylibs",
+            ".editorconfig",
+            ".f2py_f2cmap",
+            ".gitignore",
+            ".gitkeep",
+        ),
+        *(".keep", ".libs", ".nojekyll", ".npmignore", ".pnpm"),
+    }
+)
+_DOTTED_LIKE = re.compile(r"\..+(\.hmac|\.so(\.[\d.]+)?|-wrapped)")
+"""Names with a dot that are shown. All others are of settings, histories, projects, caches."""
 _SECRET_FILES = frozenset(
     {
-        *(".boto", ".condarc", ".curlrc", ".databrickscfg", ".dockercfg", ".dockerconfigjson"),
-        *(".env", ".envrc", ".flaskenv", ".git-credentials", ".gitconfig", ".htpasswd", ".lesshst"),
-        *(".my.cnf", ".mylogin.cnf", ".netrc", ".npmrc", ".pgpass", ".pydistutils.cfg", ".pypirc"),
-        *(".Renviron", ".s3cfg", ".terraformrc", ".vault-token", ".wgetrc", ".yarnrc"),
         *("Renviron.site", "Rprofile.site", "_netrc", "condarc", "credentials", "distutils.cfg"),
-        *("jupyter_cookie_secret", "kaggle.json", "keyring_pass.cfg", "keyringrc.cfg"),
+        *("jupyter_cookie_secret", "kaggle.json", "keyring_pass.cfg", "keyringrc.cfg", "mambarc"),
         *("nbsignatures.db", "notebook_cookie_secret", "notebook_secret", "npmrc", "pip.conf"),
         *("pip.ini", "postactivate", "postdeactivate", "preactivate", "predeactivate"),
-        *("history.sqlite", "secrets.json", "secrets.toml", "secrets.yaml", "secrets.yml"),
-        *("credentials.json", "service_account.json", "service-account.json"),
-        *("token.json", "usercustomize.env"),
+        *("history.sqlite", "rclone.conf", "secrets.json", "secrets.toml", "secrets.yaml"),
+        *("secrets.yml", "service_account.json", "service-account.json", "usercustomize.env"),
     }
 )
 _SECRET_FILES_LIKE = re.compile(
-    r"\.env\..+|.+\.env|\..+_history|id_(rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk)"
-    r"|jupyter_.*config\.(py|json)|ipython_.*config\.(py|json)"
-    r"|(kernel|jpserver|nbserver)-.*\.(json|html)|.+\.(kdbx|p12|pfx|ppk|jks|keystore)"
+    r".+\.env|id_(rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk)([-_.].*)?(?<!\.pub)"
+    r"|(application_default_)?credentials\.(ini|json|toml|ya?ml)|client_secrets?.*\.json"
+    r"|tokens?\.(json|txt)|jupyter_.*config\.(py|json)|ipython_.*config\.(py|json)"
+    r"|(kernel|jpserver|nbserver)-.*\.(json|html)|.+\.(kdbx|p12|pfx|ppk|jks|keystore|keytab)"
 )
-_SECRET_DIRECTORIES = frozenset(
-    {
-        *(".aws", ".azure", ".bzr", ".conda", ".config", ".continuum", ".docker", ".git", ".gnupg"),
-        *(".hg", ".idea", ".ipynb_checkpoints", ".ipython", ".jupyter", ".kube", ".local"),
-        *(".password-store", ".ssh", ".svn", ".streamlit", ".vscode", "conda-meta"),
-        *("python_keyring",),
-    }
-)
+_KEYS = (".key", ".pem")
+_COPY = re.compile(r"(~|\.(bak|old|orig|save|swp|tmp))$")
+_SECRET_DIRECTORIES = frozenset({"conda-meta", "condarc.d", "python_keyring"})
 _SYSTEM_HIDDEN = frozenset({"conda-meta", "envs", "etc", "pkgs", "var"})
 
 _PYVENV_KEYS = frozenset(
@@ -126,15 +133,24 @@ _ACTIVATE = frozenset(
         *("activate.nu", "activate.xsh", "activate_this.py", "deactivate.bat"),
     }
 )
+_METADATA = frozenset({"METADATA", "PKG-INFO", "dependency_links.txt", "requires.txt"})
+_USER_OF_URL = re.compile(rb"(?<=://)(?!git@)[^/\s@\"'<>]+(?=@)")
 _LARGEST_TEXT = 1 << 20
+_HEAD = 1 << 16
+"""Bytes that are read of a file of which few are longer."""
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """Something to be covered in what is shown: its real path, and whether it is a directory."""
+    """
+    Something to be covered in what is shown: its real path, and whether it is a directory.
+
+    `content` is what is shown of a file instead; None: nothing.
+    """
 
     path: str
     is_directory: bool
+    content: bytes | None = None
 
 
 # -- what is shown
@@ -285,18 +301,22 @@ def _walk(
                 continue
             for entry in entries:
                 name = entry.name
-                if name.endswith(_PROGRAMS):  # nearly all
+                if name.endswith(_PROGRAMS) and not name.startswith("."):  # nearly all
                     if name not in _SECRET_PROGRAMS and not name.endswith("config.py"):
                         continue
                 elif name == "__pycache__" or (not libraries and _is_python_library(name)):
                     continue
                 elif entry.is_dir(follow_symlinks=False):
-                    if name in _SECRET_DIRECTORIES:
+                    if name in _SECRET_DIRECTORIES or _is_dotted(name):
                         yield Hidden(entry.path, True)
                     elif entry.path not in skip:
                         following.append(entry.path)
                     continue
-                if _is_secret_file(entry):
+                if name in _METADATA:
+                    plain = _without_users(entry.path)
+                    if plain is not None:
+                        yield Hidden(os.path.realpath(entry.path), False, plain)
+                elif _is_secret_file(entry):
                     yield from _real(entry)
                     yield from _compiled(folder, name)
         level = following
@@ -304,9 +324,11 @@ def _walk(
 
 
 def _is_secret_file(entry: os.DirEntry[str]) -> bool:
-    name = entry.name
-    if name in _SECRET_FILES or name in _SECRET_DIRECTORIES:
+    name = _COPY.sub("", entry.name)
+    if name in _SECRET_FILES or name in _SECRET_DIRECTORIES or _is_dotted(name):
         return True
+    if name.endswith(_KEYS):  # certificates of others are shown
+        return b"PRIVATE KEY" in _text(entry.path)
     if name == "direct_url.json":
         return _has_secret_url(entry.path)
     if name in _ACTIVATE:
@@ -317,6 +339,21 @@ def _is_secret_file(entry: os.DirEntry[str]) -> bool:
     if name.endswith(".py") and "/tests/" in entry.path:  # packages of Jupyter bring examples
         return False
     return bool(_SECRET_FILES_LIKE.fullmatch(name))
+
+
+def _is_dotted(name: str) -> bool:
+    return name.startswith(".") and name not in _DOTTED and not _DOTTED_LIKE.fullmatch(name)
+
+
+def _without_users(path: str) -> bytes | None:
+    """Metadata with addresses that name no user or token, as requirements may; None: it is so."""
+    text = _text(path, _HEAD)
+    if len(text) == _HEAD:
+        text = _text(path)
+    end = b"\n\n" if path.endswith(("METADATA", "PKG-INFO")) else b"\0"
+    head, separator, description = text.partition(end)
+    plain = _USER_OF_URL.sub(b"***", head)
+    return None if plain == head else plain + separator + description
 
 
 def _has_secret_url(path: str) -> bool:
@@ -353,9 +390,9 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _text(path: str) -> bytes:
+def _text(path: str, most: int = _LARGEST_TEXT) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(_LARGEST_TEXT)
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read(most) or b""
     except OSError:
         return b""

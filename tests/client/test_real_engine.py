@@ -209,14 +209,17 @@ def test_a_fork_says_what_it_left_out(client: Client, session: SessionHandle) ->
         "echo 1 > .local/kept; ln a twin; ln open/c open/d; truncate -s 10M sparse;"
         "echo x > $'no\\xfftext'; echo x > $'closed \\xfe'; mkfifo pipe .local/pipe;"
         "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"socket\")';"
-        "chmod 0 a .local/b open/c $'closed \\xfe'; echo x > closed/inside; chmod 0 closed"
+        "chmod 0 a .local/b open/c $'closed \\xfe'; echo x > closed/inside; chmod 0 closed;"
+        "mkdir names .local/names; echo x > names/a; echo x > .local/names/a;"
+        "chmod 400 names .local/names"
     )
     assert made.exit_code == 0, made
     copy = client.fork_session(session.id)
     reasons = {file.path: file.reason for file in copy.skipped}
     unreadable = {"a", "twin", ".local/b", "open/c", "open/d", "closed \udcfe"}
-    assert set(reasons) == {*unreadable, "closed", "pipe", ".local/pipe", "socket"}
-    assert all("can't be read" in reasons[path] for path in (*unreadable, "closed"))
+    closed = {"closed", "names", ".local/names"}
+    assert set(reasons) == {*unreadable, *closed, "pipe", ".local/pipe", "socket"}
+    assert all("can't be read" in reasons[path] for path in (*unreadable, *closed))
     assert all(reasons[path] == "it is no file" for path in ("pipe", ".local/pipe", "socket"))
     listed = copy.shell("ls -A . .local open; stat -c %b sparse").stdout
     expected = [".:", ".local", "no", "open", "sparse", ".local:", "kept", "open:"]

@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import ssl
+import time
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,16 +19,18 @@ import httpcore2
 import pytest
 import pytest_asyncio
 from pydantic_ai.direct import model_request_stream
+from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelRequest
 
 from agent_magics.engine._causes import provider_sentence
 from agent_magics.engine._config import EngineConfig, ProviderConfig, TimeoutsConfig
 from agent_magics.engine._retry import RetryPolicy, turn_error
 from agent_magics.engine._text import Scrubber
-from agent_magics.engine.models import ModelError, ModelRegistry
+from agent_magics.engine.models import ModelError, ModelRegistry, _reply_stream
 from tests.support.raw_server import answer, answers_by_model, raw_server
 from tests.support.tcp_server import TcpServer
 from tests.support.tls import Authority
+from tests.support.waiting import until
 
 KEY = "sk-secret-0123456789"
 LIBRARIES = re.compile(
@@ -187,6 +191,23 @@ ANSWERS: dict[str, tuple[bytes, tuple[str, ...]]] = {
         ),
         ("packed",),
     ),
+    "list-in-stream": (answer(b"data: [1, 2]\n\n"), ("JSON that is no reply of a model",)),
+    "null-in-stream": (answer(b"data: null\n\n"), ("JSON that is no reply of a model",)),
+    "words-as-stream": (answer(b"hello there"), (r"no reply of a model \(hello there\)",)),
+    "deep-json": (answer(b"[" * 100_000, "application/json"), ("no reply of a model",)),
+    "deep-json-400": (answer(b"[" * 100_000, "application/json", "400 No"), ("refused the",)),
+    "cut-error": (
+        as_json({"error": {"message": "half said"}}, "400 No", content_length="999"),
+        ("refused the request", "half said"),
+    ),
+    "407": (answer(b"", "text/plain", "407 No"), ("proxy wants a name and a password",)),
+    "304": (answer(b"", status="304 No"), ("answered 304", "base_url")),
+    "302-nowhere": (answer(b"", status="302 No"), ("answered 302", "base_url")),
+    "302-no-address": (answer(b"", status="302 No", location="http://[::1:x/"), ("no address",)),
+    "brotli-unasked": (
+        answer(b"\x8b\x01\x80\xff\xfe" * 9, content_encoding="br"),
+        ("damaged: it is not compressed",),
+    ),
     "no-http": (b"SSH-2.0-OpenSSH_9.6\r\n", ("does not answer in HTTP|closed the connection",)),
     "closed": (b"", ("closed the connection|broke|lost",)),
     "redirects": (
@@ -268,7 +289,7 @@ async def test_silence(protocol: str, limit: str, pieces: Any, words: str) -> No
     sent = [known.get(piece, piece) for piece in pieces]
     async with raw_server(*sent, hold=True) as server:
         error, told = await failure(f"http://127.0.0.1:{server.port}", protocol, timeouts)
-    check(told["message"], words) if pieces else check(told["message"], "first_byte")
+    check(told["message"], words, r"under \[timeouts\] in /etc/ours.toml")
     assert limit in told["message"]
     assert RetryPolicy().wait(error, 1) is None  # minutes have passed: once is enough
 
@@ -413,3 +434,252 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_providers_own_sentence(body: Any, sentence: str) -> None:
     assert provider_sentence(body) == sentence
+
+
+ENDED = {
+    "openai": b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+    "anthropic": b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":'
+    b'"end_turn","stop_sequence":null},"usage":{"output_tokens":1}}\n\n',
+}
+REASONS = {"openai": b'"finish_reason"', "anthropic": b'"stop_reason"'}
+
+
+async def text_of(
+    port: int, protocol: str, timeouts: TimeoutsConfig | None = None
+) -> tuple[str, str]:
+    """What was said, and what a turn would say of its end; empty when that is whole."""
+    models = registry(f"http://127.0.0.1:{port}", timeouts)
+    said, told = "", ""
+    try:
+        model = models.resolve(f"{protocol}-like/m").model
+        async with model_request_stream(model, [ModelRequest.user_text_prompt("hi")]) as stream:
+            async for _ in stream:
+                said = "".join(getattr(part, "content", "") for part in stream.get().parts)
+    except Exception as error:
+        told = turn_error(error, "lab", Scrubber([KEY]))["data"]["message"]
+    finally:
+        await models.aclose()
+    return said, told
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("encoding", ["identity", "none", "", "br", "zstd", "utf-8", "gzip, gzip"])
+async def test_no_encoding_hides_a_cut_or_a_silence(protocol: str, encoding: str) -> None:
+    half, whole = HALF[protocol], HALF[protocol] + ENDED[protocol]
+    if encoding.startswith("gzip"):
+        half, whole = (gzip.compress(gzip.compress(data)) for data in (half, whole))
+    timeouts = TimeoutsConfig(between_bytes=0.3)
+    for body, hold, words in (
+        (half, False, "ended the reply before its end"),
+        (half, True, "sent nothing more for 0.3 s"),
+        (whole, False, ""),
+    ):
+        async with raw_server(answer(body, content_encoding=encoding), hold=hold) as server:
+            said, told = await text_of(server.port, protocol, timeouts)
+        assert said == "Half a" or words == "ended the reply before its end"
+        assert (words in told) if words else not told, told
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_other_encodings_are_not_asked_for(protocol: str) -> None:
+    async with raw_server(answer(HALF[protocol] + ENDED[protocol])) as server:
+        await text_of(server.port, protocol)
+    assert re.findall(rb"accept-encoding: *([^\r]*)", server.requests[0].lower()) == [
+        b"gzip, deflate"
+    ]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_compressed_in_pieces(protocol: str) -> None:
+    whole = HALF[protocol] + ENDED[protocol]
+    frames = [frame + b"\n\n" for frame in whole.split(b"\n\n") if frame]
+    raw = zlib.compress(whole)[2:-4]
+    for encoding, pieces in (
+        ("gzip", [b"".join(map(gzip.compress, frames))]),
+        ("deflate", [raw[:1], 0.01, raw[1:]]),
+        ("deflate", [zlib.compress(whole)[:1], 0.01, zlib.compress(whole)[1:]]),
+    ):
+        async with raw_server(answer(b"", content_encoding=encoding), *pieces) as server:
+            assert await text_of(server.port, protocol) == ("Half a", "")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_an_empty_reason_ends_nothing(protocol: str) -> None:
+    half = HALF[protocol].replace(REASONS[protocol] + b":null", REASONS[protocol] + b':""')
+    assert half != HALF[protocol]
+    async with raw_server(answer(half)) as server:
+        _, told = await text_of(server.port, protocol)
+    assert "ended the reply before its end" in told
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("after", [[], [b": ping\n\n", 0.02] * 500])
+async def test_a_whole_reply_whose_connection_stays_open(
+    protocol: str, after: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_reply_stream, "_LAST_WORDS", 0.2)
+    head = answer(HALF[protocol] + ENDED[protocol])
+    async with raw_server(head, *after, hold=True) as server, asyncio.timeout(9):
+        assert await text_of(server.port, protocol) == ("Half a", "")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.02] * 500,
+        [b"HTTP/1.1 200 OK\r\nx-a: ", *[b"a", 0.02] * 500],
+        [b"HTTP/1.1 200 OK\r\n", 0.3, b"content-type: text/event-stream\r\n\r\n"],
+    ],
+)
+async def test_the_first_byte_is_one_of_the_reply(protocol: str, pieces: list[Any]) -> None:
+    """Neither hints nor a head that comes in drops begin it."""
+    timeouts = TimeoutsConfig(first_byte=0.4)
+    async with raw_server(*pieces, hold=True) as server, asyncio.timeout(9):
+        began = time.monotonic()
+        _, told = await failure(f"http://127.0.0.1:{server.port}", protocol, timeouts)
+        assert time.monotonic() - began < 5
+    check(told["message"], "'first_byte'")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("status", ["500 No", "400 No", "302 Found"])
+async def test_the_body_of_an_error_is_not_read_without_end(
+    protocol: str, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_reply_stream, "_ERROR_PATIENCE", 0.1)
+    monkeypatch.setattr(_reply_stream, "_MOST_OF_AN_ERROR", 1 << 16)
+    more = {"location": "/elsewhere"} if status.startswith("3") else {}
+    for pieces in ([b" ", 0.02] * 1000, [b"x" * 65536] * 2000, []):
+        head = answer(b"", "application/json", status, **more)
+        async with raw_server(head, *pieces, hold=True) as server, asyncio.timeout(20):
+            _, told = await failure(f"http://127.0.0.1:{server.port}", protocol)
+        check(told["message"], status[:3] if not more else "redirects without end")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("step", [1, 1 << 20])
+async def test_an_error_in_the_stream_however_it_is_cut(protocol: str, step: int) -> None:
+    failed = {"object": "error", "message": "the GPU is on fire " * 9, "code": 500}
+    frames = HALF[protocol] + b"data: %b\n\ndata: [DONE]\n\n" % json.dumps(failed).encode()
+    pieces = [frames[i : i + step] for i in range(0, len(frames), step)]
+    async with raw_server(answer(b""), *pieces) as server:
+        said, told = await text_of(server.port, protocol)
+    assert said == "Half a" and "answered: the GPU is on fire" in told
+
+
+def test_a_failure_that_can_not_be_told_ends_the_turn_all_the_same() -> None:
+    def fails(_text: str) -> str:
+        raise RecursionError
+
+    told = turn_error(ModelHTTPError(400, "m", {"message": "x"}), "lab", fails)
+    assert told["name"] == "UnknownError" and told["data"]["message"]
+
+
+def open_connections(model: Any) -> int:
+    client = model.client._client
+    transports = [client._transport, *filter(None, client._mounts.values())]
+    return sum(len(transport._pool.connections) for transport in transports)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("begun", ["nothing", "head", "page", "pings", "half", "error", "moved"])
+async def test_leaving_leaves_neither_tasks_nor_sockets(protocol: str, begun: str) -> None:
+    """Whoever aborts does it in the hook, too, which reads the beginning."""
+    pieces = {
+        "nothing": b"",
+        "head": answer(b""),
+        "page": answer(b"<html>", "text/html"),
+        "pings": answer(b": ping\n\n"),
+        "half": answer(HALF[protocol]),
+        "error": answer(b"{", "application/json", "500 No"),
+        "moved": answer(b"x", "text/html", "302 No", location="/elsewhere"),
+    }[begun]
+    before = asyncio.all_tasks()
+    async with raw_server(pieces, hold=True) as server:
+        models = registry(f"http://127.0.0.1:{server.port}")
+        model: Any = models.resolve(f"{protocol}-like/m").model
+
+        async def ask() -> None:
+            async with model_request_stream(model, [ModelRequest.user_text_prompt("hi")]) as stream:
+                async for _ in stream:
+                    pass
+
+        asking = asyncio.create_task(ask())
+        await until(lambda: len(server.requests) == 1)
+        for _ in range(20):  # so that it is in the middle of something
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert open_connections(model) == 0
+        await models.aclose()
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_failures_leave_neither_tasks_nor_sockets(protocol: str) -> None:
+    before = asyncio.all_tasks()
+    timeouts = TimeoutsConfig(first_byte=0.2, between_bytes=0.2, content=0.3)
+    for pieces in (
+        [answer(b"")],
+        [answer(HALF[protocol])],
+        [answer(PAGE, "text/html")],
+        [answer(HALF[protocol] + b"data: null\n\n")],
+        [answer(b"no gzip" * 9, content_encoding="gzip")],
+        [answer(HALF[protocol]), *[b": ping\n\n", 0.02] * 100],
+    ):
+        async with raw_server(*pieces, hold=True) as server:
+            models = registry(f"http://127.0.0.1:{server.port}", timeouts)
+            model = models.resolve(f"{protocol}-like/m").model
+            for _ in range(2):
+                await failure_of(models, protocol, "m")
+            assert open_connections(model) == 0
+            await models.aclose()
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "a.localhost", "[::1]"])
+async def test_a_proxy_that_is_not_asked_is_not_blamed(
+    protocol: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    _, told = await failure(f"http://{host}:9", protocol)
+    check(told["message"], f"http://{re.escape(host)}:9")
+    assert "proxy" not in told["message"].lower()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("proxy", ["http://[bad", "http://127.0.0.1:99999", "http://", "//x:0"])
+async def test_proxies_that_are_no_addresses(
+    protocol: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    error, _ = await failure("http://model.invalid", protocol)
+    assert isinstance(error, ModelError)
+    check(error.message, "ALL_PROXY is not an http://")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_an_address_that_is_none(protocol: str) -> None:
+    error, _ = await failure("http://\u2603..x", protocol)
+    assert isinstance(error, ModelError)
+    check(error.message, "no usable address")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_handshake_without_an_answer(protocol: str) -> None:
+    timeouts = TimeoutsConfig(connect=0.3)
+    for hold, words in ((True, "did not accept the connection in time"), (False, "closed|reset")):
+
+        async def serve(reader: asyncio.StreamReader, _writer: Any, hold: bool = hold) -> None:
+            await reader.read(100)
+            if hold:
+                await asyncio.Event().wait()
+
+        server = TcpServer(serve)
+        port = await server.start("127.0.0.1")
+        _, told = await failure(f"https://127.0.0.1:{port}", protocol, timeouts)
+        await server.stop()
+        check(told["message"], words)

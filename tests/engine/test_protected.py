@@ -130,6 +130,10 @@ def test_a_rule_that_names_them_allows_protected_paths() -> None:
         ("scripts/a.sh", "./scripts/*"),
         ("run.sh", "cd web && ./run.sh"),
         ("run.sh", "timeout 9 ./run.sh"),
+        ("evil/venv/bin/pytest", "/workspace/venv/bin/pytest *"),
+        ("/tmp/evil/run.sh", "/tmp/run.sh"),
+        ("bin/tool", "~/bin/tool"),
+        ("bin/tool", "$HOME/bin/tool x"),
         ("Makefile", "ma* test"),
         ("Makefile", "* test"),
         ("json.py", "python3 -m json.tool *"),
@@ -144,6 +148,29 @@ def test_a_rule_that_names_them_allows_protected_paths() -> None:
         ("go.mod", "go test ./..."),
         ("pylintrc.toml", "pylint *"),
         ("tox.ini", "pylint *"),
+        ("package.json", "jest *"),
+        ("package.json", "npx eslint ."),
+        ("node_modules/x/index.js", "prettier --check ."),
+        ("vite.config.mts", "vitest *"),
+        ("playwright.config.ts", "playwright test"),
+        ("babel.config.json", "npm test"),
+        ("npm-shrinkwrap.json", "npm ci"),
+        ("build.ninja", "ninja"),
+        ("cmake/deps.cmake", "cmake --build *"),
+        ("docker-compose.override.yml", "docker compose up"),
+        ("compose.override.yaml", "docker compose *"),
+        ("project/plugins.sbt", "sbt test"),
+        ("gradle.properties", "gradle test"),
+        ("Directory.Build.props", "dotnet test"),
+        ("ansible.cfg", "ansible-playbook *"),
+        ("gunicorn.conf.py", "gunicorn app:app"),
+        ("latexmkrc", "latexmk *"),
+        ("tox.toml", "tox"),
+        ("uv.lock", "uv sync"),
+        ("poetry.lock", "poetry install"),
+        ("Cargo.lock", "cargo test"),
+        ("main.tf", "terraform plan"),
+        ("app.py", "flask run"),
     ],
 )
 def test_build_files_are_asked_about_while_a_rule_allows_what_reads_them(
@@ -522,6 +549,22 @@ def test_a_pattern_allows_no_command_that_names_a_protected_path(command: str) -
         ("ln -s evil node_modules", "npm test"),
         ("cp -tnode_modules/a x", "npm test"),
         ("cd node_modules", "npm test"),
+        ("mv evil bin", "bin/tool"),
+        ("cp -r evil bin", "./bin/tool *"),
+        ("ln -s evil bin", "bin/tool"),
+        ("ln -s evil a/bin", "./a/bin/tool"),
+        ("cp evil/tool bin", "bin/tool"),
+        ("cp evil/tool bin/", "bin/tool"),
+        ("cp -t bin evil/tool", "bin/tool"),
+        ("cp -tbin evil/tool", "bin/tool"),
+        ("cd bin", "bin/tool"),
+        ("mv evil scripts", "./scripts/*"),
+        ("mv evil venv", "/workspace/venv/bin/pytest *"),
+        ("cp -r evil/venv .", "/workspace/venv/bin/pytest *"),
+        ("mv evil/pytest venv/bin", "/workspace/venv/bin/pytest *"),
+        ("mv evil json", "python3 -m json.tool *"),
+        ("ln -s evil sub/json", "python3 -m json.tool *"),
+        ("cp evil/__init__.py json", "python3 -m json.tool *"),
         ("tee conftest.py", "pytest *"),
         ("tee -a tests/conftest.py", "python3 -m pytest"),
         ("cp evil run.sh", "./run.sh *"),
@@ -542,6 +585,35 @@ def test_what_a_command_looks_for_is_no_target_of_another(command: str, reader: 
     assert "changes what other commands do" in decision.reason
     (always,) = decision.always
     assert run(f"{command}x", reader, always) == "ask"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mkdir -p bin json",
+        "rm -rf bin",
+        "touch bin/other",
+        "cp x bin/other",
+        "cp a.csv json/b.csv",
+        "mv evil data",
+        "cp /workspace/x /tmp",
+        "ls bin",
+    ],
+)
+def test_directories_of_what_is_looked_for_are_no_targets_but_stay_useful(command: str) -> None:
+    patterns = (
+        "python3 -m json.tool *",
+        "bin/tool *",
+        "/workspace/venv/bin/pytest *",
+        "*/run.sh *",
+    )
+    assert run(command, f"{command.split()[0]} *", *patterns) == "allow"
+
+
+def test_a_command_that_runs_where_such_a_file_lies_is_asked_about() -> None:
+    assert run("cp ../evil/tool .", "cp *", "bin/tool", workdir="bin") == "ask"
+    assert run("tar xf ../evil.tar", "tar *", "bin/tool", workdir="/workspace/bin") == "ask"
+    assert run("cp ../evil/other .", "cp *", "bin/tool", workdir="src") == "allow"
 
 
 @pytest.mark.parametrize(

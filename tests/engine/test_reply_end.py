@@ -266,3 +266,32 @@ def test_finish_reasons(reason: Any, raw: str | None, ours: str) -> None:
     details = {"finish_reason": raw} if raw else None
     response = ModelResponse(parts=[TextPart("x")], finish_reason=reason, provider_details=details)
     assert finish_reason(response) == ours
+
+
+async def test_a_reply_that_is_no_text_is_remembered_all_the_same(tmp_path: Path) -> None:
+    """Half a pair of surrogates, as servers send it: said, and known in the next turn."""
+    steps = [say("Half \ud83d", " one"), say("\ud83d", "\ude00 whole"), say("I see.")]
+    async with engine_in(tmp_path, steps) as harness:
+        session = await harness.session()
+        for text in ("go", "and then?", "and now?"):
+            prompt = Prompt([{"type": "text", "text": text}])
+            message_id = await harness.engine.prompt(session, prompt)
+            ended = await harness.recorder.wait("turn.ended", messageID=message_id)
+            assert ended["properties"]["outcome"] == "completed"
+        seen = harness.model.seen[-1]
+    check_legal(seen)
+    texts = [p.content for m in seen for p in m.parts if isinstance(p, TextPart)]
+    assert texts == ["Half \ufffd one", "\U0001f600 whole"]
+
+
+async def test_a_call_that_is_no_text_runs_with_what_is(tmp_path: Path) -> None:
+    todo = '{"todos": [{"content": "a\ud83d", "status": "pending", "priority": "low"}]}'
+    async with engine_in(tmp_path, [call(("todowrite", todo)), say("done")]) as harness:
+        session = await harness.session()
+        message_id = await harness.engine.prompt(session, Prompt([{"type": "text", "text": "go"}]))
+        ended = await harness.recorder.wait("turn.ended", messageID=message_id)
+        assert ended["properties"]["outcome"] == "completed"
+        (part,) = harness.recorder.parts("tool")
+        assert part["state"]["status"] == "completed"
+        assert part["state"]["input"]["todos"][0]["content"] == "a\ufffd"
+        check_legal(harness.model.seen[-1])

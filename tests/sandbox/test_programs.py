@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,21 @@ def test_the_working_directory(
         found = find_program("bwrap", str(entry))
         assert found.path is None and "is the working directory" in found.note
         assert safe_path(f"{entry}:/usr/bin") == "/usr/bin"
+
+
+def test_a_directory_that_an_access_list_opens_to_another_user(make: Callable[..., Path]) -> None:
+    folder = make("listed")
+    owner, user, group, mask, other = 0x01, 0x02, 0x04, 0x10, 0x20
+    nobody = 0xFFFFFFFF
+    rows = [(owner, 7, nobody), (user, 7, 54_321), (group, 5, nobody), (mask, 7, nobody)]
+    rows.append((other, 5, nobody))
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)
+    try:
+        os.setxattr(folder, "system.posix_acl_access", packed)
+    except OSError as error:
+        pytest.skip(f"no access lists here: {error}")
+    found = find_program("bwrap", str(folder))
+    assert found.path is None and f"others can write {folder}" in found.note
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o757, 0o775])

@@ -11,6 +11,7 @@ import asyncio
 import importlib.util
 import os
 import ssl
+import time
 import urllib.request
 from collections import OrderedDict
 from contextlib import suppress
@@ -27,7 +28,7 @@ from agent_magics.wire import is_loopback
 from .._config import ProviderKind, TimeoutsConfig
 from .._http import routed
 from ._errors import ProviderUnusable
-from ._reply_stream import watch_replies
+from ._reply_stream import ASKED, Silence, watch_replies
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -126,6 +127,11 @@ def _made(access: Access) -> Any:
         raise _unusable(access, complaint)
     try:
         return _provider(access)
+    except httpx2.InvalidURL as error:
+        raise ProviderUnusable(
+            f"The base_url of {access.provider_id!r} is no usable address. Correct it.",
+            providerID=access.provider_id,
+        ) from error
     except ssl.SSLError as error:
         named = _named("SSL_CERT_FILE", "SSL_CERT_DIR")
         raise _unusable(access, f"{named} names a file that holds no certificates") from error
@@ -137,11 +143,15 @@ def _complaint(base_url: str) -> str:
     for name, value in proxies.items():
         if name not in ("http", "https", "all"):
             continue
-        scheme = urlsplit(value if "://" in value else f"http://{value}").scheme
         variable = _named(f"{name.upper()}_PROXY", f"{name}_proxy")
+        try:
+            parts = urlsplit(value if "://" in value else f"http://{value}")
+            scheme, whole = parts.scheme, bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            scheme, whole = "", False
         if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
             return f"{variable} names a SOCKS proxy, for which the package 'socksio' is missing"
-        if scheme not in _PROXIES:
+        if scheme not in _PROXIES or not whole:
             return f"{variable} is not an http://, https:// or socks5:// address"
     file = os.environ.get("SSL_CERT_FILE", "")
     if file and not Path(file).is_file():
@@ -210,7 +220,7 @@ def _openai_client(access: Access) -> AsyncOpenAI:
         base_url=access.base_url,
         max_retries=0,
         timeout=_timeout(access.timeouts),
-        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
+        http_client=_http_client(DefaultAsyncHttpxClient, access),
     )
     if not _is_openai(access.base_url):
         # The SDK takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID: nobody else's business.
@@ -228,7 +238,7 @@ def _anthropic_provider(access: Access) -> Any:
         base_url=access.base_url,
         max_retries=0,
         timeout=_timeout(access.timeouts),
-        http_client=_http_client(DefaultAsyncHttpxClient, access.base_url),
+        http_client=_http_client(DefaultAsyncHttpxClient, access),
     )
     _watch(client, access.timeouts, "anthropic")
     return AnthropicProvider(anthropic_client=client)
@@ -245,13 +255,42 @@ def _timeout(timeouts: TimeoutsConfig) -> httpx2.Timeout:
     return httpx2.Timeout(timeouts.first_byte, connect=timeouts.connect, write=WRITE_TIMEOUT)
 
 
-def _http_client(kind: Any, base_url: str) -> Any:
-    """An SDK's own kind of HTTP client, which closes itself when it is let go, as the SDK's do."""
-    return _closing(kind)(**routed(httpx2, base_url))
+def _http_client(kind: Any, access: Access) -> Any:
+    """An SDK's own kind of HTTP client, with what `_patient` adds to it."""
+    # no other encoding is asked for, whatever packages are installed: these are undone by us
+    headers = {"accept-encoding": "gzip, deflate"}
+    client = _patient(kind)(headers=headers, **routed(httpx2, access.base_url))
+    client.setting = access.timeouts.key
+    return client
 
 
 @cache
-def _closing(kind: Any) -> Any:
+def _patient(kind: Any) -> Any:
+    """
+    It closes itself when it is let go, as the SDK's do, and its `read` timeout holds for the whole
+    head of a reply: a server that sends it byte by byte, or "go on" for ever, is silent, too.
+    """
+
+    async def send(self: Any, request: httpx2.Request, **options: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        limit: float | None = request.extensions.get("timeout", {}).get("read")
+        try:
+            async with asyncio.timeout(None) as patience:
+
+                async def trace(event: str, _info: Any) -> None:
+                    if event.endswith("send_request_body.complete"):
+                        request.extensions[ASKED] = time.monotonic()
+                        patience.reschedule(None if limit is None else loop.time() + limit)
+                    elif event.endswith("receive_response_headers.complete"):
+                        patience.reschedule(None)
+
+                request.extensions = {**request.extensions, "trace": trace}
+                return await kind.send(self, request, **options)
+        except (TimeoutError, httpx2.ReadTimeout) as error:
+            if limit is None or (isinstance(error, TimeoutError) and not patience.expired()):
+                raise
+            raise Silence("first_byte", limit, self.setting) from None
+
     def __del__(self: Any) -> None:  # noqa: N807
         # without a loop the connections are gone, too; without attributes it was never made
         with suppress(RuntimeError, AttributeError):
@@ -260,4 +299,4 @@ def _closing(kind: Any) -> Any:
                 _CLOSING.add(closing)
                 closing.add_done_callback(_CLOSING.discard)
 
-    return type(kind.__name__, (kind,), {"__del__": __del__})
+    return type(kind.__name__, (kind,), {"__del__": __del__, "send": send})

@@ -46,6 +46,9 @@ class _Folder:
     def __init__(self, fd: int, path: str, most: int) -> None:
         self.fd = fd
         self.path = path
+        os.close(
+            os.open(".", _PASS, dir_fd=fd)
+        )  # else its names are known, and nothing behind them
         with os.scandir(fd) as entries:
             self.names = sorted((e.name for e in itertools.islice(entries, most)), reverse=True)
 
@@ -55,9 +58,9 @@ def scan(root: str, skip: list[str], limit: int) -> Generator[bytes, None, None]
     JSON arrays of `[path, kind, mode, size, mtime_ns, ctime_ns, inode, target]`: where a link
     leads, or of a file with several names the first of them; null of all else.
 
-    `skip` are names directly below `root`. A directory that can't be listed, or lies too deep, is
-    of the kind "closed", and so are its contents not there. Raises OSError E2BIG for more than
-    `limit` entries.
+    `skip` are names directly below `root`. A directory that can't be listed or entered, or lies
+    too deep, is of the kind "closed", and so are its contents not there. Raises OSError E2BIG for
+    more than `limit` entries.
     """
     rows: list[Any] = []
     length = 0

@@ -44,6 +44,12 @@ IN_PACKAGES = (
     *("package/secrets.toml", "package/credentials", "package/kaggle.json", "package/.aws/config"),
     *("package/jupyter_server_config.py", "package/.vscode/settings.json", "package/key.p12"),
     *("package/.htpasswd", "package/.pgpass", "package/.config/token"),
+    *(".cargo/credentials.toml", ".huggingface/token", ".unheard-of", ".unheard-of.d/a/token"),
+    *("package/.secrets", "package/.token", "package/.bashrc", "package/.mcp.json", ".local.py"),
+    *("package/credentials.yml", "package/client_secret_1.json", "package/token.txt", "mambarc"),
+    *("package/condarc.d/a.yml", "package/pip.conf.bak", "package/id_rsa.old", "prod.env~"),
+    *("package/krb5.keytab", "package/id_ed25519_work", "package/rclone.conf"),
+    *("package/server.key", "package/privkey.pem"),
 )
 
 READ = """
@@ -138,7 +144,9 @@ async def projects_in_the_prefix(stand: Stand) -> None:
 async def secrets_among_the_packages(stand: Stand) -> None:
     planted = Planted(stand, "packages")
     site = planted.packages.relative_to(planted.prefix)
-    planted.plant([f"{site}/{name}" for name in IN_PACKAGES])
+    key = f"-----BEGIN PRIVATE KEY-----\n{DECOY}\n"
+    contents = {f"{site}/{n}": key for n in IN_PACKAGES if n.endswith((".key", ".pem"))}
+    planted.plant([f"{site}/{name}" for name in IN_PACKAGES], contents)
     tokens = {
         f"{site}/a-1.dist-info/direct_url.json": json.dumps(
             {"url": f"https://{DECOY}@example.org/a.git", "vcs_info": {"vcs": "git"}}
@@ -150,11 +158,14 @@ async def secrets_among_the_packages(stand: Stand) -> None:
         f"{site}/sitecustomize.py": f"import os\nos.environ['API_TOKEN'] = '{DECOY}'\n",
         f"{site}/__pycache__/sitecustomize.cpython-311.pyc": DECOY,
     }
+    metadata = f"Name: a\nVersion: 1\nRequires-Dist: b @ git+https://{DECOY}@example.org/b.git\n"
+    tokens[f"{site}/a-1.dist-info/METADATA"] = f"{metadata}\nText"
+    tokens[f"{site}/c.egg-info/requires.txt"] = f"a\n\n[b]\nb@ https://me:{DECOY}@example.org\n"
     planted.plant(list(tokens), tokens)
-    (planted.packages / "a-1.dist-info/METADATA").write_text("Name: a\nVersion: 1\n")
     code = "from importlib.metadata import version, distribution as d; print(version('a'), end=' ')"
-    code += "; print(d('a').read_text('direct_url.json'))"
-    assert await planted.read(f'python -c "{code}"') == "1 None\n"
+    code += "; print(d('a').read_text('direct_url.json'), *d('a').requires)"
+    found = await planted.read(f'python -c "{code}"')
+    assert found == "1 None b @ git+https://***@example.org/b.git\n", found
 
 
 @check
