@@ -413,7 +413,8 @@ def _bytes(size: int) -> str:
 
 
 def _fail(problem: str, next_step: str) -> int:
-    print(_one_line(f"agent-magics: {problem}. Next: {next_step}."), file=sys.stderr)
+    said = f"agent-magics: {problem.removesuffix('.')}. Next: {next_step}."
+    print(_one_line(said), file=sys.stderr)
     return 1
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
@@ -122,7 +123,7 @@ class Containers:
         async with self._starting.setdefault(owner, asyncio.Lock()):
             if not sandbox.alive:
                 try:
-                    await sandbox.start()
+                    await self._start(sandbox, owner)
                 except SandboxUnavailable as error:
                     self._announce(session, "error", error.reason)
                     raise
@@ -132,6 +133,16 @@ class Containers:
                 self._running.add(owner)
                 self._announce(session, "running")
         return sandbox
+
+    async def _start(self, sandbox: Sandbox, owner: str) -> None:
+        """Raises SandboxUnavailable, also where the session's files can't be used."""
+        try:
+            await sandbox.start()
+        except PermissionError as error:
+            raise SandboxUnavailable(
+                f"The engine may not use {error.filename or self._root / owner}.",
+                f"Give it the right to, with chmod or chown; see {self._root / owner}",
+            ) from error
 
     async def begin(self, session: Session) -> None:
         """
@@ -168,7 +179,20 @@ class Containers:
             place = self._root / session.id
             if session.provider != "kubernetes":
                 place /= "workspace"
-            if session.container is None and not place.is_dir():
+            if session.container is not None:
+                continue
+            try:
+                found = place.stat()
+            except PermissionError:
+                session.missing = (
+                    f"The files of this session can't be read: the engine may not enter "
+                    f"{place.parent}. Give it the right to, with chmod or chown, and try again."
+                )
+                log.warning("%s: %s", session.id, session.missing)
+                continue
+            except OSError:
+                found = None
+            if found is None or not stat.S_ISDIR(found.st_mode):
                 session.missing = (
                     f"The files of this session are gone: there is no {place}. Put them back there "
                     "before the next command, or go on with an empty workspace."

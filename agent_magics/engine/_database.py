@@ -15,11 +15,13 @@ import logging
 import os
 import shutil
 import sqlite3
+import stat
 import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ._log_mark import is_others_log
 from ._reserve import shortage_message
 from ._salvage import Salvaged, salvage
 
@@ -30,6 +32,7 @@ __all__ = [
     "StoreDamaged",
     "StoreError",
     "StoreFull",
+    "database_file",
     "is_damage",
     "is_shortage",
     "mark_closed",
@@ -99,6 +102,11 @@ _LARGEST_CHECKED = 64 << 20
 """Bytes of a store that is looked through at the start after an unclean end; in a larger one damage
 is found when it is read."""
 _MOST_BACKUPS = 3
+_BESIDE = (
+    *("", "-wal", "-shm", "-journal"),
+    *(".closed", ".damaged", ".mark", ".partial", ".salvaged"),
+)
+"""Ends of the names of the database and of the files beside it."""
 _SPARE = 16 << 20
 """Bytes that must stay free beside a copy."""
 _SHORTAGES = frozenset(
@@ -143,6 +151,31 @@ def is_shortage(error: sqlite3.Error) -> bool:
     return code in _SHORTAGES or code & 0xFF in _SHORTAGES - {sqlite3.SQLITE_READONLY}
 
 
+def database_file(path: Path) -> Path:
+    """
+    The database's own path, where `path` is a link to it: SQLite has its log beside the file.
+
+    Raises StoreError for a link that leads nowhere: sessions would seem to be lost when the disk
+    that it leads to is not there. And for what is no file.
+    """
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        if path.is_symlink() and not target.exists():
+            raise StoreError(
+                f"{path} is a link to {target}, which does not exist. Mount its disk, or remove "
+                "the link."
+            )
+        for suffix in _BESIDE:
+            found = _beside(target, suffix)
+            if found.exists() and not stat.S_ISREG(found.stat().st_mode):
+                raise StoreError(f"{found} is not a file. Move it away and try again.")
+    except RuntimeError as error:  # a link to itself
+        raise StoreError(f"{path} is a link that can't be followed. Remove it.") from error
+    except OSError as error:
+        raise unopened(path, error) from error
+    return target
+
+
 def open_database(path: Path) -> None:
     """
     Make the database file fit for this engine: new, migrated or repaired.
@@ -159,6 +192,8 @@ def open_database(path: Path) -> None:
         if _is_new(path):
             _create(path)
             return
+        if _version_in_header(path) <= VERSION and is_others_log(path):
+            _set_log_aside(path)
         closed, damaged = _was_closed(path), _beside(path, ".damaged").exists()
         if closed and not damaged and _version_in_header(path) == VERSION:
             return
@@ -180,14 +215,24 @@ def unopened(path: Path, error: sqlite3.Error | OSError) -> StoreError:
     if path.parent.is_dir() and not os.access(path.parent, os.W_OK | os.X_OK):
         reason = shortage_message(path.parent, PermissionError(errno.EACCES, ""))
         return StoreFull(f"The database {path} can't be opened: {reason}")
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        return StoreFull(f"The database {path} can't be opened. Run: chmod u+rw {path}")
+    beside = (*(_beside(path, s) for s in _BESIDE), path.parent / DAMAGED, path.parent / BACKUPS)
+    for found in beside:
+        if not os.path.lexists(found) or os.access(found, os.R_OK | os.W_OK):
+            continue
+        return StoreFull(f"The database {path} can't be opened. {_opening(found)}")
     if isinstance(error, OSError):
         full, reason = error.errno in _NO_ROOM, error.strerror or type(error).__name__
     else:
         full, reason = is_shortage(error), str(error)
     kind = StoreFull if full else StoreError
     return kind(f"The database {path} can't be opened: {reason}")
+
+
+def _opening(path: Path) -> str:
+    """What to do about a file or a folder that must not be used."""
+    if os.geteuid() and path.lstat().st_uid != os.geteuid():
+        return f"{path} belongs to another user. Run as root: chown {os.geteuid()} {path}"
+    return f"Run: chmod u+rw{'x' if path.is_dir() else ''} {path}"
 
 
 def _prepare(path: Path, *, check: str) -> None:
@@ -254,14 +299,24 @@ def _version(path: Path) -> int:
     if version > VERSION:  # also where its log can't be read
         return version
     try:
-        reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
-        with contextlib.closing(reader):
-            ((found,),) = reader.execute("PRAGMA user_version")
-            ((objects,),) = reader.execute("SELECT count(*) FROM sqlite_schema")
+        try:
+            return _read_version(path, "ro")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            # Killed while it wrote, where there is no log: what it had not finished is taken back.
+            return _read_version(path, "rw")
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             raise StoreDamaged(str(error)) from error
         raise
+
+
+def _read_version(path: Path, mode: str) -> int:
+    reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10)
+    with contextlib.closing(reader):
+        ((found,),) = reader.execute("PRAGMA user_version")
+        ((objects,),) = reader.execute("SELECT count(*) FROM sqlite_schema")
     return int(found) or int(objects > 0)
 
 
@@ -378,6 +433,13 @@ def _keep_lost_log(path: Path, connection: sqlite3.Connection) -> None:
         log.warning("the newest changes in the store's log are damaged; it is kept as %s", kept)
 
 
+def _set_log_aside(path: Path) -> None:
+    """An older database was put back beside the log of the newer one."""
+    kept = _keep(path.parent, DAMAGED, _beside(path, "-wal"))
+    _beside(path, "-shm").unlink(missing_ok=True)
+    log.warning("%s is not the database of the log beside it; the log is kept as %s", path, kept)
+
+
 def _commits_after(wal: Path, taken: int) -> bool:
     """Whether a log has whole transactions of its present generation after that many frames."""
     with wal.open("rb") as file:
@@ -437,7 +499,7 @@ def _finish_replacing(path: Path) -> None:
     folder = path.parent / DAMAGED
     folder.mkdir(mode=0o700, exist_ok=True)
     _beside(path, "-shm").unlink(missing_ok=True)
-    for suffix in ("-wal", ""):  # a log must never be found beside another database
+    for suffix in ("-wal", "-journal", ""):  # a log must never be found beside another database
         old = _beside(path, suffix)
         if suffix and old.exists() and not old.stat().st_size:
             old.unlink()

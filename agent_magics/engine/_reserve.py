@@ -28,8 +28,10 @@ _ADVICE = {
 
 def shortage_message(path: Path, error: OSError) -> str:
     """One sentence: why nothing can be stored in `path`, and what to do."""
-    advice = _ADVICE.get(error.errno or 0, "{path} can't be written ({why}). Mend that")
-    return advice.format(path=path, why=error.strerror or type(error).__name__)
+    advice = _ADVICE.get(error.errno or 0, "{file} can't be written ({why}). Mend that")
+    return advice.format(
+        path=path, file=error.filename or path, why=error.strerror or type(error).__name__
+    )
 
 
 class Reserve:

@@ -6,6 +6,7 @@ Standard library only: all of this happens before the slow imports.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -206,7 +207,31 @@ def is_served(path: str) -> bool:
 
 def storage_problem(path: Path, error: OSError) -> str:
     """What keeps the engine from starting with its data or its socket in `path`: one sentence."""
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        found = Path(error.filename)
+        if found.is_symlink() and not found.exists():
+            return (
+                f"{found} is a link to {found.readlink()}, which does not exist. Mount its disk or "
+                "make that directory, or set another directory."
+            )
+        return f"{found} is not a directory. Move it away, or set another directory."
+    if error.errno in (errno.EISDIR, errno.EINVAL, errno.ENXIO) and error.filename:
+        return f"{error.filename} is not a file. Move it away, or set another directory."
+    if isinstance(error, PermissionError) and error.filename:
+        path = _closed_one(path, Path(error.filename))
+        if path.is_file():
+            return f"{path} can't be used. Run: chmod u+rw {path}, or set another directory."
     return f"{shortage_message(path, error)}, or set another directory."
+
+
+def _closed_one(top: Path, below: Path) -> Path:
+    """Of the way from `top` to `below`, what must not be used."""
+    way = [part for part in (below, *below.parents) if part.is_relative_to(top)]
+    for part in reversed(way):
+        wanted = os.R_OK | os.W_OK | (os.X_OK if part.is_dir() else 0)
+        if not os.access(part, wanted):
+            return part
+    return top
 
 
 def process_birth() -> int:

@@ -32,6 +32,7 @@ from ._database import (
     StoreDamaged,
     StoreError,
     StoreFull,
+    database_file,
     is_damage,
     is_shortage,
     mark_closed,
@@ -39,6 +40,7 @@ from ._database import (
     open_database,
     unopened,
 )
+from ._log_mark import LogMark
 from ._reserve import Reserve, shortage_message
 
 __all__ = ["EventRow", "Store", "StoreDamaged", "StoreError", "StoreFull"]
@@ -105,7 +107,7 @@ class Store:
         on_failure: Callable[[StoreError], None] | None = None,
         reserve: Reserve | None = None,
     ) -> None:
-        self.path = path
+        self.path = path = database_file(path)
         self.on_commit: Callable[[int], None] | None = None
         self.on_damage: Callable[[], None] | None = None
         self.on_shortage: Callable[[StoreFull | None], None] | None = None
@@ -131,6 +133,7 @@ class Store:
                 raise StoreFull(_sentence(shortage_message(path.parent, reason))) from error
             raise
         self._place = _place(path)
+        self._log_mark = LogMark(path)
         self._thread = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -327,6 +330,11 @@ class Store:
             if not is_shortage(error):
                 raise
             return error
+        try:
+            self._log_mark.keep(self._writer)
+        except sqlite3.Error as error:  # what matters is stored
+            if not is_shortage(error):
+                raise
         return None
 
     def _shrink_log(self) -> bool:

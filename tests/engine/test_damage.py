@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -295,6 +296,95 @@ async def test_a_damaged_log_is_kept(stores: Path) -> None:
         pass
     (kept,) = (home / "damaged").iterdir()
     assert kept.read_bytes() == spoiled
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+async def test_an_older_database_beside_a_newer_log(tmp_path: Path, when: str) -> None:
+    """Nothing is mixed: the log is kept, the database stands as it was when it was copied."""
+    path, copy = tmp_path / "engine.db", tmp_path / "copy.db"
+    if when == "before":
+        await _write_and_die(path, range(3))
+        open_database(path)  # takes the log in
+        shutil.copy(path, copy)
+        await _write_and_die(path, range(3, 4))
+        open_database(path)
+        await _write_and_die(path, range(4, 6))
+    else:  # while the engine ran, after which it began its log anew
+        await _write_and_die(path, range(6), copy)
+    assert path.with_name("engine.db-wal").stat().st_size
+    with contextlib.closing(sqlite3.connect(f"{copy.as_uri()}?immutable=1", uri=True)) as found:
+        stood = found.execute("SELECT id FROM session ORDER BY id").fetchall()
+    assert len(stood) < 6
+    shutil.copy(copy, path)
+    open_database(path)
+    with database(tmp_path) as connection:
+        assert connection.execute("SELECT id FROM session ORDER BY id").fetchall() == stood
+    (kept,) = (tmp_path / "damaged").iterdir()
+    assert "-wal-" in kept.name
+
+
+async def test_a_log_of_its_own_is_taken(tmp_path: Path) -> None:
+    """Also by a copy from any moment since SQLite began it."""
+    path, copy = tmp_path / "engine.db", tmp_path / "copy.db"
+    await _write_and_die(path, range(3))
+    shutil.copy(path, copy)
+    await _write_and_die(path, range(3, 4))
+    for number in range(2):
+        home = tmp_path / f"again{number}"
+        home.mkdir()
+        shutil.copy(path, home / "engine.db")
+        for suffix in ("-wal", ".mark"):
+            shutil.copy(path.with_name(path.name + suffix), home / f"engine.db{suffix}")
+        if number:  # a mark with damage is none
+            with (home / "engine.db").open("r+b") as file:
+                file.seek(68)
+                file.write(b"\x55")
+        open_database(home / "engine.db")
+        assert ids(home) == [f"ses_{n}" for n in range(4)]
+        assert not (home / "damaged").exists()
+
+
+async def _write_and_die(path: Path, numbers: range, copy: Path | None = None) -> None:
+    """Write sessions as an engine that is killed; with `copy` much else, and a copy in between."""
+
+    async def write() -> None:
+        store = Store(path)
+        for number in numbers:
+            store.put("INSERT INTO session VALUES (?, '{}')", f"ses_{number}")
+            await store.flushed()
+            for _ in range(30 if copy is not None else 0):
+                store.put("INSERT OR REPLACE INTO session VALUES ('ses_0', ?)", "x" * 300_000)
+                await store.flushed()
+            if copy is not None and number == numbers[1]:
+                shutil.copy(path, copy)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(asyncio.wait_for(write(), 60), debug=False)
+        finally:
+            os._exit(0)
+    await asyncio.to_thread(os.waitpid, child, 0)
+
+
+def test_killed_while_it_wrote_without_a_log(tmp_path: Path) -> None:
+    """As on a file system without shared memory, such as NFS: half a transaction is taken back."""
+    path = tmp_path / "engine.db"
+    open_database(path)
+    child = os.fork()
+    if child == 0:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=TRUNCATE")
+        connection.execute("INSERT INTO session VALUES ('ses_1', '{}')")
+        connection.execute("PRAGMA cache_size=5")
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(1000):
+            connection.execute("INSERT INTO session VALUES (?, ?)", (str(number), "x" * 1000))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert path.with_name("engine.db-journal").stat().st_size
+    open_database(path)
+    assert ids(tmp_path) == ["ses_1"]
 
 
 async def test_killed_while_a_store_is_replaced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from agent_magics.engine import _serve  # noqa: F401 - so that the child needs n
 from agent_magics.engine.__main__ import main
 from agent_magics.engine._state import StartError, data_directory
 from tests.support.engine_harness import engine_in
+from tests.support.fake_sandbox import FakeSandbox
 
 UID = 54321
 
@@ -130,6 +132,58 @@ def open_to_others(home: Path) -> None:
     (home / "data").chmod(0o755)
 
 
+def database_is_elsewhere(home: Path) -> None:
+    (home / "data/engine.db").rename(home / "real.db")
+    (home / "data/engine.db").symlink_to(home / "gone/real.db")
+
+
+def database_loop(home: Path) -> None:
+    (home / "data/engine.db").unlink()
+    (home / "data/engine.db").symlink_to("engine.db")
+
+
+def database_pipe(home: Path) -> None:
+    (home / "data/engine.db").unlink()
+    os.mkfifo(home / "data/engine.db")
+
+
+def database_directory(home: Path) -> None:
+    (home / "data/engine.db").unlink()
+    (home / "data/engine.db").mkdir()
+
+
+def log_pipe(home: Path) -> None:
+    os.mkfifo(home / "data/engine.db-wal")
+
+
+def index_directory(home: Path) -> None:
+    (home / "data/engine.db-shm").mkdir()
+
+
+def sessions_file(home: Path) -> None:
+    shutil.rmtree(home / "data/sessions", ignore_errors=True)
+    (home / "data/sessions").write_text("")
+
+
+def snapshots_elsewhere(home: Path) -> None:
+    shutil.rmtree(home / "data/snapshots", ignore_errors=True)
+    (home / "data/snapshots").symlink_to(home / "gone")
+
+
+def log_unreadable(home: Path) -> None:
+    (home / "data/engine.db-wal").write_bytes(b"x")
+    (home / "data/engine.db-wal").chmod(0)
+    if os.geteuid() == 0:
+        os.chown(home / "data/engine.db-wal", UID, UID)
+
+
+def closed_log(home: Path) -> None:
+    (home / "state/engine.log").touch()
+    (home / "state/engine.log").chmod(0)
+    if os.geteuid() == 0:
+        os.chown(home / "state/engine.log", UID, UID)
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -144,6 +198,16 @@ def open_to_others(home: Path) -> None:
         (dangling, r"is a link to .*/gone, which does not exist\. Mount its disk"),
         (loop, r"link that can't be followed"),
         (open_to_others, r"run: chmod 700"),
+        (database_is_elsewhere, r"engine\.db is a link to .*real\.db, which does not exist"),
+        (database_loop, r"engine\.db can't be opened: Too many|can't be followed"),
+        (database_pipe, r"engine\.db is not a file\. Move it away"),
+        (database_directory, r"engine\.db is not a file\. Move it away"),
+        (log_pipe, r"engine\.db-wal is not a file\. Move it away"),
+        (index_directory, r"engine\.db-shm is not a file\. Move it away"),
+        (log_unreadable, r"can't be opened\. Run: chmod u\+rw .*/engine\.db-wal"),
+        (closed_log, r"state/engine\.log can't be used\. Run: chmod u\+rw .*/state/engine\.log"),
+        (sessions_file, r"/data/sessions is not a directory"),
+        (snapshots_elsewhere, r"/data/snapshots is a link to .*/gone, which does not exist"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -155,12 +219,64 @@ def test_what_can_not_be_used(home: Path, spoil: Callable[[Path], None], says: s
     assert said.startswith("agent-magics engine: ") and said.count("\n") == 1, said
 
 
+@pytest.mark.parametrize("which", ["sessions", "sessions/*", "snapshots"])
+def test_what_can_not_be_entered_locks_nobody_out(home: Path, which: str) -> None:
+    """One session's directory that is another user's, for example, is that session's problem."""
+    (home / "data/snapshots").mkdir(exist_ok=True)
+    (session,) = (path.name for path in (home / "data/sessions").iterdir())
+    for path in list((home / "data").glob(which)):
+        path.chmod(0)
+    assert start(home) == (0, "")
+    if which != "snapshots":
+        log = (home / "state/engine.log").read_text()
+        assert f"{session}: The files of this session can't be read" in log
+
+
+async def test_a_workspace_that_must_not_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(self: FakeSandbox) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/workspace")
+
+    async with engine_in(tmp_path) as harness:
+        session = await harness.session()
+        sandbox = harness.engine.containers.get(session)
+        await sandbox.stop()
+        monkeypatch.setattr(FakeSandbox, "start", refuse)
+        answer = await harness.http.get(f"/session/{session.id}/fs", params={"path": "a"})
+        assert "The engine may not use /some/workspace." in answer.text
+        assert answer.json()["name"] == "SandboxUnavailableError"
+
+
 def test_a_link_to_a_directory_is_followed(home: Path) -> None:
     (home / "data").rename(home / "disk")
     (home / "data").symlink_to("disk")
     assert start(home) == (0, "")
     assert (home / "data").is_symlink() and (home / "disk/engine.db").stat().st_size
     assert (home / "disk/engine.lock").exists()
+
+
+def test_a_link_to_a_database_is_followed(home: Path) -> None:
+    """Also its repair is made where it is."""
+    (home / "disk").mkdir(mode=0o700)
+    (home / "data/engine.db").rename(home / "disk/engine.db")
+    (home / "data/engine.db").symlink_to("../disk/engine.db")
+    if os.geteuid() == 0:
+        os.chown(home / "disk", UID, UID)
+    with (home / "disk/engine.db").open("r+b") as file:
+        file.write(b"\xee" * 100)
+    assert start(home) == (0, "")
+    assert (home / "data/engine.db").is_symlink()
+    assert (home / "disk/engine.db").read_bytes().startswith(b"SQLite")
+    assert list((home / "disk/damaged").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_another_users_database_is_named(home: Path) -> None:
+    (home / "data/engine.db").chmod(0o600)
+    os.chown(home / "data/engine.db", 0, 0)
+    code, said = start(home)
+    assert code == 1 and "engine.db belongs to another user. Run as root: chown" in said, said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")

@@ -12,8 +12,7 @@ is put back with or without the newer log. A round holds when
   without a session, which is recovered;
 - what was ended is gone, and what was being ended is there whole or gone;
 - no workspace that the engine does not know was deleted, and none is left half made;
-- every session answers with its messages, and its metrics are what they say; only an older database
-  that is put back with the newer log may lose or mix those, as SQLite can't tell: `mixed`.
+- every session answers with its messages, and its metrics are what they say.
 
 Prints how many rounds held; the exit code is 1 when one did not.
 """
@@ -47,8 +46,8 @@ GENERATION = 15
 WORKERS = 3
 MOST_REPORTS = 60
 """Before an engine is killed."""
-MIXING = "older with the newer log"
-LOSSES = ("missing", "empty", "other", "older", MIXING, "older in its place")
+LOGGED = "older with the newer log"
+LOSSES = ("missing", "empty", "other", "older", LOGGED, "older in its place")
 
 Report = Callable[..., None]
 
@@ -64,9 +63,6 @@ class Journal:
     ended: set[str] = field(default_factory=set)
     strangers: dict[str, str] = field(default_factory=dict)
     """Workspaces without a session, and what stands in their only file."""
-    mixed: set[str] = field(default_factory=set)
-    """Sessions whose counters are not what their messages say since an older database met a log
-    that is not its own: SQLite takes rows of two states then."""
 
     def add(self, report: dict[str, Any]) -> None:
         what, name = report["what"], report["session"]
@@ -122,7 +118,6 @@ def life_rounds(rounds: int, seed: int) -> tuple[int, dict[str, int]]:
                 lost = lose(home, chance) if number % 3 == 2 and number < last - 1 else ""
                 facts[lost] += bool(lost)
             facts["sessions"] += len(journal.files)
-            facts["mixed"] += len(journal.mixed)
             facts["ended"] += len(journal.ended)
             facts["prompts"] += sum(map(len, journal.prompts.values()))
     return held, dict(facts)
@@ -145,7 +140,7 @@ def lose(home: Path, chance: random.Random) -> str:
             found.unlink(missing_ok=True)
         shutil.copy(other / "engine.db", path)
     elif older.exists():
-        if what != MIXING:
+        if what != LOGGED:
             log.unlink(missing_ok=True)
             index.unlink(missing_ok=True)
         if what != "older in its place":
@@ -182,7 +177,6 @@ def one_round(home: Path, journal: Journal, chance: random.Random, lost: str, *,
                 journal.files = {n: {p: [t] for p, t in f.items()} for n, f in report["files"]}
                 journal.prompts = {n: set(found) for n, found in report["prompts"]}
                 journal.strangers = report["strangers"]
-                journal.mixed = set(report["mixed"])
                 # What was lost with its record is there again.
                 journal.ended = (journal.ended | journal.ending) - journal.files.keys()
                 journal.ending = set(journal.ended)
@@ -328,7 +322,6 @@ async def _check(harness: Harness, home: Path, journal: Journal, report: Report,
             await harness.engine.delete_session(harness.engine.sessions.get(name))
     found: dict[str, dict[str, str]] = {}
     prompts: dict[str, list[str]] = {}
-    mixed = set(journal.mixed)
     for name in sorted(await _listed(harness)):
         place = home / "sessions" / name / "workspace"
         files: dict[str, str] = {}
@@ -344,16 +337,13 @@ async def _check(harness: Harness, home: Path, journal: Journal, report: Report,
         recorded = recorded_metrics(messages)
         counters: dict[str, Any] = dict(counted)
         different = {n for n in recorded if counters[n] != recorded[n]}
-        if different and lost == MIXING:
-            mixed.add(name)
-        assert not different or name in mixed, (name, different, lost)
+        assert not different, (name, different, lost)
     left = {} if lost else {n: t for n, t in journal.strangers.items() if n not in found}
     report(
         "checked",
         files=list(found.items()),
         prompts=list(prompts.items()),
         strangers=left,
-        mixed=sorted(mixed),
     )
 
 
