@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ..wire import is_loopback
 from ._errors import SandboxUnavailable
 from ._kube_pod import NETWORK_POLICY
 from ._options import KubernetesOptions
@@ -110,6 +109,8 @@ class Cluster:
 @asynccontextmanager
 async def connect(options: KubernetesOptions) -> AsyncIterator[Cluster]:
     """The cluster that is configured. Raises SandboxUnavailable."""
+    from ..wire import is_loopback  # this package works by itself where there is no cluster
+
     library = await asyncio.to_thread(_library)
     configuration = library.client.Configuration()
     try:
