@@ -287,6 +287,8 @@ class Containers:
         for session_id in self.marked_as_ended() - set(living):
             if await asyncio.to_thread(_remove, self._root / session_id):
                 gone.append(session_id)
+        for unborn in list(self._root.glob(".ses_*")):
+            await asyncio.to_thread(_remove, unborn)
         for mark in list(self._root.glob(f"ses_*/{_MAKING}")):
             if mark.parent.name in living:
                 mark.unlink(missing_ok=True)
@@ -320,9 +322,13 @@ async def _jobs(sandbox: Sandbox) -> list[str]:
 
 
 def _begin(path: Path) -> None:
+    """The directory comes with its mark: without one, a kill would leave it to nobody."""
     with contextlib.suppress(OSError):  # the container says what is wrong with the directory
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (path / _MAKING).touch(mode=0o600)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}")
+        new.mkdir(mode=0o700)
+        (new / _MAKING).touch(mode=0o600)
+        new.rename(path)
 
 
 def _mark_ended(path: Path) -> None:

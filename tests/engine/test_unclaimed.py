@@ -255,6 +255,26 @@ async def test_files_that_cannot_be_deleted_now_are_deleted_later(
     assert ended_rows(data) == []
 
 
+async def test_killed_while_the_directory_of_a_session_is_made(
+    home: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never stands there without the mark that it is being made."""
+    data, session_id = home
+
+    def killed(self: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
+        raise Killed
+
+    async with engine_in(data) as harness:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "touch", killed)
+            with pytest.raises(Killed):
+                await harness.session()
+        assert await unclaimed(harness) == {}
+    async with engine_in(data) as harness:
+        assert await unclaimed(harness) == {}
+        assert os.listdir(data / "sessions") == [session_id]
+
+
 @pytest.mark.parametrize("forked", [False, True], ids=["new", "fork"])
 async def test_killed_while_a_session_is_made(
     home: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, forked: bool
