@@ -108,13 +108,11 @@ def _site_directories(prefixes: Iterable[str]) -> tuple[tuple[str, int], ...]:
     """Where packages are, each with the time of its last change."""
     found: dict[str, int] = {}
     for prefix in prefixes:
-        paths = [Path(prefix)] if prefix.endswith("-packages") else []
         with contextlib.suppress(OSError):  # also where a directory must not be entered
-            if not prefix.endswith("-packages"):
-                paths = list(Path(prefix).glob("lib*/python3*/*-packages"))
-        for path in paths:
-            with contextlib.suppress(OSError):
-                found[str(path)] = path.stat().st_mtime_ns
+            below = Path(prefix).glob("lib*/python3*/*-packages")
+            for path in [Path(prefix)] if prefix.endswith("-packages") else below:
+                with contextlib.suppress(OSError):
+                    found[str(path)] = path.stat().st_mtime_ns
     return tuple(found.items())
 
 
